@@ -1,0 +1,374 @@
+//! The command line: what may be said. What it means is in `commands/`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use tellhal::message::{Severity, Status};
+use tellhal::tag::Pattern;
+
+use crate::config::Flags;
+
+const EXAMPLES: &str = "\
+Examples:
+  tellhal backup.mysql \"Nightly backup finished\"
+  df -h / | tellhal -p disk.report
+  tellhal -t deploy -s warning --title \"Deploy is slow\" --key web --field host=web1 \"step 3 of 5\"
+  tellhal run -t backup.mysql -- /usr/local/bin/backup.sh
+  tellhal listen 'backup.>'
+  tellhal status";
+
+/// What help and manual show of the configuration; loaded in a test.
+macro_rules! config_example {
+    () => {
+        "\
+source = \"db1\"                         # the short host name if absent
+timeout = \"2s\"
+[nats]
+url = \"nats://nats1:4222\"              # or a list, or tls://
+creds_file = \"/etc/tellhal/host.creds\" # or nkey_file, token_file, user and password_file
+tls_ca = \"/etc/tellhal/ca.pem\"         # tls_cert and tls_key for a certificate of our own
+inbox_prefix = \"_INBOX_db1\"            # if the credentials allow only that"
+    };
+}
+
+const AFTER: &str = concat!(
+    "\
+A message is kept when tellhal ends with 0: the server has it, or the spool has it for later.
+Otherwise: 64 usage, 65 refused for ever, 75 nowhere to keep it, 77 not permitted, 78 configuration.
+
+A tag is words of A-Z a-z 0-9 _ - joined by dots. A tag that is also a subcommand's name needs -t.
+A message that begins with - goes after --. Standard input (-p) is read to its end, however long
+that takes; of more than 64 KiB the first 16 and the last 48 are kept; after 1 GiB reading stops.
+
+Configuration: ~/.config/tellhal/tellhal.toml, then /etc/tellhal/tellhal.toml, all of it optional:
+
+",
+    config_example!()
+);
+
+/// Puts one tagged message on the bus, for the right chat room to read.
+#[derive(Debug, Parser)]
+#[command(
+    name = "tellhal",
+    version,
+    about = "One line from any script to the right chat room, without ever stalling the job",
+    before_help = EXAMPLES,
+    after_help = AFTER,
+    override_usage = "tellhal TAG MESSAGE\n       COMMAND | tellhal -p TAG\n       tellhal -t TAG [OPTIONS] MESSAGE\n       tellhal SUBCOMMAND …"
+)]
+pub(crate) struct SendCli {
+    #[command(flatten)]
+    pub(crate) send: Send,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct Send {
+    /// The tag, unless -t gives it, and the message; several words are joined with spaces
+    #[arg(value_name = "TAG MESSAGE")]
+    pub(crate) words: Vec<OsString>,
+    /// The tag; then every word is the message
+    #[arg(short, long, value_name = "TAG")]
+    pub(crate) tag: Option<String>,
+    /// Read the message from standard input
+    #[arg(short, long)]
+    pub(crate) pipe: bool,
+    /// Echo what was sent
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+    /// With -p, an empty standard input is nothing to tell, and no error
+    #[arg(short = 'e', long)]
+    pub(crate) skip_empty: bool,
+    /// Fail unless the server has acknowledged; what it has not is still kept in the spool
+    #[arg(long)]
+    pub(crate) require_ack: bool,
+    #[command(flatten)]
+    pub(crate) about: About,
+}
+
+/// What a message says besides its text.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct About {
+    /// debug, info, notice, warning, error or critical (syslog's names too)
+    #[arg(short, long, value_name = "LEVEL")]
+    pub(crate) severity: Option<Severity>,
+    /// A headline of one line
+    #[arg(long)]
+    pub(crate) title: Option<String>,
+    /// Anything else by name; may be repeated
+    #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
+    pub(crate) fields: Vec<(String, String)>,
+    /// Where to read more; may be repeated
+    #[arg(long = "link", value_name = "URL", value_parser = link)]
+    pub(crate) links: Vec<String>,
+    /// The thing it is about: messages of one key belong together
+    #[arg(long)]
+    pub(crate) key: Option<String>,
+    /// started, succeeded, failed or resolved
+    #[arg(long)]
+    pub(crate) status: Option<Status>,
+    /// The full host name, if not this machine's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+}
+
+#[derive(Debug, Parser)]
+#[command(name = "tellhal", version)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a command and tell how it went
+    Run(Run),
+    /// Print messages as they come, or run a command for each
+    Listen(Listen),
+    /// Send what waits in the spool
+    Flush(Flush),
+    /// Show configuration, server and spool
+    Status(Json),
+    /// Check the configuration
+    Check(Check),
+    /// Print a shell's completions
+    #[cfg(feature = "pages")]
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
+    Man,
+    /// Print the message's JSON Schema
+    #[cfg(feature = "pages")]
+    #[command(hide = true)]
+    Schema,
+}
+
+const RUN_HELP: &str = "\
+The command starts at once; what is told about it is sent beside it. tellhal ends with its
+status, or with 126 if it cannot be executed, 127 if it is not found, 128+n if signal n
+ended it.
+
+Standard output and error pass through. What they are decides what is told of them: a
+terminal stays the command's own and is not captured, nor is a standard output that goes to
+a file of its own, which is data; of everything else the last lines are told. A daemon that
+outlives the command loses a captured output with it: use --no-output, or redirect the
+daemon's.";
+
+#[derive(Debug, Args)]
+#[command(after_help = RUN_HELP, override_usage = "tellhal run -t TAG [OPTIONS] -- COMMAND [ARGUMENTS]")]
+pub(crate) struct Run {
+    /// The tag
+    #[arg(short, long, value_name = "TAG")]
+    pub(crate) tag: String,
+    /// Tell only when it failed
+    #[arg(long)]
+    pub(crate) on_failure_only: bool,
+    /// Leave standard output and error alone and tell nothing of them
+    #[arg(long)]
+    pub(crate) no_output: bool,
+    /// How many of the last lines to tell
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub(crate) lines: usize,
+    /// Severity of a failure is --severity, or error; the key is the tag if there is none
+    #[command(flatten)]
+    pub(crate) about: About,
+    /// The command and its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+const LISTEN_HELP: &str = "\
+Examples:
+  tellhal listen 'backup.>'
+  tellhal listen '>' --since 1h --json
+  tellhal listen 'deploy.*' --durable lights --exec 'blink \"$TELLHAL_SEVERITY\"'
+
+The command of --exec is given to sh. It gets the message as JSON on standard input, and TELLHAL_ID, _TAG,
+_FROM (the source), _HOST, _USER, _TIME, _SEVERITY, _TITLE, _TEXT, _KEY and _STATUS in its environment. Ended
+with 0 the message is done; otherwise it comes again, later each time. With --durable nothing is missed
+while nobody listened. It needs a listener's credentials: a host's may only publish.";
+
+#[derive(Debug, Args)]
+#[command(after_help = LISTEN_HELP)]
+pub(crate) struct Listen {
+    /// Tags to listen to: * is one word, a last > is the rest
+    pub(crate) pattern: Pattern,
+    /// Run this for each message
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) exec: Option<String>,
+    /// Remember under this name how far this listener has read
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    pub(crate) durable: Option<String>,
+    /// Begin this long ago; a durable listener that is known already goes on where it was
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    pub(crate) since: Option<Duration>,
+    /// Print each message as one line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Flush {
+    /// Print what was done as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Json {
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Check {
+    /// The file to check; those in force if absent
+    pub(crate) path: Option<PathBuf>,
+}
+
+/// What was asked for.
+#[derive(Debug)]
+pub(crate) enum Asked {
+    Send(Box<SendCli>),
+    Other(Box<Cli>),
+}
+
+/// Reads the command line. The first word decides: a subcommand's name, or a tag.
+pub(crate) fn parse(args: Vec<OsString>) -> Result<Asked, clap::Error> {
+    let first = first_word(&args);
+    if ["-h", "--help", "help"].contains(&first)
+        && args.len() == 2
+        && let Err(help) = documented().try_get_matches_from(["tellhal", "--help"])
+    {
+        return Err(help);
+    }
+    if is_subcommand(first) {
+        return Ok(Asked::Other(Box::new(Cli::try_parse_from(args)?)));
+    }
+    let said = match plain(&args) {
+        Some(words) => SendCli { send: Send { words, ..Send::default() }, flags: Flags::default() },
+        None => options(args)?,
+    };
+    Ok(Asked::Send(Box::new(said)))
+}
+
+// Not inlined, for the stack that only it needs.
+#[inline(never)]
+fn options(args: Vec<OsString>) -> Result<SendCli, clap::Error> {
+    SendCli::try_parse_from(args)
+}
+
+/// The words of `tellhal TAG MESSAGE` without any option, the call that scripts make most: clap would find
+/// just these, after it has built every option and its help.
+fn plain(args: &[OsString]) -> Option<Vec<OsString>> {
+    let words = args.get(1..).filter(|words| !words.is_empty())?;
+    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
+    (!words.iter().any(is_option)).then(|| words.to_vec())
+}
+
+/// What comes after the flags that may stand before a subcommand, as in `tellhal --url … status`.
+fn first_word(args: &[OsString]) -> &str {
+    const FLAGS: [&str; 6] = ["--url", "--context", "--config", "--spool", "--source", "--timeout"];
+    let mut words = args.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
+    while let Some(word) = words.next() {
+        let (flag, value) = word.split_once('=').map_or((word, None), |(flag, value)| (flag, Some(value)));
+        if !FLAGS.contains(&flag) {
+            return word;
+        }
+        if value.is_none() {
+            words.next();
+        }
+    }
+    ""
+}
+
+/// The whole command line as one, for help, manual and completions.
+pub(crate) fn documented() -> clap::Command {
+    SendCli::command().subcommands(Cli::command().get_subcommands().cloned())
+}
+
+/// Whether `word` is a subcommand's name, and so a tag only with -t; in every build the same.
+pub(crate) fn is_subcommand(word: &str) -> bool {
+    const NAMES: [&str; 9] =
+        ["run", "listen", "flush", "status", "check", "completions", "man", "schema", "help"];
+    NAMES.contains(&word)
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("a field is NAME=VALUE".into()),
+    }
+}
+
+fn link(text: &str) -> Result<String, String> {
+    let web = text.starts_with("https://") || text.starts_with("http://");
+    if web && !text.contains(char::is_whitespace) {
+        return Ok(text.into());
+    }
+    Err("a link is https://… or http://…".into())
+}
+
+fn name(text: &str) -> Result<String, String> {
+    let legal = tellhal::tag::is_token(text) && text.len() <= 64;
+    legal.then(|| text.into()).ok_or_else(|| "a name is one word of A-Z a-z 0-9 _ -".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Asked {
+        parse(line.split(' ').map(OsString::from).collect()).unwrap()
+    }
+
+    #[test]
+    fn the_configuration_that_help_shows_is_right() {
+        let shown = crate::config::parse_file("help", config_example!());
+        assert!(shown.is_ok(), "{shown:?}");
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        documented().debug_assert();
+        Cli::command().debug_assert();
+        let names: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        assert!(names.iter().all(|name| is_subcommand(name)), "{names:?}");
+    }
+
+    #[test]
+    fn plain_words_are_what_clap_finds_too() {
+        let lines: [&[&str]; 5] =
+            [&["a.b"], &["a", ""], &["", "x"], &["backup.mysql", "Nightly backup", "--", "x"], &["a", "-"]];
+        for words in lines {
+            let args: Vec<OsString> = ["tellhal"].iter().chain(words).map(OsString::from).collect();
+            let Asked::Send(said) = parse(args.clone()).unwrap() else { panic!("not a message: {words:?}") };
+            let clap = SendCli::try_parse_from(args).unwrap();
+            assert_eq!(format!("{said:?}"), format!("{clap:?}"));
+        }
+        assert_eq!(plain(&["tellhal".into()]), None);
+        assert_eq!(plain(&["tellhal".into(), "a".into(), "-v".into()]), None);
+    }
+
+    #[test]
+    fn the_first_word_decides_between_tag_and_subcommand() {
+        assert!(matches!(parsed("tellhal status"), Asked::Other(_)));
+        assert!(matches!(parsed("tellhal --url nats://x status --json"), Asked::Other(_)));
+        assert!(matches!(parsed("tellhal -t status hello"), Asked::Send(_)));
+        assert!(matches!(parsed("tellhal -t x flush"), Asked::Send(_)));
+        let Asked::Send(said) = parsed("tellhal backup status of it -- -x") else { panic!("not a message") };
+        assert_eq!(said.send.words.len(), 5);
+        let Asked::Other(said) = parsed("tellhal run -t x -- ls -l --json") else { panic!("not run") };
+        assert!(matches!(said.command, Command::Run(run) if run.command == ["ls", "-l", "--json"]));
+    }
+}

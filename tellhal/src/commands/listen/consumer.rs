@@ -1,0 +1,235 @@
+//! A pull consumer on the log, asked by plain requests, one message at a time. async-nats has a layer for
+//! it, but that would be a twentieth of the binary every host gets. Knows nothing of tags or commands.
+
+use std::time::Duration;
+
+use async_nats::{Client, StatusCode, Subscriber};
+use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tellhal::Timestamp;
+
+/// How long the server holds one request for a message, and how much later it is asked again: so long a
+/// listener sleeps at most after the connection was lost.
+const EXPIRES: Duration = Duration::from_secs(10);
+const OVERDUE: Duration = Duration::from_secs(2);
+
+/// What a consumer shall be.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) durable: bool,
+    pub(super) filter: String,
+    pub(super) since: Option<Timestamp>,
+    pub(super) ack_wait: Duration,
+    /// How long the server remembers it without us.
+    pub(super) forgotten: Option<Duration>,
+}
+
+/// Why the server did not do it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    #[error("there is no such stream")]
+    NoStream,
+    #[error("the consumer is gone")]
+    Gone,
+    #[error("{0}")]
+    Other(String),
+}
+
+/// A consumer, and where its messages arrive.
+pub(super) struct Consumer {
+    client: Client,
+    stream: String,
+    name: String,
+    inbox: String,
+    arriving: Subscriber,
+    timeout: Duration,
+}
+
+/// One message that waits for its acknowledgement.
+pub(super) struct Delivery {
+    client: Client,
+    pub(super) message: async_nats::Message,
+    pub(super) sequence: u64,
+    pub(super) tries: u64,
+    pub(super) at: Timestamp,
+}
+
+impl Consumer {
+    /// Makes the consumer, or goes on with a durable one that is known already; `Ok(Err(filter))` when that
+    /// one listens to something else.
+    pub(super) async fn make(
+        client: &Client,
+        stream: &str,
+        wanted: &Wanted,
+        timeout: Duration,
+    ) -> Result<Result<Self, String>, Trouble> {
+        let Wanted { name, filter, .. } = wanted;
+        let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{name}.{filter}");
+        let made =
+            ask(client, subject, json!({ "stream_name": stream, "config": config(wanted) }), timeout).await;
+        match made {
+            Ok(_) => {}
+            // It is known already, and where it began cannot be changed: it goes on where it was.
+            Err(Trouble::Other(why)) if why.contains("can not be updated") => {
+                let known =
+                    ask(client, format!("$JS.API.CONSUMER.INFO.{stream}.{name}"), json!({}), timeout).await?;
+                let known = known["config"]["filter_subject"].as_str().unwrap_or_default();
+                if known != filter {
+                    return Ok(Err(known.to_owned()));
+                }
+            }
+            Err(trouble) => return Err(trouble),
+        }
+        let inbox = client.new_inbox();
+        let arriving = client.subscribe(inbox.clone()).await.map_err(other)?;
+        let (client, stream, name) = (client.clone(), stream.to_owned(), name.clone());
+        Ok(Ok(Consumer { client, stream, name, inbox, arriving, timeout }))
+    }
+
+    /// The next message, whenever it comes.
+    pub(super) async fn next(&mut self) -> Result<Delivery, Trouble> {
+        let expires = u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX);
+        let request = json!({ "batch": 1, "expires": expires }).to_string();
+        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.name);
+        loop {
+            let (subject, inbox) = (subject.clone(), self.inbox.clone());
+            self.client.publish_with_reply(subject, inbox, request.clone().into()).await.map_err(other)?;
+            // Nothing at all arrives when the server or the connection was lost meanwhile.
+            let Ok(arrived) = tokio::time::timeout(EXPIRES + OVERDUE, self.arriving.next()).await else {
+                continue;
+            };
+            let message = arrived.ok_or_else(|| Trouble::Other("the connection was closed".into()))?;
+            match message.status {
+                None => match Delivery::new(&self.client, message) {
+                    Some(delivery) => return Ok(delivery),
+                    None => continue,
+                },
+                Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => {}
+                // The server is starting, another one takes over, or the consumer is gone.
+                Some(_) => self.look().await?,
+            }
+        }
+    }
+
+    /// Waits a moment and fails if the consumer is gone for good.
+    async fn look(&self) -> Result<(), Trouble> {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.name);
+        match ask(&self.client, subject, json!({}), self.timeout).await {
+            Err(trouble @ (Trouble::Gone | Trouble::NoStream)) => Err(trouble),
+            Ok(_) | Err(Trouble::Other(_)) => Ok(()),
+        }
+    }
+}
+
+fn config(wanted: &Wanted) -> Value {
+    let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+    let mut config = json!({
+        "name": wanted.name,
+        "filter_subject": wanted.filter,
+        "deliver_policy": if wanted.since.is_some() { "by_start_time" } else { "new" },
+        "ack_policy": "explicit",
+        "replay_policy": "instant",
+        "ack_wait": nanos(wanted.ack_wait),
+    });
+    if wanted.durable {
+        config["durable_name"] = wanted.name.clone().into();
+    }
+    if let Some(since) = wanted.since {
+        config["opt_start_time"] = since.to_string().into();
+    }
+    if let Some(forgotten) = wanted.forgotten {
+        config["inactive_threshold"] = nanos(forgotten).into();
+    }
+    config
+}
+
+#[derive(Deserialize)]
+struct ApiError {
+    code: u64,
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+/// What JetStream answers to `body` on `subject`.
+async fn ask(client: &Client, subject: String, body: Value, timeout: Duration) -> Result<Value, Trouble> {
+    let asked = client.request(subject, body.to_string().into());
+    let answer = match tokio::time::timeout(timeout, asked).await {
+        Ok(answer) => answer.map_err(other)?,
+        Err(_) => return Err(Trouble::Other("the server did not answer".into())),
+    };
+    let mut answer: Value = serde_json::from_slice(&answer.payload).map_err(other)?;
+    let Some(error) = answer.get_mut("error") else { return Ok(answer) };
+    Err(match serde_json::from_value(error.take()).map_err(other)? {
+        ApiError { err_code: 10059, .. } => Trouble::NoStream,
+        ApiError { err_code: 10014, .. } => Trouble::Gone,
+        ApiError { code, err_code, description } => {
+            Trouble::Other(format!("{description} (code {code}, error {err_code})"))
+        }
+    })
+}
+
+fn other(error: impl std::fmt::Display) -> Trouble {
+    Trouble::Other(error.to_string())
+}
+
+impl Delivery {
+    fn new(client: &Client, message: async_nats::Message) -> Option<Self> {
+        let (tries, sequence, at) = position(message.reply.as_deref()?)?;
+        Some(Delivery { client: client.clone(), message, sequence, tries, at })
+    }
+
+    /// The command is still at it.
+    pub(super) async fn in_progress(&self) -> Result<(), String> {
+        self.answer("+WPI".into()).await
+    }
+
+    pub(super) async fn done(&self) -> Result<(), String> {
+        self.answer("+ACK".into()).await
+    }
+
+    pub(super) async fn again_in(&self, wait: Duration) -> Result<(), String> {
+        self.answer(format!("-NAK {{\"delay\": {}}}", wait.as_nanos())).await
+    }
+
+    async fn answer(&self, answer: String) -> Result<(), String> {
+        let Some(reply) = self.message.reply.clone() else { return Ok(()) };
+        self.client.publish(reply, answer.into()).await.map_err(|error| error.to_string())
+    }
+}
+
+/// How often it was delivered, its sequence in the log, and when the log took it, from
+/// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<tries>.<sequence>.<…>.<nanoseconds>.<pending>[.<…>]`.
+fn position(reply: &str) -> Option<(u64, u64, Timestamp)> {
+    let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();
+    let from = match tokens.len() {
+        7 => 2,
+        9.. => 4,
+        _ => return None,
+    };
+    let nanos: i64 = tokens[from + 3].parse().ok()?;
+    Some((tokens[from].parse().ok()?, tokens[from + 1].parse().ok()?, Timestamp(nanos / 1_000_000)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_a_reply_tell_the_position() {
+        let at = Timestamp(1_795_000_000_000);
+        for reply in [
+            "$JS.ACK.HAL_OPS.listen-x.2.71.5.1795000000000000000.0",
+            "$JS.ACK._.hash.HAL_OPS.listen-x.2.71.5.1795000000000000000.0",
+            "$JS.ACK.hub.hash.HAL_OPS.listen-x.2.71.5.1795000000000000000.0.random",
+        ] {
+            assert_eq!(position(reply), Some((2, 71, at)), "{reply}");
+        }
+        for reply in ["_INBOX.x", "$JS.ACK.HAL_OPS.x.2.71.5.1", "$JS.ACK.HAL_OPS.x.2.a.5.1.0"] {
+            assert_eq!(position(reply), None, "{reply}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A message as lines of text, or as one line of JSON.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write};
+
+use tellhal::message::{Received, Severity};
+
+use crate::exit::visible;
+
+/// Prints one message. A reader that is gone ends us: there is nobody to listen for.
+pub(super) fn print(received: &Received, json: bool) {
+    let mut stdout = std::io::stdout().lock();
+    let text = match json {
+        true => serde_json::to_string(&received.message).unwrap_or_default(),
+        false => line(
+            received,
+            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
+        ),
+    };
+    if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
+        std::process::exit(0);
+    }
+}
+
+fn line(received: &Received, colour: bool) -> String {
+    let message = &received.message;
+    let (on, off) = match message.severity {
+        _ if !colour => ("", ""),
+        Severity::Error | Severity::Critical => ("\u{1b}[31m", "\u{1b}[0m"),
+        Severity::Warning => ("\u{1b}[33m", "\u{1b}[0m"),
+        _ => ("", ""),
+    };
+    let mut line =
+        format!("{} {} {} {on}{}{off}", message.time, message.source, message.tag, message.severity);
+    if let Some(title) = &message.title {
+        let _ = write!(line, " {}", visible(title));
+    }
+    for mark in &received.marks {
+        let _ = write!(line, " [{}]", visible(&mark.to_string()));
+    }
+    let text = visible(&message.text);
+    if message.title.is_some() || text.contains('\n') {
+        text.lines().for_each(|text| line.push_str(&format!("\n  {text}")));
+    } else {
+        let _ = write!(line, " {text}");
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tellhal::{Message, Timestamp};
+
+    #[test]
+    fn one_line_or_an_indented_block() {
+        let mut message = Message::new("db1", "backup".parse().unwrap(), "done\u{1b}[2J");
+        message.time = Timestamp(0);
+        let mut received = Received { message, marks: vec![] };
+        assert_eq!(line(&received, false), "1970-01-01T00:00:00Z db1 backup info done\\u{1b}[2J");
+        received.message.text = "a\nb".into();
+        assert_eq!(line(&received, false), "1970-01-01T00:00:00Z db1 backup info\n  a\n  b");
+    }
+}

@@ -1,0 +1,89 @@
+//! One file a command, and what they share: the runtime, and how a message is made.
+
+pub(crate) mod check;
+pub(crate) mod flush;
+pub(crate) mod listen;
+#[cfg(feature = "pages")]
+pub(crate) mod print;
+pub(crate) mod run;
+pub(crate) mod send;
+pub(crate) mod status;
+
+use std::future::Future;
+use std::path::PathBuf;
+
+use tellhal::keep::{Kept, NotKept};
+use tellhal::message::{Link, Message};
+use tellhal::spool::{Spool, SpoolError};
+use tellhal::{Refusal, Tag};
+
+use crate::cli::About;
+use crate::config::{Settings, prepare};
+use crate::exit::{Exit, Failure};
+
+/// Runs `work` on this thread. What it leaves behind, such as a thread that still looks up a name or an
+/// open connection, ends with the process: taking it down piece by piece would only take time.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(|error| Failure::new(Exit::TEMPORARY, format!("cannot start: {error}")))?;
+    // On the heap: every layer of the runtime would move it to a place of its own on the stack.
+    Ok(std::mem::ManuallyDrop::new(runtime).block_on(Box::pin(work)))
+}
+
+/// A message from here. `text` is taken as it is: whoever reads it has cut it already.
+fn compose(settings: &Settings, tag: Tag, text: String, about: &About) -> Message {
+    let mut message = Message::new(&settings.source, tag, "");
+    message.text = text;
+    message.host = about.host.clone().or_else(|| Some(settings.host.clone()).filter(|host| !host.is_empty()));
+    message.user = user();
+    message.severity = about.severity.unwrap_or_default();
+    message.title = about.title.as_ref().map(|title| title.split_whitespace().collect::<Vec<_>>().join(" "));
+    message.key = about.key.clone();
+    message.status = about.status;
+    message.fields = about.fields.iter().cloned().collect();
+    message.links = about.links.iter().map(|url| Link { url: url.clone(), title: None }).collect();
+    message
+}
+
+/// Who we run as, without looking it up.
+fn user() -> Option<String> {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() {
+        return Some("root".into());
+    }
+    let said = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
+    said("LOGNAME").or_else(|| said("USER")).or_else(|| Some(format!("uid {}", uid.as_raw())))
+}
+
+/// The spool, created when it is missing.
+fn open_spool(settings: &Settings) -> Result<Spool, SpoolError> {
+    // A limit on the size of files shall be an error when writing, not our death.
+    let never = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let _ = signal_hook::flag::register(SIGXFSZ, never);
+    let path = spool_path(settings)?;
+    prepare(&path);
+    Spool::open(&path)
+}
+
+const SIGXFSZ: i32 = 25;
+
+fn spool_path(settings: &Settings) -> Result<PathBuf, SpoolError> {
+    settings.spool.clone().map_err(|what| SpoolError::Unsafe { path: PathBuf::new(), what })
+}
+
+/// Spools what was refused, and says in one line why and where.
+fn fall_back(settings: &Settings, message: &Message, refusal: Refusal) -> (Result<Kept, NotKept>, String) {
+    let kept = tellhal::keep::spool(message, refusal, || open_spool(settings));
+    let said = match &kept {
+        Ok(Kept::Spooled(refusal)) => {
+            let place = settings.spool.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+            format!("{refusal}; kept in {place} and sent later")
+        }
+        Ok(Kept::Acknowledged(_)) => String::new(),
+        Err(not_kept) => format!("{not_kept}; the message is not kept"),
+    };
+    (kept, said)
+}

@@ -1,0 +1,34 @@
+//! `completions`, `man` and `schema`: what packages ship, printed from the one source each. Only with the
+//! feature `pages`: hosts get files.
+
+use std::io::Write;
+
+use tellhal::Message;
+
+use crate::cli::documented;
+use crate::exit::{Exit, Failure, Outcome};
+
+pub(crate) fn completions(shell: clap_complete::Shell) -> Outcome {
+    let mut bytes = Vec::new();
+    clap_complete::generate(shell, &mut documented(), "tellhal", &mut bytes);
+    print(&bytes)
+}
+
+pub(crate) fn manual() -> Outcome {
+    let mut bytes = Vec::new();
+    let page = clap_mangen::Man::new(documented()).manual("User Commands");
+    page.render(&mut bytes).map_err(|error| Failure::new(Exit::TEMPORARY, error))?;
+    print(&bytes)
+}
+
+pub(crate) fn schema() -> Outcome {
+    let schema = schemars::schema_for!(Message);
+    let text = serde_json::to_string_pretty(&schema).map_err(|error| Failure::new(Exit::TEMPORARY, error))?;
+    print(format!("{text}\n").as_bytes())
+}
+
+fn print(bytes: &[u8]) -> Outcome {
+    // A reader that has seen enough is no failure.
+    let _ = std::io::stdout().write_all(bytes);
+    Ok(Exit::OK)
+}

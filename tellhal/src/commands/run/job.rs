@@ -1,0 +1,144 @@
+//! The command itself: started, signalled, waited for. It stays in our process group, so that a terminal
+//! treats both as one; only signals that were sent to us alone are passed on.
+
+use std::ffi::OsString;
+use std::process::{Child, Command};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
+use signal_hook::low_level::siginfo::{Cause, Origin};
+
+use super::output::{Copier, Outputs};
+
+/// What others send to end, reload or poke a process.
+const PASSED_ON: [i32; 6] = [1, 2, 3, 10, 12, 15];
+
+/// How a command ended.
+#[derive(Debug)]
+pub(super) enum How {
+    Exited(i32),
+    Signaled(i32),
+    /// With the status a shell would give, and why.
+    NotStarted(i32, String),
+}
+
+impl How {
+    pub(super) fn status(&self) -> i32 {
+        match self {
+            How::Exited(status) | How::NotStarted(status, _) => *status,
+            How::Signaled(signal) => 128 + signal,
+        }
+    }
+}
+
+/// A command that is over.
+#[derive(Debug)]
+pub(super) struct Ended {
+    pub(super) how: How,
+    pub(super) duration: Duration,
+    /// The last lines of its output, with a mark of what was cut.
+    pub(super) text: String,
+    pub(super) cut: u64,
+}
+
+/// A command that runs.
+pub(super) struct Job {
+    child: Child,
+    started: Instant,
+    outputs: Outputs,
+    events: Receiver<Event>,
+    /// None as soon as the process may be gone and its number another's.
+    target: Arc<Mutex<Option<Pid>>>,
+}
+
+/// What the end of a command waits for.
+pub(super) enum Event {
+    /// One output has been passed through to its end.
+    Copied,
+    /// Somebody wants us to end.
+    Signal,
+}
+
+impl Job {
+    /// Starts `command`, with its output captured if `capture` and where that changes nothing for it.
+    pub(super) fn start(command: &[OsString], capture: bool) -> Result<Job, Ended> {
+        let started = Instant::now();
+        let not_started = |error: std::io::Error| {
+            let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
+            let how = How::NotStarted(status, error.to_string());
+            Ended { how, duration: started.elapsed(), text: String::new(), cut: 0 }
+        };
+        let mut process = Command::new(&command[0]);
+        process.args(&command[1..]);
+        let copiers = if capture { Copier::attach(&mut process).map_err(not_started)? } else { Vec::new() };
+        let child = process.spawn().map_err(not_started)?;
+        // Closes our copies of the pipes' writing ends.
+        drop(process);
+        let (tell, events) = channel();
+        let target = Arc::new(Mutex::new(i32::try_from(child.id()).ok().and_then(Pid::from_raw)));
+        pass_signals_on(target.clone(), tell.clone());
+        Ok(Job { child, started, outputs: Outputs::copy(copiers, &tell), events, target })
+    }
+
+    /// Waits for its end, and for what it wrote before that. A daemon it leaves behind is not waited for.
+    pub(super) fn wait(mut self, lines: usize) -> Ended {
+        let pid = *self.target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(pid) = pid {
+            // Not reaped yet, so that its number stays its own until nobody signals it any more.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+        }
+        *self.target.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        let how = match self.child.wait() {
+            Ok(status) => how(status),
+            Err(error) => How::NotStarted(126, error.to_string()),
+        };
+        let duration = self.started.elapsed();
+        self.outputs.no_more_is_coming();
+        for _ in 0..self.outputs.count() {
+            if !matches!(self.events.recv(), Ok(Event::Copied)) {
+                break;
+            }
+        }
+        let (text, cut) = self.outputs.last_lines(lines);
+        Ended { how, duration, text, cut }
+    }
+}
+
+fn how(status: std::process::ExitStatus) -> How {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => How::Exited(code),
+        (None, signal) => How::Signaled(signal.unwrap_or(0)),
+    }
+}
+
+/// The command is running already: its own signal handling is as if we were not there.
+fn pass_signals_on(target: Arc<Mutex<Option<Pid>>>, tell: Sender<Event>) {
+    let Ok(mut signals) = SignalsInfo::<WithOrigin>::new(PASSED_ON) else { return };
+    std::thread::spawn(move || {
+        for origin in &mut signals {
+            let pid = target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            match *pid {
+                Some(pid) => pass_on(pid, &origin),
+                None => {
+                    let _ = tell.send(Event::Signal);
+                }
+            }
+        }
+    });
+}
+
+/// What comes from the kernel, such as Ctrl-C, comes from the terminal and went to the command too.
+fn pass_on(pid: Pid, origin: &Origin) {
+    if matches!(origin.cause, Cause::Kernel) {
+        return;
+    }
+    if let Some(signal) = Signal::from_named_raw(origin.signal) {
+        let _ = kill_process(pid, signal);
+    }
+}

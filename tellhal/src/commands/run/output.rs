@@ -1,0 +1,140 @@
+//! Passes a command's output through while its end is remembered. What must not change for the command is
+//! left alone: a terminal stays a terminal, and a standard output that is a file of its own stays that file.
+
+use std::fs::File;
+use std::io::{ErrorKind, IsTerminal, PipeReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{FileType, fstat};
+
+use super::job::Event;
+use super::tail::Tail;
+
+/// The most that is passed through after the command's end: what a pipe can hold. A daemon that it left
+/// behind could write for ever.
+const LEFT_IN_PIPE: usize = 1024 * 1024;
+
+/// One of the command's outputs on its way to where ours goes.
+pub(super) struct Copier {
+    from: PipeReader,
+    to: File,
+}
+
+impl Copier {
+    /// Puts pipes between the command and our own outputs, where that changes nothing for it.
+    pub(super) fn attach(process: &mut Command) -> std::io::Result<Vec<Copier>> {
+        let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
+        let (out, err) = (fstat(&stdout)?, fstat(&stderr)?);
+        let same = (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino);
+        let is_data = FileType::from_raw_mode(out.st_mode) == FileType::RegularFile && !same;
+        let capture_out = !stdout.is_terminal() && !is_data;
+        let capture_err = !stderr.is_terminal();
+        let mut copiers = Vec::new();
+        if capture_out {
+            let (from, to) = std::io::pipe()?;
+            // One pipe for both keeps their lines in order.
+            if same {
+                process.stderr(Stdio::from(to.try_clone()?));
+            }
+            process.stdout(Stdio::from(to));
+            copiers.push(Copier { from, to: stdout.as_fd().try_clone_to_owned()?.into() });
+        }
+        if capture_err && !(capture_out && same) {
+            let (from, to) = std::io::pipe()?;
+            process.stderr(Stdio::from(to));
+            copiers.push(Copier { from, to: stderr.as_fd().try_clone_to_owned()?.into() });
+        }
+        Ok(copiers)
+    }
+
+    /// Copies until the last writer is gone, or nothing more comes after `over`. A reader of ours that is
+    /// gone is gone for the command too.
+    fn copy(mut self, over: &OwnedFd, tail: &Mutex<Tail>) -> std::io::Result<()> {
+        let mut chunk = vec![0; 64 * 1024];
+        let mut after = 0;
+        loop {
+            let mut fds = [PollFd::new(&self.from, PollFlags::IN), PollFd::new(over, PollFlags::IN)];
+            match poll(&mut fds, None) {
+                Err(rustix::io::Errno::INTR) => continue,
+                done => done?,
+            };
+            let (readable, is_over) = (!fds[0].revents().is_empty(), !fds[1].revents().is_empty());
+            if is_over && (!readable || after >= LEFT_IN_PIPE) {
+                return Ok(());
+            }
+            if !readable {
+                continue;
+            }
+            let n = match self.from.read(&mut chunk) {
+                Ok(0) => return Ok(()),
+                Ok(n) => n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if is_over {
+                after += n;
+            }
+            tail.lock().unwrap_or_else(PoisonError::into_inner).push(&chunk[..n]);
+            self.write(&chunk[..n])?;
+        }
+    }
+
+    /// Writes everything, even to a standard output that somebody made non-blocking.
+    fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
+        while !bytes.is_empty() {
+            match self.to.write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    let _ = poll(&mut [PollFd::new(&self.to, PollFlags::OUT)], None);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Every output of one command.
+pub(super) struct Outputs {
+    tail: Arc<Mutex<Tail>>,
+    count: usize,
+    /// Closed when the command has ended.
+    running: Option<std::io::PipeWriter>,
+}
+
+impl Outputs {
+    /// Copies each in a thread of its own and says when it is through.
+    pub(super) fn copy(copiers: Vec<Copier>, tell: &Sender<Event>) -> Outputs {
+        let mut outputs = Outputs { tail: Arc::default(), count: 0, running: None };
+        let Ok((over, running)) = std::io::pipe() else { return outputs };
+        outputs.running = Some(running);
+        for copier in copiers {
+            let Ok(over) = over.as_fd().try_clone_to_owned() else { continue };
+            let (tail, tell) = (outputs.tail.clone(), tell.clone());
+            outputs.count += 1;
+            std::thread::spawn(move || {
+                let _ = copier.copy(&over, &tail);
+                let _ = tell.send(Event::Copied);
+            });
+        }
+        outputs
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn no_more_is_coming(&mut self) {
+        self.running = None;
+    }
+
+    /// The last lines of all of them, and how many bytes were left out.
+    pub(super) fn last_lines(&self, lines: usize) -> (String, u64) {
+        self.tail.lock().unwrap_or_else(PoisonError::into_inner).last_lines(lines)
+    }
+}

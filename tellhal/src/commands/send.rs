@@ -1,0 +1,190 @@
+//! `tellhal TAG MESSAGE` and `… | tellhal -p TAG`: one message, kept within the time budget.
+//! First the new message, then what waits in the spool, with what is left of the time.
+
+use std::ffi::OsString;
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use tellhal::flush::Flushed;
+use tellhal::keep::Kept;
+use tellhal::message::{MAX_TEXT, Message, shorten};
+use tellhal::{Publisher, Refusal, Spool, Tag};
+use tokio::time::Instant;
+
+use super::{block_on, compose, fall_back};
+use crate::cli::{Send, is_subcommand};
+use crate::config::{Flags, Settings, load};
+use crate::exit::{Exit, Failure, Outcome, say, visible};
+
+mod input;
+
+/// The most of the budget that is set aside for writing to the spool.
+const SPOOL_TIME: Duration = Duration::from_millis(100);
+
+pub(crate) fn send(said: Send, flags: &Flags) -> Outcome {
+    let (tag, words) = tag_and_words(&said)?;
+    let Some(text) = text(&said, &tag, &words)? else { return Ok(Exit::OK) };
+    let settings = load(flags);
+    let message = compose(&settings, tag, text, &said.about);
+    if said.verbose {
+        let _ = writeln!(std::io::stdout(), "{}: {}", message.tag, visible(&message.text));
+    }
+    deliver(&settings, &message, said.require_ack)
+}
+
+fn tag_and_words(said: &Send) -> Result<(Tag, Vec<OsString>), Failure> {
+    let (tag, words) = match &said.tag {
+        Some(tag) => (tag.clone(), said.words.clone()),
+        None => {
+            let (tag, words) = said.words.split_first().ok_or_else(|| {
+                Failure::usage(
+                    "no tag and no message; such as: tellhal backup.mysql \"Nightly backup finished\"",
+                )
+            })?;
+            (tag.to_string_lossy().into_owned(), words.to_vec())
+        }
+    };
+    let tag: Tag = tag.parse().map_err(Failure::usage)?;
+    Ok((tag, words))
+}
+
+/// The message's text; `None` when there is nothing to tell and that is fine.
+fn text(said: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
+    if said.pipe {
+        return piped(said, tag, words);
+    }
+    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
+    let text = words.join(" ");
+    if text.trim().is_empty() && said.about.title.is_none() {
+        return Err(Failure::usage(match near_subcommand(tag.as_str()) {
+            Some(name) if words.is_empty() => {
+                format!("no message for tag {tag}; did you mean tellhal {name}?")
+            }
+            _ if words.is_empty() => {
+                format!("no message for tag {tag}; tellhal {tag} MESSAGE, or … | tellhal -p {tag}")
+            }
+            _ => format!("the message for tag {tag} is empty; give it some text, or a --title"),
+        }));
+    }
+    Ok(Some(shorten(text)))
+}
+
+fn near_subcommand(tag: &str) -> Option<&'static str> {
+    let near = |name: &&str| !is_subcommand(tag) && strsim::damerau_levenshtein(tag, name) <= 2;
+    ["run", "listen", "flush", "status", "check"].into_iter().find(near)
+}
+
+fn piped(said: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
+    let hint =
+        syslog_level(tag).map(|level| format!("; a severity is given with -s {level}")).unwrap_or_default();
+    if !words.is_empty() {
+        let what = "-p reads the message from standard input, and a message was given too";
+        return Err(Failure::usage(format!("{what}{hint}")));
+    }
+    if !hint.is_empty() {
+        say(format!("-p means pipe here and {tag} is the tag{hint}"));
+    }
+    if std::io::stdin().is_terminal() {
+        say("reading the message from the terminal; end it with Ctrl-D");
+    }
+    let read = input::read(std::io::stdin().lock())
+        .map_err(|error| Failure::new(Exit::TEMPORARY, format!("cannot read standard input: {error}")))?;
+    if read.endless {
+        say("standard input does not end; telling its first 1 GiB, shortened");
+    }
+    debug_assert!(read.text.len() <= MAX_TEXT);
+    if !read.text.trim().is_empty() || said.about.title.is_some() {
+        return Ok(Some(read.text));
+    }
+    if said.skip_empty {
+        return Ok(None);
+    }
+    let what = "standard input was empty, so nothing was sent";
+    Err(Failure::usage(format!("{what}; -e makes that no error, --title gives it something to tell")))
+}
+
+/// The level, when a tag looks like what `logger -p` takes, such as `user.err`.
+fn syslog_level(tag: &Tag) -> Option<&str> {
+    const FACILITIES: [&str; 13] = [
+        "auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "security", "syslog",
+        "user", "uucp",
+    ];
+    const LEVELS: [&str; 11] =
+        ["emerg", "panic", "alert", "crit", "err", "error", "warning", "warn", "notice", "info", "debug"];
+    let (facility, level) = tag.as_str().split_once('.')?;
+    let local = facility.strip_prefix("local").is_some_and(|n| n.len() == 1 && ("0"..="7").contains(&n));
+    ((local || FACILITIES.contains(&facility)) && LEVELS.contains(&level)).then_some(level)
+}
+
+fn deliver(settings: &Settings, message: &Message, require_ack: bool) -> Outcome {
+    let refusal = match settings.broken() {
+        Some(broken) => Refusal::Config(broken),
+        None => match block_on(publish(settings, message))? {
+            Ok(()) => return Ok(Exit::OK),
+            Err(refusal) => refusal,
+        },
+    };
+    let wanted = Exit::of(&refusal);
+    let (kept, said) = fall_back(settings, message, refusal);
+    match kept {
+        Ok(Kept::Spooled(_)) if require_ack => {
+            Err(Failure::new(wanted, format!("{said}, but not acknowledged")))
+        }
+        Ok(_) => {
+            say(said);
+            Ok(Exit::OK)
+        }
+        // Nowhere to keep it is the news, unless trying again is pointless anyway.
+        Err(_) => Err(Failure::new(wanted, said)),
+    }
+}
+
+async fn publish(settings: &Settings, message: &Message) -> Result<(), Refusal> {
+    let end = Instant::now() + settings.timeout;
+    let deadline = end - SPOOL_TIME.min(settings.timeout / 10);
+    let publisher = Publisher::connect(&settings.nats, "tellhal", deadline).await?;
+    publisher.publish(message, deadline).await?;
+    send_older(settings, &publisher, end).await;
+    Ok(())
+}
+
+/// Sends what waits in the spool. The new message is safe, so nothing here is an error.
+async fn send_older(settings: &Settings, publisher: &Publisher, deadline: Instant) {
+    let Ok(path) = &settings.spool else { return };
+    match Spool::existing(path) {
+        Ok(None) => {}
+        Ok(Some(spool)) => match tellhal::flush::flush(publisher, &spool, deadline).await {
+            Ok(flushed) => say_about(&flushed, &spool),
+            Err(error) => say(error),
+        },
+        Err(error) => say(error),
+    }
+}
+
+/// One line about what a flush could not do.
+pub(super) fn say_about(flushed: &Flushed, spool: &Spool) {
+    let path = spool.path().display();
+    for broken in &flushed.broken {
+        say(format!("put a file of {path} aside in bad/: {broken}"));
+    }
+    for refusal in &flushed.refused {
+        say(format!("put a message of {path} aside in bad/: {refusal}"));
+    }
+    if let Some(reason) = &flushed.reason {
+        say(format!("{} older messages stay in {path}: {reason}", flushed.left));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syslog_priorities_are_noticed() {
+        let level = |tag: &str| syslog_level(&tag.parse().unwrap()).map(str::to_owned);
+        assert_eq!(level("user.err").as_deref(), Some("err"));
+        assert_eq!(level("local3.notice").as_deref(), Some("notice"));
+        assert_eq!(level("local9.notice"), None);
+        assert_eq!(level("mail.queue"), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! `tellhal status`: the configuration in force, whether the server answers, whether the log is there, and
+//! what waits in the spool. Changes nothing and sends nothing.
+
+use std::io::Write;
+
+use async_nats::client::RequestErrorKind;
+use serde::Serialize;
+use tellhal::refusal::redact;
+use tellhal::spool::Usage;
+use tellhal::{Publisher, Refusal, Spool};
+use tokio::time::Instant;
+
+use super::block_on;
+use crate::cli::Json;
+use crate::config::{Flags, Settings, load};
+use crate::exit::{Exit, Failure, Outcome};
+
+#[derive(Serialize)]
+struct Status {
+    source: String,
+    host: String,
+    configuration: Vec<String>,
+    problems: Vec<String>,
+    servers: Vec<String>,
+    server: Server,
+    spool: Kept,
+}
+
+#[derive(Default, Serialize)]
+struct Server {
+    reachable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// `there`, `missing` or `unknown`: a host's credentials do not allow to look.
+    stream: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip)]
+    exit: Option<Exit>,
+}
+
+#[derive(Default, Serialize)]
+struct Kept {
+    path: String,
+    #[serde(flatten)]
+    usage: Usage,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+pub(crate) fn status(said: &Json, flags: &Flags) -> Outcome {
+    let settings = load(flags);
+    let server = match settings.broken() {
+        Some(_) => Server { stream: "unknown", exit: Some(Exit::CONFIG), ..Server::default() },
+        None => block_on(look(&settings))?,
+    };
+    let status = Status {
+        spool: spool(&settings),
+        source: settings.source,
+        host: settings.host,
+        configuration: settings.read,
+        problems: settings.problems.iter().map(ToString::to_string).collect(),
+        servers: settings.nats.servers().iter().map(|url| redact(url)).collect(),
+        server,
+    };
+    let text = if said.json {
+        serde_json::to_string_pretty(&status).map_err(|error| Failure::new(Exit::TEMPORARY, error))?
+    } else {
+        shown(&status)
+    };
+    let _ = writeln!(std::io::stdout(), "{text}");
+    Ok(status.server.exit.unwrap_or(Exit::OK))
+}
+
+async fn look(settings: &Settings) -> Server {
+    let deadline = Instant::now() + settings.timeout;
+    let publisher = match Publisher::connect(&settings.nats, "tellhal status", deadline).await {
+        Ok(publisher) => publisher,
+        Err(refusal) => return unreachable(&refusal),
+    };
+    let mut server = Server {
+        reachable: true,
+        version: Some(publisher.client().server_info().version),
+        stream: "unknown",
+        ..Server::default()
+    };
+    let name = publisher.names().ops_stream();
+    let mut denials = publisher.denials();
+    let question = publisher.client().request(format!("$JS.API.STREAM.INFO.{name}"), "".into());
+    tokio::select! {
+        answer = question => match answer {
+            Ok(answer) => {
+                let there = serde_json::from_slice::<serde_json::Value>(&answer.payload);
+                let there = there.is_ok_and(|info| info.get("config").is_some());
+                server.stream = if there { "there" } else { "missing" };
+            }
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => server.stream = "missing",
+            Err(_) => {}
+        },
+        _ = denials.recv() => {}
+        () = tokio::time::sleep_until(deadline) => {}
+    }
+    if server.stream == "missing" {
+        server.error = Some(format!("there is no stream {name}; hal-relay creates it when it starts"));
+        server.exit = Some(Exit::CONFIG);
+    }
+    server
+}
+
+fn unreachable(refusal: &Refusal) -> Server {
+    Server {
+        stream: "unknown",
+        error: Some(refusal.to_string()),
+        exit: Some(Exit::of(refusal)),
+        ..Server::default()
+    }
+}
+
+fn spool(settings: &Settings) -> Kept {
+    let path = match &settings.spool {
+        Ok(path) => path,
+        Err(error) => return Kept { error: Some(error.clone()), ..Kept::default() },
+    };
+    let shown = path.display().to_string();
+    match Spool::existing(path).and_then(|spool| spool.as_ref().map(Spool::usage).transpose()) {
+        Ok(usage) => Kept { path: shown, usage: usage.unwrap_or_default(), error: None },
+        Err(error) => Kept { path: shown, error: Some(error.to_string()), ..Kept::default() },
+    }
+}
+
+fn shown(status: &Status) -> String {
+    let mut lines = Vec::new();
+    let read = match status.configuration.as_slice() {
+        [] => "no file, so the defaults".to_owned(),
+        files => files.join(", "),
+    };
+    lines.push(format!("configuration  {read}"));
+    lines.extend(status.problems.iter().map(|problem| format!("  problem      {problem}")));
+    lines.push(format!("source         {}", status.source));
+    let server = &status.server;
+    let answer = match (&server.version, &server.error) {
+        (Some(version), _) => format!("answers (nats-server {version})"),
+        (None, Some(error)) => error.clone(),
+        (None, None) => "not asked".into(),
+    };
+    lines.push(format!("server         {}: {answer}", status.servers.join(", ")));
+    lines.push(match server.stream {
+        "unknown" => "stream         unknown: these credentials may not look, or nobody answered".into(),
+        stream => format!("stream         {stream}"),
+    });
+    if let (true, Some(error)) = (server.reachable, &server.error) {
+        lines.push(format!("  problem      {error}"));
+    }
+    let spool = &status.spool;
+    let Usage { waiting, bad, bytes, .. } = spool.usage;
+    lines.push(format!("spool          {}: {waiting} waiting, {bad} put aside, {bytes} bytes", spool.path));
+    lines.extend(spool.error.iter().map(|error| format!("  problem      {error}")));
+    lines.join("\n")
+}

@@ -1,0 +1,96 @@
+//! A context of the NATS CLI: `$XDG_CONFIG_HOME/nats/context/<name>.json`.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use tellhal::nats::{Login, NatsConfig, Urls};
+
+use super::{FileConfig, Problem, place};
+
+/// The keys of a context that say how to reach a server; the CLI has more.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Context {
+    url: String,
+    user: String,
+    password: String,
+    token: String,
+    creds: String,
+    nkey: String,
+    cert: String,
+    key: String,
+    ca: String,
+    inbox_prefix: String,
+}
+
+pub(super) fn read(name: &str) -> Result<(PathBuf, FileConfig), Problem> {
+    let place = format!("context {name}");
+    let hint = "nats context ls lists those there are";
+    if name.is_empty() || name.contains('/') || name.starts_with('.') {
+        return Err(Problem::new(place, "is no name of a context", hint));
+    }
+    let home = place::config_home();
+    let home = home
+        .ok_or_else(|| Problem::new(place.as_str(), "there is no home directory", "set XDG_CONFIG_HOME"))?;
+    let path = home.join("nats/context").join(format!("{name}.json"));
+    let text = std::fs::read_to_string(&path)
+        .map_err(|error| Problem::new(format!("{place}: {}", path.display()), error.to_string(), hint))?;
+    let context: Context = serde_json::from_str(&text).map_err(|error| {
+        let place = format!("{}:{}", path.display(), error.line());
+        Problem::new(place, "is no NATS CLI context", "nats context edit writes one")
+    })?;
+    Ok((path, context.into_config()))
+}
+
+impl Context {
+    fn into_config(self) -> FileConfig {
+        let said = |text: String| Some(text).filter(|text| !text.is_empty());
+        let file = |text: String| said(text).map(|text| expand(&text));
+        let login = match (said(self.user), said(self.password), said(self.token)) {
+            (user @ Some(_), Some(secret), _) => Some(Login { user, secret }),
+            // The CLI takes a user without a password for a token.
+            (Some(secret), None, _) | (None, _, Some(secret)) => Some(Login { user: None, secret }),
+            (None, _, None) => None,
+        };
+        let nats = NatsConfig {
+            url: said(self.url).map(Urls::One),
+            creds_file: file(self.creds),
+            nkey_file: file(self.nkey),
+            tls_ca: file(self.ca),
+            tls_cert: file(self.cert),
+            tls_key: file(self.key),
+            inbox_prefix: said(self.inbox_prefix),
+            login,
+            ..NatsConfig::default()
+        };
+        FileConfig { nats, ..FileConfig::default() }
+    }
+}
+
+fn expand(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest),
+        _ => path.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_contexts_keys_become_ours() {
+        let text = r#"{"description":"x","url":"nats://a:1,nats://b:2","user":"u","password":"p","creds":"","ca":"/ca"}"#;
+        let context: Context = serde_json::from_str(text).unwrap();
+        let nats = context.into_config().nats;
+        assert_eq!(nats.servers(), ["nats://a:1", "nats://b:2"]);
+        assert_eq!(nats.login, Some(Login { user: Some("u".into()), secret: "p".into() }));
+        assert_eq!((nats.creds_file, nats.tls_ca), (None, Some("/ca".into())));
+    }
+
+    #[test]
+    fn a_name_cannot_leave_the_folder() {
+        assert!(read("../../etc/passwd").is_err());
+        assert!(read("").is_err());
+    }
+}

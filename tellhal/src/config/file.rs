@@ -1,0 +1,258 @@
+//! `tellhal.toml`: read in one go when it is right, and walked key by key when it is not, so that every
+//! mistake is told at once with its line and what would be right.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use tellhal::nats::NatsConfig;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Problem;
+
+/// What one file, or the command line, says.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct FileConfig {
+    pub(super) source: Option<String>,
+    pub(super) spool: Option<PathBuf>,
+    pub(super) timeout: Option<String>,
+    pub(super) context: Option<String>,
+    pub(super) nats: NatsConfig,
+}
+
+impl FileConfig {
+    /// Takes from `below` what is not said here. Credentials are one thing: those of another layer are
+    /// not mixed with ours.
+    pub(super) fn fill(&mut self, below: FileConfig) {
+        let FileConfig { source, spool, timeout, context, nats } = below;
+        self.source = self.source.take().or(source);
+        self.spool = self.spool.take().or(spool);
+        self.timeout = self.timeout.take().or(timeout);
+        self.context = self.context.take().or(context);
+        let ours = &mut self.nats;
+        if !ours.has_credentials() && ours.login.is_none() {
+            ours.creds_file = nats.creds_file;
+            ours.nkey_file = nats.nkey_file;
+            ours.token_file = nats.token_file;
+            ours.user = nats.user;
+            ours.password_file = nats.password_file;
+            ours.login = nats.login;
+        }
+        if ours.tls_cert.is_none() && ours.tls_key.is_none() {
+            (ours.tls_cert, ours.tls_key) = (nats.tls_cert, nats.tls_key);
+        }
+        ours.url = ours.url.take().or(nats.url);
+        ours.prefix = ours.prefix.take().or(nats.prefix);
+        ours.tls_ca = ours.tls_ca.take().or(nats.tls_ca);
+        ours.inbox_prefix = ours.inbox_prefix.take().or(nats.inbox_prefix);
+    }
+}
+
+/// The file at `path`; `None` when there is none.
+pub(crate) fn read(path: &Path) -> Result<Option<FileConfig>, Vec<Problem>> {
+    let shown = path.display().to_string();
+    let failed = |error: std::io::Error| {
+        vec![Problem::new(shown.as_str(), error.to_string(), "it must be a readable file in UTF-8")]
+    };
+    let mut file = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        // A parent that is a file, or a home that is closed to us, has no configuration for us.
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mode = file.metadata().map_err(failed)?.mode();
+    if mode & 0o002 != 0 {
+        let hint = format!("whoever writes it reads our messages: chmod o-w {shown}");
+        return Err(vec![Problem::new(shown, "can be written by everybody", hint)]);
+    }
+    let mut text = String::new();
+    file.read_to_string(&mut text).map_err(failed)?;
+    parse(&shown, &text).map(Some)
+}
+
+/// The configuration in `text`, or everything that is wrong with it.
+pub(crate) fn parse(path: &str, text: &str) -> Result<FileConfig, Vec<Problem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Ok(config) = toml::from_str::<FileConfig>(text)
+        && config.timeout.as_deref().is_none_or(|timeout| duration(timeout).is_ok())
+        && config.nats.servers().iter().all(|url| is_address(url))
+    {
+        return Ok(config);
+    }
+    let problems = walk(path, text);
+    match toml::from_str::<FileConfig>(text) {
+        Ok(config) if problems.is_empty() => Ok(config),
+        Err(error) if problems.is_empty() => {
+            Err(vec![Problem::new(path, error.message().to_owned(), "tellhal check explains each key")])
+        }
+        _ => Err(problems),
+    }
+}
+
+/// A time such as `500ms` or `1h`, longer than nothing and at most a day.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err(format!("{text:?} is no time at all")),
+        Ok(time) if time > Duration::from_secs(86_400) => Err(format!("{text:?} is longer than a day")),
+        Ok(time) => Ok(time),
+        Err(error) => Err(format!("{text:?} is no time: {error}")),
+    }
+}
+
+type Check = fn(&DeValue) -> Result<(), String>;
+
+/// Every key, what may stand there, and an example for the hint.
+const TOP: [(&str, Check, &str); 5] = [
+    ("source", text, "source = \"db1\""),
+    ("spool", text, "spool = \"/var/spool/tellhal/0\""),
+    ("timeout", time, "timeout = \"2s\""),
+    ("context", text, "context = \"prod\""),
+    ("nats", table, "[nats]"),
+];
+const NATS: [(&str, Check, &str); 11] = [
+    ("url", urls, "url = \"nats://127.0.0.1:4222\", or a list of them"),
+    ("prefix", token, "prefix = \"hal\""),
+    ("creds_file", text, "creds_file = \"/etc/tellhal/host.creds\""),
+    ("nkey_file", text, "nkey_file = \"/etc/tellhal/host.nk\""),
+    ("token_file", text, "token_file = \"/etc/tellhal/token\""),
+    ("user", text, "user = \"db1\", with password_file"),
+    ("password_file", text, "password_file = \"/etc/tellhal/password\""),
+    ("tls_ca", text, "tls_ca = \"/etc/tellhal/ca.pem\""),
+    ("tls_cert", text, "tls_cert = \"/etc/tellhal/cert.pem\""),
+    ("tls_key", text, "tls_key = \"/etc/tellhal/key.pem\""),
+    ("inbox_prefix", text, "inbox_prefix = \"_INBOX_db1\""),
+];
+
+fn walk(path: &str, text: &str) -> Vec<Problem> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let place = |at: usize| format!("{path}:{}", 1 + text[..at.min(text.len())].matches('\n').count());
+    let mut problems: Vec<(usize, Problem)> = Vec::new();
+    for error in errors {
+        let at = error.span().map_or(0, |span| span.start);
+        problems
+            .push((at, Problem::new(place(at), error.message(), "values are \"text\" or [\"a\", \"list\"]")));
+    }
+    let mut look = |table: &DeTable, known: &[(&str, Check, &str)], prefix: &str| {
+        for (key, value) in table {
+            let at = key.span().start;
+            let name = key.get_ref();
+            let found = match known.iter().find(|(known, ..)| known == name) {
+                Some((_, check, example)) => {
+                    check(value.get_ref()).map_err(|what| (what, format!("such as {example}")))
+                }
+                None => Err(("is an unknown key".into(), nearest(name, known))),
+            };
+            if let Err((what, hint)) = found {
+                problems.push((at, Problem::new(format!("{}: {prefix}{name}", place(at)), what, hint)));
+            }
+        }
+    };
+    look(table.get_ref(), &TOP, "");
+    if let Some(DeValue::Table(nats)) = table.get_ref().get("nats").map(Spanned::get_ref) {
+        look(nats, &NATS, "nats.");
+    }
+    problems.sort_by_key(|(at, _)| *at);
+    problems.into_iter().map(|(_, problem)| problem).collect()
+}
+
+fn nearest(name: &str, known: &[(&str, Check, &str)]) -> String {
+    let near = known.iter().map(|(known, ..)| (strsim::damerau_levenshtein(name, known), known)).min();
+    match near {
+        Some((distance, known)) if distance <= 3 => format!("did you mean {known}?"),
+        _ => format!("known are {}", known.iter().map(|(known, ..)| *known).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+fn text(value: &DeValue) -> Result<(), String> {
+    match value.as_str() {
+        Some("") => Err("is empty".into()),
+        Some(_) => Ok(()),
+        None => Err("is not text in quotes".into()),
+    }
+}
+
+fn token(value: &DeValue) -> Result<(), String> {
+    text(value)?;
+    tellhal::Names::new(value.as_str().unwrap_or_default()).map(|_| ())
+}
+
+fn time(value: &DeValue) -> Result<(), String> {
+    text(value)?;
+    duration(value.as_str().unwrap_or_default()).map(|_| ())
+}
+
+fn table(value: &DeValue) -> Result<(), String> {
+    value.is_table().then_some(()).ok_or_else(|| "is not a table".into())
+}
+
+fn urls(value: &DeValue) -> Result<(), String> {
+    let list: Vec<&str> = match value {
+        DeValue::Array(list) => list.iter().map(|url| url.get_ref().as_str().unwrap_or("")).collect(),
+        _ => value.as_str().ok_or("is neither text nor a list of it")?.split(',').map(str::trim).collect(),
+    };
+    match list.iter().find(|url| !is_address(url)) {
+        _ if list.is_empty() => Err("is an empty list".into()),
+        // Not quoted in full: an address may hold a password.
+        Some(url) => Err(format!("{:?} is no address", tellhal::refusal::redact(url))),
+        None => Ok(()),
+    }
+}
+
+fn is_address(url: &str) -> bool {
+    !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_told_with_its_line_and_what_would_be_right() {
+        let text = "sorce = \"db1\"\ntimeout = \"soon\"\nspool = 3\n\n[nats]\nurl = \"http://x\"\ncreds = \"/c\"\nprefix = \"a.b\"\n";
+        let problems = parse("t.toml", text).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let want = [
+            ("t.toml:1: sorce", "did you mean source?"),
+            ("t.toml:2: timeout", "timeout = \"2s\""),
+            ("t.toml:3: spool", "not text in quotes"),
+            ("t.toml:6: nats.url", "is no address"),
+            ("t.toml:7: nats.creds", "known are url"),
+            ("t.toml:8: nats.prefix", "prefix = \"hal\""),
+        ];
+        assert_eq!(shown.len(), want.len(), "{shown:#?}");
+        for (got, (place, words)) in shown.iter().zip(want) {
+            assert!(got.starts_with(place) && got.contains(words), "{got}");
+        }
+    }
+
+    #[test]
+    fn broken_toml_names_each_line() {
+        let problems = parse("t.toml", "source = \nspool = \"x\"\n[nats\n").unwrap_err();
+        assert!(problems[0].place.starts_with("t.toml:1"), "{problems:?}");
+        assert!(problems.len() >= 2, "{problems:?}");
+    }
+
+    #[test]
+    fn byte_order_mark_and_windows_lines_are_fine() {
+        let config =
+            parse("t", "\u{feff}source = \"a\"\r\n[nats]\r\nurl = [\"nats://a\", \"b:1\"]\r\n").unwrap();
+        assert_eq!(config.source.as_deref(), Some("a"));
+        assert_eq!(config.nats.servers(), ["nats://a", "b:1"]);
+    }
+
+    #[test]
+    fn credentials_of_two_layers_are_not_mixed() {
+        let mut own = parse("t", "[nats]\ntoken_file = \"/t\"\n").unwrap();
+        own.fill(
+            parse("t", "source = \"below\"\n[nats]\ncreds_file = \"/c\"\nurl = \"nats://a\"\n").unwrap(),
+        );
+        assert_eq!((own.nats.creds_file, own.nats.token_file), (None, Some("/t".into())));
+        assert_eq!(own.source.as_deref(), Some("below"));
+        assert!(own.nats.url.is_some());
+    }
+}

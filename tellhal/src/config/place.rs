@@ -1,0 +1,42 @@
+//! Where this user's files are. Reads the environment and the file system, creates only the sticky
+//! directory of all users' spools, and that only as root.
+
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+/// The sticky directory with one spool a user.
+pub(crate) const ALL_SPOOLS: &str = "/var/spool/tellhal";
+
+/// `$XDG_CONFIG_HOME`, or `~/.config`.
+pub(crate) fn config_home() -> Option<PathBuf> {
+    under("XDG_CONFIG_HOME", ".config")
+}
+
+/// The spool when nobody says where: `/var/spool/tellhal/<uid>` where the package made that directory,
+/// or for root; else `$XDG_STATE_HOME/tellhal/spool`.
+pub(crate) fn spool() -> Result<PathBuf, String> {
+    let uid = rustix::process::geteuid();
+    if uid.is_root() || Path::new(ALL_SPOOLS).is_dir() {
+        return Ok(Path::new(ALL_SPOOLS).join(uid.as_raw().to_string()));
+    }
+    under("XDG_STATE_HOME", ".local/state").map(|state| state.join("tellhal/spool")).ok_or_else(|| {
+        format!("there is no {ALL_SPOOLS} and no home directory; TELLHAL_SPOOL names a folder")
+    })
+}
+
+/// Creates the sticky directory as root, so that every user may have a spool in it.
+pub(crate) fn prepare(spool: &Path) {
+    let shared = Path::new(ALL_SPOOLS);
+    if spool.parent() != Some(shared) || shared.exists() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    // What fails here fails again, with its reason, when the spool itself is created.
+    let made = std::fs::DirBuilder::new().mode(0o755).create(shared);
+    let _ = made.and_then(|()| std::fs::set_permissions(shared, PermissionsExt::from_mode(0o1777)));
+}
+
+fn under(variable: &str, below_home: &str) -> Option<PathBuf> {
+    let absolute = |path: PathBuf| Some(path).filter(|path| path.is_absolute());
+    let set = std::env::var_os(variable).map(PathBuf::from).and_then(absolute);
+    set.or_else(|| std::env::home_dir().and_then(absolute).map(|home| home.join(below_home)))
+}

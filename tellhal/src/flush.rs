@@ -1,0 +1,71 @@
+//! Emptying a spool into the log, oldest first: a message is removed only after its acknowledgement.
+
+use tokio::time::Instant;
+
+use crate::client::Publisher;
+use crate::refusal::Refusal;
+use crate::spool::{Broken, Claim, Spool, SpoolError};
+
+/// What a flush did.
+#[derive(Debug, Default)]
+pub struct Flushed {
+    /// Messages that were acknowledged and removed.
+    pub sent: u64,
+    /// Messages another process is sending.
+    pub busy: u64,
+    /// Messages that stay, each refused.
+    pub left: u64,
+    /// Files that are no messages, put aside in `bad/`.
+    pub broken: Vec<Broken>,
+    /// Messages that no server takes, put aside in `bad/`.
+    pub refused: Vec<Refusal>,
+    /// Why the first of those that stay stays.
+    pub reason: Option<Refusal>,
+}
+
+/// Sends what waits in `spool` until it is empty or `deadline` comes.
+pub async fn flush(publisher: &Publisher, spool: &Spool, deadline: Instant) -> Result<Flushed, SpoolError> {
+    let mut done = Flushed::default();
+    let names = spool.waiting()?;
+    // As after nearly every message. What killed writers left behind waits for the next that is written.
+    if names.is_empty() {
+        return Ok(done);
+    }
+    spool.sweep()?;
+    let total = names.len() as u64;
+    for (position, name) in names.iter().enumerate() {
+        let out_of_time = Instant::now() >= deadline;
+        let stopped = done.reason.as_ref().is_some_and(Refusal::stops_all);
+        if out_of_time || stopped {
+            done.left += total - position as u64;
+            break;
+        }
+        let held = match spool.claim(name)? {
+            Claim::Ours(held) => held,
+            Claim::Busy => {
+                done.busy += 1;
+                continue;
+            }
+            Claim::Gone => continue,
+            Claim::Bad(broken) => {
+                done.broken.push(broken);
+                continue;
+            }
+        };
+        match publisher.publish(&held.message, deadline).await {
+            Ok(_) => {
+                held.remove()?;
+                done.sent += 1;
+            }
+            Err(refusal) if refusal.is_final() => {
+                held.set_aside()?;
+                done.refused.push(refusal);
+            }
+            Err(refusal) => {
+                done.left += 1;
+                done.reason.get_or_insert(refusal);
+            }
+        }
+    }
+    Ok(done)
+}

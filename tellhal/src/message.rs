@@ -1,0 +1,530 @@
+//! The message, version 1: what goes over the bus, and how whatever came over it is read.
+//! Reading never fails: what is not ours is shown as text.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use crate::tag::{Tag, is_token, legal_token};
+use crate::timestamp::Timestamp;
+
+/// The version this library writes.
+pub const VERSION: u64 = 1;
+/// The longest text, in bytes; of a longer one the first 16 KiB and the last 48 KiB are kept.
+pub const MAX_TEXT: usize = 64 * 1024;
+const TEXT_HEAD: usize = 16 * 1024;
+/// Less than 48 KiB by the room for the mark, so that a shortened text is not shortened again.
+const TEXT_TAIL: usize = 48 * 1024 - 64;
+/// The longest title or key, in bytes.
+pub const MAX_TITLE: usize = 1024;
+/// The longest id, in bytes; a longer foreign one is hashed.
+pub const MAX_ID: usize = 64;
+/// How far a sender's clock may be off before its own time is shown beside the stream's.
+pub const CLOCK_SLACK: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// One ops message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Message {
+    /// Version of this format: 1.
+    pub v: u64,
+    /// UUIDv7 or 128 random bits; also the `Nats-Msg-Id` header. `[A-Za-z0-9@:._-]{1,64}`.
+    pub id: String,
+    /// When the sender sent it. The stream's time decides; this is shown when it differs by more than a minute.
+    pub time: Timestamp,
+    /// What it is about, such as `backup.mysql.done`. The subject outranks it.
+    pub tag: Tag,
+    /// Who sent it: one token, by default the short host name. The subject outranks it.
+    pub source: String,
+    /// The full host name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    /// The user the sender ran as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// How bad it is; `info` when absent.
+    #[serde(default)]
+    pub severity: Severity,
+    /// A headline of one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// The contents. At most 64 KiB.
+    #[serde(default)]
+    pub text: String,
+    /// The thing the message is about: messages of one source and key belong together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    /// Where the thing stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status>,
+    /// Anything else, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// Where to read more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
+    /// The command `tellhal run` ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Run>,
+}
+
+/// How bad a message is, from least to most.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// For whoever is looking into something.
+    Debug,
+    /// Worth a line.
+    #[default]
+    Info,
+    /// Normal but worth reading.
+    Notice,
+    /// Will be a problem.
+    Warning,
+    /// Is a problem.
+    Error,
+    /// Wakes somebody.
+    Critical,
+}
+
+impl Severity {
+    /// Every severity, from least to most.
+    pub const ALL: [Severity; 6] = [
+        Severity::Debug,
+        Severity::Info,
+        Severity::Notice,
+        Severity::Warning,
+        Severity::Error,
+        Severity::Critical,
+    ];
+
+    /// The severity's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Severity::Debug => "debug",
+            Severity::Info => "info",
+            Severity::Notice => "notice",
+            Severity::Warning => "warning",
+            Severity::Error => "error",
+            Severity::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Severity {
+    type Err = String;
+
+    /// Reads our names and syslog's (`err`, `crit`, `emerg`, …), in any case.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "debug" => Severity::Debug,
+            "info" | "informational" => Severity::Info,
+            "notice" => Severity::Notice,
+            "warning" | "warn" => Severity::Warning,
+            "error" | "err" => Severity::Error,
+            "critical" | "crit" | "alert" | "emerg" | "emergency" | "panic" => Severity::Critical,
+            _ => {
+                return Err(format!(
+                    "severity {text:?} is unknown; it is one of debug, info, notice, warning, error, critical"
+                ));
+            }
+        })
+    }
+}
+
+/// Where the thing a message is about stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It began.
+    Started,
+    /// It ended well.
+    Succeeded,
+    /// It ended badly.
+    Failed,
+    /// It was bad and is well again.
+    Resolved,
+}
+
+impl Status {
+    /// The status' name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Status::Started => "started",
+            Status::Succeeded => "succeeded",
+            Status::Failed => "failed",
+            Status::Resolved => "resolved",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Ok(match text.to_ascii_lowercase().as_str() {
+            "started" => Status::Started,
+            "succeeded" => Status::Succeeded,
+            "failed" => Status::Failed,
+            "resolved" => Status::Resolved,
+            _ => {
+                return Err(format!(
+                    "status {text:?} is unknown; it is one of started, succeeded, failed, resolved"
+                ));
+            }
+        })
+    }
+}
+
+/// Where to read more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Link {
+    /// `http://…` or `https://…`.
+    pub url: String,
+    /// What to call it; the address itself when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+/// How a command that `tellhal run` ran went.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Run {
+    /// The program's name, without its arguments: those may hold secrets.
+    pub command: String,
+    /// How long it ran, in seconds; absent while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<f64>,
+    /// Its exit status, when it exited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<i32>,
+    /// The signal that ended it, when one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// How many bytes of output were left out of the text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cut: Option<u64>,
+}
+
+impl Message {
+    /// A new message of severity `info` with a fresh id and the machine's time.
+    pub fn new(source: &str, tag: Tag, text: impl Into<String>) -> Self {
+        let mut message = Message::empty(uuid::Uuid::now_v7().to_string(), Timestamp::now(), source, tag);
+        message.text = shorten(text.into());
+        message
+    }
+
+    fn empty(id: String, time: Timestamp, source: &str, tag: Tag) -> Self {
+        Message {
+            v: VERSION,
+            id,
+            time,
+            tag,
+            source: source.into(),
+            host: None,
+            user: None,
+            severity: Severity::Info,
+            title: None,
+            text: String::new(),
+            key: None,
+            status: None,
+            fields: BTreeMap::new(),
+            links: Vec::new(),
+            run: None,
+        }
+    }
+
+    /// The message's one line: its title, else the first line of its text that is not blank.
+    pub fn headline(&self) -> &str {
+        let text = || self.text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
+        self.title.as_deref().map(str::trim).filter(|title| !title.is_empty()).unwrap_or_else(text)
+    }
+}
+
+/// `text` within [`MAX_TEXT`]: a longer one keeps its beginning and its end, with a mark between.
+pub fn shorten(text: String) -> String {
+    if text.len() <= MAX_TEXT {
+        return text;
+    }
+    let head = text.floor_char_boundary(TEXT_HEAD);
+    let tail = text.ceil_char_boundary(text.len() - TEXT_TAIL);
+    format!("{}\n[… {} bytes cut …]\n{}", &text[..head], tail - head, &text[tail..])
+}
+
+/// Something a reader of the message should know about how it was read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mark {
+    /// The payload was not our JSON and became the text.
+    Foreign,
+    /// A newer or older version of the message; shown as text.
+    UnknownVersion(u64),
+    /// The body named another source or tag than the subject, which outranks it.
+    BodyDiffers(String),
+    /// The subject's tag or source held illegal characters; the original is in `fields.tag`.
+    TagRewritten,
+    /// The sender's clock is off by more than a minute; its own time.
+    SenderTime(Timestamp),
+    /// The text was longer than 64 KiB.
+    Shortened,
+    /// It was meant for this room, which cannot take it any more.
+    ForRoom(String),
+    /// Another source had used this id.
+    IdTaken(String),
+    /// It is one of so many kinds that no throttle could hold it.
+    Unthrottled,
+}
+
+impl Mark {
+    /// The mark's name, as a metric's label.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Mark::Foreign => "foreign",
+            Mark::UnknownVersion(_) => "unknown_version",
+            Mark::BodyDiffers(_) => "body_differs",
+            Mark::TagRewritten => "tag_rewritten",
+            Mark::SenderTime(_) => "sender_time",
+            Mark::Shortened => "shortened",
+            Mark::ForRoom(_) => "for_room",
+            Mark::IdTaken(_) => "id_taken",
+            Mark::Unthrottled => "unthrottled",
+        }
+    }
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Mark::Foreign => f.write_str("plain payload"),
+            Mark::UnknownVersion(v) => write!(f, "unknown message version {v}"),
+            Mark::BodyDiffers(what) => write!(f, "its body says {what}"),
+            Mark::TagRewritten => f.write_str("tag rewritten"),
+            Mark::SenderTime(at) => write!(f, "sender's clock says {at}"),
+            Mark::Shortened => f.write_str("text shortened"),
+            Mark::ForRoom(room) => write!(f, "for room {room}"),
+            Mark::IdTaken(id) => write!(f, "id {id} is another source's"),
+            Mark::Unthrottled => f.write_str("not throttled, too many kinds"),
+        }
+    }
+}
+
+/// A message as it was read from the log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Received {
+    /// The message; its `time` is the stream's.
+    pub message: Message,
+    /// What to know about how it was read.
+    pub marks: Vec<Mark>,
+}
+
+/// Reads whatever was published on `hal.ops.<source>.<tag>`. `sequence` and `at` are the stream's.
+///
+/// It is ours only if it is an object with a numeric `v` and a string `text` or `title`; anything else
+/// is a message too, with the payload as its text.
+pub fn read(source: &str, tag: &str, payload: &[u8], sequence: u64, at: Timestamp) -> Received {
+    let mut marks = Vec::new();
+    let legal_source = if is_token(source) { source.to_owned() } else { legal_token(source) };
+    let legal_tag = tag.parse::<Tag>().unwrap_or_else(|_| Tag::nearest(tag));
+    let rewritten = legal_tag.as_str() != tag || legal_source != source;
+    let mut message = Message::empty(format!("seq-{sequence}"), at, &legal_source, legal_tag);
+
+    match ours(payload) {
+        Some((1, object)) => fill(&mut message, object, &mut marks),
+        Some((version, _)) => {
+            marks.push(Mark::UnknownVersion(version));
+            message.text = String::from_utf8_lossy(payload).into_owned();
+        }
+        None => {
+            marks.push(Mark::Foreign);
+            message.text = String::from_utf8_lossy(payload).trim_end_matches(['\n', '\r', '\0']).to_owned();
+        }
+    }
+    if rewritten {
+        marks.push(Mark::TagRewritten);
+        message.fields.insert("tag".into(), clip(if tag.is_empty() { source } else { tag }, MAX_TITLE));
+    }
+    if message.text.len() > MAX_TEXT {
+        marks.push(Mark::Shortened);
+        message.text = shorten(std::mem::take(&mut message.text));
+    }
+    Received { message, marks }
+}
+
+/// The version and the object, if the payload is one of our messages of any version.
+fn ours(payload: &[u8]) -> Option<(u64, Map<String, Value>)> {
+    let Ok(Value::Object(object)) = serde_json::from_slice(payload) else { return None };
+    let version = object.get("v")?;
+    let version = version.as_u64().or_else(|| version.is_number().then_some(0))?;
+    let is_text = |name| object.get(name).is_some_and(Value::is_string);
+    (is_text("text") || is_text("title")).then_some((version, object))
+}
+
+/// Takes from `object` what has the right shape and leaves the rest: a wrong severity must not lose a text.
+fn fill(message: &mut Message, mut object: Map<String, Value>, marks: &mut Vec<Mark>) {
+    let mut text = |name: &str| match object.remove(name) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    };
+    if let Some(id) = text("id").filter(|id| !id.is_empty()) {
+        message.id = legal_id(&id);
+    }
+    if let Some(sent) = text("time").and_then(|time| time.parse::<Timestamp>().ok())
+        && sent.since(message.time).max(message.time.since(sent)) > CLOCK_SLACK
+    {
+        marks.push(Mark::SenderTime(sent));
+    }
+    for (name, subject) in [("tag", message.tag.as_str()), ("source", message.source.as_str())] {
+        if let Some(said) = text(name).filter(|said| said != subject) {
+            marks.push(Mark::BodyDiffers(format!("{name} {}", clip(&said, MAX_TITLE))));
+        }
+    }
+    message.host = text("host").map(|host| clip(&host, MAX_TITLE));
+    message.user = text("user").map(|user| clip(&user, MAX_TITLE));
+    message.title = text("title").map(|title| clip(&title, MAX_TITLE));
+    message.key = text("key").map(|key| clip(&key, MAX_TITLE));
+    message.severity = text("severity").and_then(|severity| severity.parse().ok()).unwrap_or_default();
+    message.status = text("status").and_then(|status| status.parse().ok());
+    message.text = text("text").unwrap_or_default();
+    if let Some(Value::Object(fields)) = object.remove("fields") {
+        message.fields =
+            fields.into_iter().filter_map(|(name, value)| Some((name, scalar(value)?))).collect();
+    }
+    message.links =
+        object.remove("links").and_then(|links| serde_json::from_value(links).ok()).unwrap_or_default();
+    message.run = object.remove("run").and_then(|run| serde_json::from_value(run).ok());
+}
+
+fn scalar(value: Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
+    }
+}
+
+/// A foreign id is kept if it is `[A-Za-z0-9@:._-]{1,64}`, else it is hashed.
+fn legal_id(id: &str) -> String {
+    let legal = |c: char| c.is_ascii_alphanumeric() || "@:._-".contains(c);
+    if id.len() <= MAX_ID && id.chars().all(legal) {
+        return id.into();
+    }
+    let hash = Sha256::digest(id.as_bytes());
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn clip(text: &str, max: usize) -> String {
+    text[..text.floor_char_boundary(max)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const AT: Timestamp = Timestamp(1_795_000_000_000);
+
+    fn read_at(subject_tag: &str, payload: &[u8]) -> Received {
+        read("db1", subject_tag, payload, 7, AT)
+    }
+
+    #[test]
+    fn what_we_write_we_read_back() {
+        let mut message = Message::new("db1", "backup.mysql".parse().unwrap(), "done");
+        message.time = AT;
+        message.severity = Severity::Error;
+        message.title = Some("Backup".into());
+        message.key = Some("mysql".into());
+        message.status = Some(Status::Failed);
+        message.fields.insert("size".into(), "3 GB".into());
+        message.links.push(Link { url: "https://example.com".into(), title: None });
+        message.run = Some(Run { command: "tar".into(), exit: Some(1), ..Run::default() });
+        let json = serde_json::to_vec(&message).unwrap();
+        let got = read_at("backup.mysql", &json);
+        assert_eq!(got, Received { message, marks: vec![] });
+    }
+
+    #[test]
+    fn whatever_is_not_ours_is_text() {
+        let deep = "[".repeat(10_000);
+        let payloads: [&[u8]; 9] = [
+            b"plain text",
+            b"",
+            b"[1,2]",
+            b"{\"text\":\"no version\"}",
+            b"{\"v\":\"1\",\"text\":\"x\"}",
+            b"{\"v\":1e999,\"text\":\"x\"}",
+            b"{\"v\":1,\"text\":\"\\ud800\"}",
+            b"{\"stream\":\"HAL_OPS\",\"seq\":3}",
+            deep.as_bytes(),
+        ];
+        for payload in payloads {
+            let got = read_at("a.b", payload);
+            assert_eq!(got.message.text.as_bytes(), payload);
+            assert_eq!(got.message.id, "seq-7");
+            assert_eq!(got.marks, [Mark::Foreign]);
+        }
+        assert_eq!(read_at("a", b"caf\xe9").message.text, "caf\u{fffd}");
+        let newer = read_at("a", br#"{"v":2,"text":"x"}"#);
+        assert_eq!(newer.marks, [Mark::UnknownVersion(2)]);
+        assert_eq!(newer.message.text, r#"{"v":2,"text":"x"}"#);
+    }
+
+    #[test]
+    fn the_subject_outranks_the_body() {
+        let got = read_at("backup", br#"{"v":1,"text":"x","tag":"deploy","source":"root","severity":9}"#);
+        assert_eq!(got.message.tag.as_str(), "backup");
+        assert_eq!(got.message.source, "db1");
+        assert_eq!(got.message.severity, Severity::Info);
+        assert_eq!(
+            got.marks,
+            [Mark::BodyDiffers("tag deploy".into()), Mark::BodyDiffers("source root".into())]
+        );
+    }
+
+    #[test]
+    fn foreign_tags_ids_and_clocks_are_made_legal_and_marked() {
+        let got = read("d:b", "ops.ö", b"x", 1, AT);
+        assert_eq!((got.message.source.as_str(), got.message.tag.as_str()), ("d_b", "ops._"));
+        assert_eq!(got.message.fields["tag"], "ops.ö");
+        let long =
+            format!(r#"{{"v":1,"text":"x","id":"{}","time":"9999-12-31T23:59:59Z"}}"#, "i".repeat(5000));
+        let got = read_at("a", long.as_bytes());
+        assert_eq!(got.message.id.len(), 32);
+        assert!(matches!(got.marks[..], [Mark::SenderTime(_)]));
+        assert_eq!(got.message.time, AT);
+        assert_eq!(read("db1", "", b"x", 1, AT).message.tag.as_str(), "untagged");
+    }
+
+    #[test]
+    fn a_long_text_keeps_both_ends() {
+        let text = format!("first{}last", "é".repeat(70_000));
+        let got = shorten(text);
+        assert!(got.starts_with("first") && got.ends_with("last") && got.contains("bytes cut"));
+        assert!(got.len() <= MAX_TEXT + 40);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(source in ".{0,20}", tag in ".{0,200}", payload in prop::collection::vec(any::<u8>(), 0..300)) {
+            let got = read(&source, &tag, &payload, 1, AT);
+            prop_assert!(got.message.text.len() <= MAX_TEXT + 40);
+        }
+    }
+}

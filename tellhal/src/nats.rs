@@ -1,0 +1,253 @@
+//! How to reach the server: one configuration table for tellhal, relay, bridge and any other service.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_nats::{ConnectOptions, ServerAddr};
+use nkeys::KeyPair;
+use serde::{Deserialize, Serialize};
+
+use crate::subject::{DEFAULT_PREFIX, Names};
+
+/// Where a server listens when nobody says otherwise.
+pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
+
+/// The `[nats]` table.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct NatsConfig {
+    /// One address or a list; `nats://127.0.0.1:4222` when absent.
+    pub url: Option<Urls>,
+    /// First token of every subject, and in capitals of every stream; `hal` when absent.
+    pub prefix: Option<String>,
+    /// A `.creds` file.
+    pub creds_file: Option<PathBuf>,
+    /// A file with an nkey seed.
+    pub nkey_file: Option<PathBuf>,
+    /// A file with a token.
+    pub token_file: Option<PathBuf>,
+    /// A user name, together with `password_file`.
+    pub user: Option<String>,
+    /// A file with the user's password.
+    pub password_file: Option<PathBuf>,
+    /// A CA certificate to trust instead of the system's.
+    pub tls_ca: Option<PathBuf>,
+    /// A client certificate, together with `tls_key`.
+    pub tls_cert: Option<PathBuf>,
+    /// The client certificate's key.
+    pub tls_key: Option<PathBuf>,
+    /// First tokens of reply subjects; `_INBOX` when absent. Hosts' credentials usually allow one of their own.
+    pub inbox_prefix: Option<String>,
+    /// What an address or a NATS CLI context said in the open; the files above outrank it.
+    #[serde(skip)]
+    pub login: Option<Login>,
+}
+
+/// A user's password, or a token when there is no user. Never shown, never written.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    /// The user, if it is a password.
+    pub user: Option<String>,
+    /// The password or the token.
+    pub secret: String,
+}
+
+impl std::fmt::Debug for Login {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str("Login(…)")
+    }
+}
+
+/// One address or several.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum Urls {
+    /// One.
+    One(String),
+    /// Several, tried in turn.
+    Many(Vec<String>),
+}
+
+/// What is wrong with the configuration; names the key, never a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {what}")]
+pub struct BadNats {
+    /// The key in the `[nats]` table.
+    pub key: &'static str,
+    /// What is wrong and what would be right.
+    pub what: String,
+}
+
+impl NatsConfig {
+    /// The servers' addresses.
+    pub fn servers(&self) -> Vec<String> {
+        match &self.url {
+            None => vec![DEFAULT_URL.into()],
+            Some(Urls::One(url)) => url.split(',').map(|url| url.trim().into()).collect(),
+            Some(Urls::Many(urls)) => urls.clone(),
+        }
+    }
+
+    /// The names on the bus under this configuration's prefix.
+    pub fn names(&self) -> Result<Names, BadNats> {
+        let prefix = self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
+        Names::new(prefix).map_err(|what| BadNats { key: "prefix", what })
+    }
+
+    /// Whether a file here says who we are.
+    pub fn has_credentials(&self) -> bool {
+        self.creds_file.is_some()
+            || self.nkey_file.is_some()
+            || self.token_file.is_some()
+            || self.user.is_some()
+    }
+
+    /// async-nats ignores the user, password or token in an address.
+    fn login(&self) -> Option<Login> {
+        if self.has_credentials() {
+            return None;
+        }
+        let from_address = |url: String| {
+            let address: ServerAddr = url.parse().ok()?;
+            let user = unescape(address.username()?);
+            Some(match address.password() {
+                Some(password) => Login { user: Some(user), secret: unescape(password) },
+                None => Login { user: None, secret: user },
+            })
+        };
+        self.login.clone().or_else(|| self.servers().into_iter().find_map(from_address))
+    }
+
+    /// Credentials and TLS as connect options. Reads the files named here.
+    pub fn options(&self) -> Result<ConnectOptions, BadNats> {
+        let mut options = ConnectOptions::new();
+        if let Some(path) = &self.creds_file {
+            let bad = |what| BadNats { key: "creds_file", what: format!("{}: {what}", path.display()) };
+            let (jwt, key) = credentials(&read("creds_file", path)?).map_err(bad)?;
+            let key = Arc::new(key);
+            options = options.jwt(jwt, move |nonce| {
+                std::future::ready(key.sign(&nonce).map_err(async_nats::AuthError::new))
+            });
+        }
+        if let Some(path) = &self.nkey_file {
+            options = options.nkey(read("nkey_file", path)?.trim().to_owned());
+        }
+        if let Some(path) = &self.token_file {
+            options = options.token(read("token_file", path)?.trim().to_owned());
+        }
+        options = match (&self.user, &self.password_file) {
+            (Some(user), Some(path)) => {
+                options.user_and_password(user.clone(), read("password_file", path)?.trim().to_owned())
+            }
+            (None, None) => options,
+            _ => return Err(BadNats { key: "user", what: "user and password_file go together".into() }),
+        };
+        options = match self.login() {
+            Some(Login { user: Some(user), secret }) => options.user_and_password(user, secret),
+            Some(Login { user: None, secret }) => options.token(secret),
+            None => options,
+        };
+        if let Some(path) = &self.tls_ca {
+            exists("tls_ca", path)?;
+            options = options.add_root_certificates(path.clone()).require_tls(true);
+        }
+        options = match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => {
+                exists("tls_cert", cert)?;
+                exists("tls_key", key)?;
+                options.add_client_certificate(cert.clone(), key.clone()).require_tls(true)
+            }
+            (None, None) => options,
+            _ => return Err(BadNats { key: "tls_cert", what: "tls_cert and tls_key go together".into() }),
+        };
+        if let Some(prefix) = &self.inbox_prefix {
+            options = options.custom_inbox_prefix(prefix.clone());
+        }
+        Ok(options)
+    }
+}
+
+/// The JWT and the key of a `.creds` file. Read by hand: async-nats compiles a regular expression for it,
+/// and the engine for that is a fifth of tellhal.
+fn credentials(creds: &str) -> Result<(String, KeyPair), String> {
+    let lines: Vec<&str> = creds.lines().map(str::trim).collect();
+    let is_fence = |line: &str| line.len() >= 6 && line.starts_with("---") && line.ends_with("---");
+    let mut fenced = lines.windows(3).filter_map(|lines| match lines {
+        [before, between, after] if is_fence(before) && is_fence(after) => Some(*between),
+        _ => None,
+    });
+    let jwt = fenced.next().filter(|jwt| !jwt.is_empty()).ok_or("there is no user JWT in it")?;
+    let seed = fenced.next().ok_or("there is no nkey seed in it")?;
+    let key = KeyPair::from_seed(seed).map_err(|error| format!("its nkey seed is wrong: {error}"))?;
+    Ok((jwt.to_owned(), key))
+}
+
+fn read(key: &'static str, path: &Path) -> Result<String, BadNats> {
+    std::fs::read_to_string(path)
+        .map_err(|error| BadNats { key, what: format!("{}: {error}", path.display()) })
+}
+
+fn exists(key: &'static str, path: &Path) -> Result<(), BadNats> {
+    match std::fs::File::open(path) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(BadNats { key, what: format!("{}: {error}", path.display()) }),
+    }
+}
+
+/// `text` with `%41` and the like replaced.
+fn unescape(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let code = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()).filter(|_| *first == b'%') {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &after[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_hold_the_login_and_debug_does_not_show_it() {
+        let at = |url: &str| NatsConfig { url: Some(Urls::One(url.into())), ..NatsConfig::default() };
+        let login = at("nats://bob:p%40ss@h:4222").login().unwrap();
+        assert_eq!((login.user.as_deref(), login.secret.as_str()), (Some("bob"), "p@ss"));
+        assert_eq!(format!("{login:?}"), "Login(…)");
+        assert_eq!(at("nats://s3cret@h").login().unwrap().user, None);
+        assert_eq!(at("nats://h").login(), None);
+        let filed = NatsConfig { token_file: Some("/t".into()), ..at("nats://bob:x@h") };
+        assert_eq!(filed.login(), None);
+    }
+
+    #[test]
+    fn a_creds_file_holds_a_jwt_and_a_key_whatever_stands_around_them() {
+        let key = KeyPair::new_user();
+        let (seed, jwt) = (key.seed().unwrap(), "eyJ0eXAi.eyJqdGki.c2ln-_");
+        let file = format!(
+            "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n\
+             ************************* IMPORTANT *************************\n\
+             NKEYs are sensitive and should be treated as secrets.\n\n\
+             -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n\n\
+             *************************************************************\n"
+        );
+        for text in [file.clone(), file.replace('\n', "\r\n"), file.trim_end_matches('*').trim().into()] {
+            let (got, pair) = credentials(&text).unwrap();
+            assert_eq!((got.as_str(), pair.public_key()), (jwt, key.public_key()), "{text}");
+        }
+        for broken in ["", &file[..60], &file.replace(&seed, "SUAWRONG"), &file.replace("-----", "--")] {
+            let why = credentials(broken).map(|(jwt, _)| jwt).unwrap_err();
+            assert!(!why.contains(&seed) && !why.contains("SUAWRONG"), "{why}");
+        }
+    }
+}

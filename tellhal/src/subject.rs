@@ -1,0 +1,149 @@
+//! Every subject, stream and bucket name on the bus, made from one prefix.
+
+use crate::tag::{Tag, is_token};
+
+/// The default prefix of every subject.
+pub const DEFAULT_PREFIX: &str = "hal";
+
+/// Names on the bus for one prefix, so that several environments can share a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names {
+    prefix: String,
+}
+
+/// What a subject of the log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// `hal.ops.<source>.<tag…>`; both as they stand on the wire, not yet checked. A subject that
+    /// ends after the source has an empty tag.
+    Ops {
+        /// The token the publisher's credentials allow.
+        source: &'a str,
+        /// The rest of the subject.
+        tag: &'a str,
+    },
+    /// `hal.ctl.<kind>`: changes the engine besides messages.
+    Ctl(&'a str),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Names { prefix: DEFAULT_PREFIX.into() }
+    }
+}
+
+impl Names {
+    /// Names under `prefix`, which must be one token.
+    pub fn new(prefix: &str) -> Result<Self, String> {
+        if is_token(prefix) {
+            Ok(Names { prefix: prefix.into() })
+        } else {
+            Err(format!("prefix {prefix:?} is not one word of A-Z a-z 0-9 _ -, such as hal"))
+        }
+    }
+
+    /// The prefix itself.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// `hal.ops.<source>.<tag>`.
+    pub fn ops(&self, source: &str, tag: &Tag) -> String {
+        format!("{}.ops.{source}.{tag}", self.prefix)
+    }
+
+    /// `hal.ops.>`: every message.
+    pub fn all_ops(&self) -> String {
+        format!("{}.ops.>", self.prefix)
+    }
+
+    /// `hal.ctl.<kind>`.
+    pub fn ctl(&self, kind: &str) -> String {
+        format!("{}.ctl.{kind}", self.prefix)
+    }
+
+    /// `hal.ctl.>`.
+    pub fn all_ctl(&self) -> String {
+        format!("{}.ctl.>", self.prefix)
+    }
+
+    /// `hal.out.<room>`; `hal.out.*` for all.
+    pub fn out(&self, room: &str) -> String {
+        format!("{}.out.{room}", self.prefix)
+    }
+
+    /// `hal.sent.<room>`.
+    pub fn sent(&self, room: &str) -> String {
+        format!("{}.sent.{room}", self.prefix)
+    }
+
+    /// `hal.dead.<room>`.
+    pub fn dead(&self, room: &str) -> String {
+        format!("{}.dead.{room}", self.prefix)
+    }
+
+    /// The log: `HAL_OPS`.
+    pub fn ops_stream(&self) -> String {
+        self.upper("OPS")
+    }
+
+    /// The outbox: `HAL_OUT`.
+    pub fn out_stream(&self) -> String {
+        self.upper("OUT")
+    }
+
+    /// Receipts: `HAL_SENT`.
+    pub fn sent_stream(&self) -> String {
+        self.upper("SENT")
+    }
+
+    /// Dead letters: `HAL_DEAD`.
+    pub fn dead_stream(&self) -> String {
+        self.upper("DEAD")
+    }
+
+    /// The bucket of leases and claims: `HAL_STATE`.
+    pub fn state_bucket(&self) -> String {
+        self.upper("STATE")
+    }
+
+    /// The object store of snapshots and configurations: `HAL_FILES`.
+    pub fn files_bucket(&self) -> String {
+        self.upper("FILES")
+    }
+
+    /// What a subject of the log says; `None` for a subject that is not the log's.
+    pub fn parse<'a>(&self, subject: &'a str) -> Option<Subject<'a>> {
+        let rest = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?;
+        if let Some(kind) = rest.strip_prefix("ctl.") {
+            return Some(Subject::Ctl(kind));
+        }
+        let rest = rest.strip_prefix("ops.")?;
+        let (source, tag) = rest.split_once('.').unwrap_or((rest, ""));
+        Some(Subject::Ops { source, tag })
+    }
+
+    fn upper(&self, name: &str) -> String {
+        format!("{}_{name}", self.prefix.to_ascii_uppercase())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_are_taken_apart_as_they_are_put_together() {
+        let names = Names::new("dev").unwrap();
+        let tag: Tag = "backup.mysql".parse().unwrap();
+        let subject = names.ops("db1", &tag);
+        assert_eq!(subject, "dev.ops.db1.backup.mysql");
+        assert_eq!(names.parse(&subject), Some(Subject::Ops { source: "db1", tag: "backup.mysql" }));
+        assert_eq!(names.parse("dev.ops.db1"), Some(Subject::Ops { source: "db1", tag: "" }));
+        assert_eq!(names.parse("dev.ctl.tick"), Some(Subject::Ctl("tick")));
+        assert_eq!(names.parse("hal.ops.db1.x"), None);
+        assert_eq!(names.parse("dev.out.ops"), None);
+        assert_eq!(names.ops_stream(), "DEV_OPS");
+        assert!(Names::new("a.b").is_err());
+    }
+}

@@ -1,0 +1,312 @@
+//! A server that is down, stopped, without the log, refusing or full: the job goes on, the message is
+//! kept, the reason is one line, and what was kept arrives once, under its own id.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::Write;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use common::{Place, ended, line, status, stderr, stdout};
+
+const TWO_USERS: &str = r#"
+authorization { users = [
+  { user: all, password: all }
+  { user: host, password: pw, permissions: { publish: ["hal.ops.db1.>"], subscribe: ["_INBOX_db1.>"] } }
+  { user: other, password: pw, permissions: { publish: ["hal.ops.other.>"], subscribe: ["_INBOX.>"] } }
+] }
+"#;
+
+/// One message in the spool, and exactly one line that has `reason`.
+fn assert_kept(place: &Place, (status, stderr): (i32, String), reason: &str) {
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert!(stderr.contains(reason) && stderr.contains("kept in"), "{stderr}");
+    assert_eq!(place.spooled("new").len(), 1);
+}
+
+/// What was kept arrives, once.
+fn assert_flushed(place: &Place) {
+    let (status, stderr) = ended(&mut place.tellhal(&["flush"]));
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(place.texts(), ["x"]);
+    assert!(place.spooled("new").is_empty());
+}
+
+#[test]
+fn down() {
+    let mut place = Place::new();
+    place.server.kill();
+    assert_kept(&place, ended(&mut place.tellhal(&["a", "x"])), "cannot reach nats://127.0.0.1");
+    let (status, stderr) = ended(&mut place.tellhal(&["flush"]));
+    assert_eq!(status, 75, "{stderr}");
+    assert_eq!(ended(&mut place.tellhal(&["--require-ack", "a", "y"])).0, 75);
+    assert_eq!(place.spooled("new").len(), 2);
+    std::fs::remove_file(&place.spooled("new")[1]).unwrap();
+    place.server.restart();
+    assert_flushed(&place);
+}
+
+#[test]
+fn stopped() {
+    let place = Place::new();
+    place.server.signal("STOP");
+    let start = Instant::now();
+    let said = ended(&mut place.tellhal(&["--timeout", "300ms", "a", "x"]));
+    // Far from the budget, and farther from any default of the client.
+    assert!(start.elapsed() < Duration::from_secs(4));
+    assert_kept(&place, said, "did not answer within");
+    place.server.signal("CONT");
+    assert_flushed(&place);
+}
+
+#[test]
+fn without_the_log() {
+    let place = Place::bare("");
+    assert_kept(
+        &place,
+        ended(&mut place.tellhal(&["a", "x"])),
+        "no stream on the server takes hal.ops.db1.a",
+    );
+    assert_eq!(ended(&mut place.tellhal(&["--require-ack", "a", "y"])).0, 78);
+    std::fs::remove_file(&place.spooled("new")[1]).unwrap();
+    place.make_stream("HAL_OPS", -1);
+    assert_flushed(&place);
+}
+
+#[test]
+fn in_another_stream() {
+    let place = Place::bare("");
+    place.make_stream("OTHER", -1);
+    assert_kept(&place, ended(&mut place.tellhal(&["a", "x"])), "stream OTHER took hal.ops.db1.a");
+    place.delete_stream("OTHER");
+    place.make_stream("HAL_OPS", -1);
+    assert_flushed(&place);
+}
+
+#[test]
+fn full() {
+    let place = Place::bare("");
+    place.make_stream("HAL_OPS", 100);
+    assert_kept(&place, ended(&mut place.tellhal(&["a", "x"])), "full");
+    assert_eq!(ended(&mut place.tellhal(&["--require-ack", "a", "y"])).0, 75);
+    std::fs::remove_file(&place.spooled("new")[1]).unwrap();
+    place.update_stream(-1);
+    assert_flushed(&place);
+}
+
+#[test]
+fn not_permitted_is_said_at_every_call() {
+    let mut place = Place::bare(TWO_USERS);
+    place.login = "all:all".into();
+    place.make_stream("HAL_OPS", -1);
+    let url = |user: &str| format!("nats://{user}@127.0.0.1:{}", place.server.port);
+    let call = |user: &str, args: &[&str]| ended(place.tellhal(args).env("TELLHAL_URL", url(user)));
+
+    assert_kept(&place, call("other:pw", &["a", "x"]), "not permitted: Permissions Violation for Publish");
+    let (status, stderr) = call("other:pw", &["a", "y"]);
+    assert_eq!((status, stderr.lines().count()), (0, 1), "{stderr}");
+    assert!(stderr.contains("not permitted"), "{stderr}");
+    // Wrong password, and replies that may not be received.
+    for user in ["host:wrong", "host:pw"] {
+        let (status, stderr) = call(user, &["--require-ack", "a", "z"]);
+        assert_eq!(status, 77, "{stderr}");
+        assert!(stderr.contains("not permitted") && !stderr.contains("pw"), "{stderr}");
+    }
+    // With the inbox that it may use it is delivered, and so is what was kept.
+    let config = place.path("t.toml");
+    std::fs::write(&config, "[nats]\ninbox_prefix = \"_INBOX_db1\"\n").unwrap();
+    let said = ended(
+        place.tellhal(&["a", "last"]).env("TELLHAL_URL", url("host:pw")).env("TELLHAL_CONFIG", &config),
+    );
+    assert_eq!(said, (0, String::new()));
+    let mut texts = place.texts();
+    texts.sort();
+    assert!(texts.starts_with(&["last".into(), "x".into(), "y".into(), "z".into()]), "{texts:?}");
+}
+
+#[test]
+fn a_broken_configuration_is_told_and_the_message_is_kept() {
+    let place = Place::new();
+    let config = place.path("t.toml");
+    let call = |args: &[&str]| ended(place.tellhal(args).env("TELLHAL_CONFIG", &config));
+    std::fs::write(&config, "tiemout = \"1s\"\n").unwrap();
+    assert_kept(&place, call(&["a", "x"]), "t.toml:1: tiemout: is an unknown key; did you mean timeout?");
+    assert_eq!(call(&["--require-ack", "a", "y"]).0, 78);
+    std::fs::remove_file(&place.spooled("new")[1]).unwrap();
+    assert_flushed(&place);
+}
+
+#[test]
+fn a_configuration_that_everybody_can_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let config = place.path(".config/tellhal/tellhal.toml");
+    std::fs::create_dir_all(config.parent().unwrap()).unwrap();
+    std::fs::write(&config, "timeout = \"1s\"\n").unwrap();
+    std::fs::set_permissions(&config, PermissionsExt::from_mode(0o666)).unwrap();
+    assert_kept(&place, ended(&mut place.tellhal(&["a", "x"])), "can be written by everybody");
+    std::fs::set_permissions(&config, PermissionsExt::from_mode(0o644)).unwrap();
+    assert_flushed(&place);
+}
+
+#[test]
+fn nowhere_to_keep_it_is_75_and_a_bad_spool_does_not_stop_the_server() {
+    let place = Place::new();
+    std::fs::create_dir(place.path("real")).unwrap();
+    std::os::unix::fs::symlink(place.path("real"), place.spool()).unwrap();
+    let (status, stderr) = ended(&mut place.tellhal(&["a", "through"]));
+    assert_eq!(status, 0);
+    assert!(stderr.contains("symlink"), "{stderr}");
+    let away = |spool: &str| {
+        ended(place.tellhal(&["--spool", spool, "a", "x"]).env("TELLHAL_URL", "nats://127.0.0.1:1"))
+    };
+    for (spool, reason) in
+        [(place.spool().to_str().unwrap(), "symlink"), ("/proc/none/spool", "cannot create it")]
+    {
+        let (status, stderr) = away(spool);
+        assert_eq!(status, 75, "{stderr}");
+        assert!(stderr.contains(reason) && stderr.contains("cannot reach"), "{stderr}");
+    }
+    assert_eq!(place.texts(), ["through"]);
+}
+
+#[test]
+fn a_full_spool_refuses_loudly_and_the_server_is_still_used() {
+    let place = Place::new();
+    std::fs::create_dir_all(place.spool().join("bad")).unwrap();
+    std::fs::File::create(place.spool().join("bad/huge")).unwrap().set_len(64 * 1024 * 1024).unwrap();
+    let (status, stderr) = ended(place.tellhal(&["a", "x"]).env("TELLHAL_URL", "nats://127.0.0.1:1"));
+    assert_eq!(status, 75, "{stderr}");
+    assert!(stderr.contains("is full"), "{stderr}");
+    assert_eq!(ended(&mut place.tellhal(&["a", "x"])), (0, String::new()));
+    assert_eq!(place.texts(), ["x"]);
+}
+
+#[test]
+fn without_a_home_the_user_directory_is_used_or_the_reason_told() {
+    let place = Place::new();
+    let mut call = place.tellhal(&["a", "x"]);
+    assert_eq!(ended(call.env_remove("HOME")), (0, String::new()));
+}
+
+#[test]
+fn a_nats_context_fills_in_what_nothing_else_says() {
+    let place = Place::bare("authorization { token: s3cret }");
+    let context = place.path(".config/nats/context");
+    std::fs::create_dir_all(&context).unwrap();
+    let json = format!(r#"{{"url":"{}","token":"s3cret"}}"#, place.server.url());
+    std::fs::write(context.join("prod.json"), json).unwrap();
+    let output =
+        place.tellhal(&["--context", "prod", "status", "--json"]).env_remove("TELLHAL_URL").output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["server"]["reachable"], true, "{said}");
+    assert_eq!(status(&output), 78, "there is no log: {said}");
+    assert!(!stdout(&output).contains("s3cret"));
+    let (status, stderr) = ended(&mut place.tellhal(&["--context", "nope", "a", "x"]));
+    assert_eq!(status, 0);
+    assert!(stderr.contains("context nope"), "{stderr}");
+}
+
+#[test]
+fn credentials_that_are_revoked_while_a_command_runs() {
+    let mut place = Place::bare(TWO_USERS);
+    place.login = "all:all".into();
+    place.make_stream("HAL_OPS", -1);
+    let config = place.path("t.toml");
+    std::fs::write(&config, "[nats]\ninbox_prefix = \"_INBOX_db1\"\n").unwrap();
+    let mut child = place
+        .tellhal(&["run", "-t", "job", "--", "cat"])
+        .env("TELLHAL_URL", format!("nats://host:pw@127.0.0.1:{}", place.server.port))
+        .env("TELLHAL_CONFIG", &config)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while place.bodies().is_empty() {
+        std::thread::yield_now();
+    }
+    place.server.reload(&TWO_USERS.replace("user: host", "user: gone"));
+    let mut stdin = child.stdin.take().unwrap();
+    writeln!(stdin, "revoked").unwrap();
+    assert_eq!(line(child.stdout.as_mut().unwrap()), "revoked");
+    // The server has closed the connection when it does not list it any more; here its reload is enough
+    // for a new connection to be refused.
+    let url = format!("nats://host:pw@127.0.0.1:{}", place.server.port);
+    while ended(place.tellhal(&["--require-ack", "b", "x"]).env("TELLHAL_URL", &url)).0 != 77 {}
+    drop(stdin);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(status(&output), 0);
+    assert!(stderr(&output).contains("not permitted"), "{}", stderr(&output));
+    assert!(
+        place
+            .spooled("new")
+            .iter()
+            .any(|file| { std::fs::read_to_string(file).unwrap().contains("\"status\":\"succeeded\"") })
+    );
+}
+
+#[test]
+fn check_prints_every_problem_and_status_tells_what_is_in_force() {
+    let place = Place::new();
+    let config = place.path("t.toml");
+    std::fs::write(&config, "sorce = \"x\"\ntimeout = \"soon\"\n[nats]\nurl = \"http://x\"\n").unwrap();
+    let path = config.to_str().unwrap();
+    let (status, stderr) = ended(&mut place.tellhal(&["check", path]));
+    assert_eq!(status, 78);
+    for words in
+        ["t.toml:1: sorce", "did you mean source?", "t.toml:2: timeout", "t.toml:4: nats.url", "3 problems"]
+    {
+        assert!(stderr.contains(words), "{words}: {stderr}");
+    }
+    std::fs::write(&config, "[nats]\ncreds_file = \"/none.creds\"\n").unwrap();
+    let (status, stderr) = ended(&mut place.tellhal(&["check", path]));
+    assert_eq!(status, 0);
+    assert!(stderr.contains("warning: ") && stderr.contains("/none.creds"), "{stderr}");
+    assert_eq!(ended(&mut place.tellhal(&["check"])).0, 0);
+    assert_eq!(ended(&mut place.tellhal(&["check", "/none.toml"])).0, 78);
+    let output = place.tellhal(&["status"]).output().unwrap();
+    assert_eq!(common::status(&output), 0);
+    for words in [
+        "no file, so the defaults",
+        "source         db1",
+        "answers (nats-server",
+        "stream         there",
+        "0 waiting",
+    ] {
+        assert!(stdout(&output).contains(words), "{words}: {}", stdout(&output));
+    }
+}
+
+#[test]
+fn a_server_with_tls_is_trusted_by_its_authority_only_and_never_spoken_to_in_the_clear() {
+    let names = vec!["localhost".to_owned(), "127.0.0.1".into()];
+    let signed = rcgen::generate_simple_self_signed(names).unwrap();
+    let foreign = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (cert, key) =
+        (file("cert.pem", signed.cert.pem()), file("key.pem", signed.signing_key.serialize_pem()));
+    let other = file("other.pem", foreign.cert.pem());
+    // allow_non_tls lets the tests themselves look into the log.
+    let tls = format!("allow_non_tls: true\ntls {{ cert_file: \"{cert}\", key_file: \"{key}\" }}");
+    let place = Place::bare(&tls);
+    place.make_stream("HAL_OPS", -1);
+    let call = |ca: &str, text: &str| {
+        let config = place.path("t.toml");
+        std::fs::write(&config, format!("[nats]\ntls_ca = \"{ca}\"\n")).unwrap();
+        ended(place.tellhal(&["a", text]).env("TELLHAL_CONFIG", &config))
+    };
+    assert_eq!(call(&cert, "trusted"), (0, String::new()));
+    let (status, stderr) = call(&other, "kept");
+    assert_eq!(status, 0);
+    assert!(stderr.contains("certificate") && stderr.contains("kept in"), "{stderr}");
+    assert_eq!(place.texts(), ["trusted"]);
+}

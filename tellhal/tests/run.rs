@@ -1,0 +1,215 @@
+//! `tellhal run`: what the command and its caller see is unchanged, whatever the command or the server do.
+
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use std::io::Write;
+use std::process::Stdio;
+
+use common::{Place, ended, feed, line, status, stderr, stdout};
+
+#[test]
+fn the_commands_status_is_ours() {
+    let place = Place::new();
+    std::fs::write(place.path("plain"), "no program").unwrap();
+    let plain = place.path("plain");
+    let cases: [(&[&str], i32, &str); 6] = [
+        (&["true"], 0, "succeeded"),
+        (&["sh", "-c", "exit 3"], 3, "failed with status 3"),
+        (&["sh", "-c", "kill -9 $$"], 128 + 9, "was ended by signal 9"),
+        (&["sh", "-c", "trap '' TERM; kill $$; exit 7"], 7, "failed with status 7"),
+        (&["/none/such"], 127, "could not be run"),
+        (&[plain.to_str().unwrap()], 126, "could not be run"),
+    ];
+    for (command, want, title) in cases {
+        let before = place.bodies().len();
+        let (status, said) = ended(place.tellhal(&["run", "-t", "job", "--"]).args(command));
+        assert_eq!(status, want, "{command:?}: {said}");
+        let told = place.bodies().split_off(before);
+        let last = told.last().unwrap();
+        assert!(last["title"].as_str().unwrap().contains(title), "{last}");
+        assert_eq!(last["status"], if want == 0 { "succeeded" } else { "failed" });
+        assert_eq!(last["severity"], if want == 0 { "info" } else { "error" });
+        assert_eq!(last["key"], "job");
+        if !(126..=127).contains(&want) {
+            assert_eq!(told[0]["status"], "started");
+            assert_eq!(told.len(), 2);
+            assert!(last["run"]["duration"].as_f64().unwrap() > 0.0);
+        }
+    }
+    assert!(!place.spool().exists(), "everything was acknowledged");
+}
+
+#[test]
+fn streams_pass_through_and_their_end_is_told_without_the_arguments() {
+    let place = Place::new();
+    let script = "cat; echo to stderr >&2; for i in $(seq 100); do echo line $i; done; : --password=s3cret";
+    let output = feed(
+        &mut place.tellhal(&["run", "-t", "job", "--lines", "3", "--", "sh", "-c", script]),
+        b"from stdin\n",
+    );
+    assert_eq!(status(&output), 0);
+    assert!(stdout(&output).starts_with("from stdin\nline 1\n") && stdout(&output).ends_with("line 100\n"));
+    assert_eq!(stderr(&output), "to stderr\n");
+    let told = &place.bodies()[1];
+    let text = told["text"].as_str().unwrap();
+    assert!(text.starts_with("[… ") && text.ends_with("line 98\nline 99\nline 100"), "{text}");
+    assert!(told["run"]["cut"].as_u64().unwrap() > 500);
+    assert!(!told.to_string().contains("s3cret"));
+}
+
+#[test]
+fn one_file_for_both_keeps_their_order_and_a_file_of_its_own_is_left_alone() {
+    let place = Place::new();
+    let both = "$TELLHAL run -t job -- sh -c 'for i in 1 2 3; do echo out $i; echo err $i >&2; done' >both 2>&1; cat both";
+    let output = place.shell(both).current_dir(place.dir.path()).output().unwrap();
+    let want = "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3";
+    assert_eq!(stdout(&output).trim_end(), want);
+    assert_eq!(place.bodies()[1]["text"], want);
+    let data = "$TELLHAL run -t dump -- sh -c 'echo secret rows; echo warning >&2; test -f /proc/self/fd/1' >data 2>/dev/null";
+    assert_eq!(ended(place.shell(data).current_dir(place.dir.path())).0, 0);
+    assert_eq!(place.bodies()[3]["text"], "warning");
+}
+
+#[test]
+fn only_what_was_asked_for_is_told() {
+    let place = Place::new();
+    let run = |args: &[&str]| ended(place.tellhal(&["run", "-t", "job"]).args(args)).0;
+    assert_eq!(run(&["--on-failure-only", "--", "true"]), 0);
+    assert!(place.bodies().is_empty());
+    assert_eq!(
+        run(&[
+            "--on-failure-only",
+            "--no-output",
+            "--key",
+            "k",
+            "-s",
+            "critical",
+            "--",
+            "sh",
+            "-c",
+            "echo x; exit 1"
+        ]),
+        1
+    );
+    let told = place.bodies();
+    assert_eq!(told.len(), 1);
+    assert_eq!(
+        (&told[0]["text"], &told[0]["key"], &told[0]["severity"]),
+        (&"".into(), &"k".into(), &"critical".into())
+    );
+}
+
+#[test]
+fn a_terminal_stays_the_commands_own() {
+    let place = Place::new();
+    let script = "script -qec '$TELLHAL run -t job -- sh -c \"test -t 0 && test -t 1 && test -t 2 && echo a terminal\"' /dev/null";
+    let output = place.shell(script).output().unwrap();
+    assert!(stdout(&output).contains("a terminal"), "{output:?}");
+    assert_eq!(place.bodies()[1]["status"], "succeeded");
+}
+
+#[test]
+fn signals_sent_to_us_reach_the_command_and_its_group_is_ours() {
+    let place = Place::new();
+    let script = "trap 'echo got TERM; exit 5' TERM; trap 'echo got USR1' USR1; cut -d' ' -f5 /proc/$$/stat; while :; do read x; done";
+    let mut child = place
+        .tellhal(&["run", "-t", "job", "--", "sh", "-c", script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let group = line(child.stdout.as_mut().unwrap());
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+    let ours = stat.rsplit(") ").next().unwrap().split(' ').nth(2).unwrap().to_owned();
+    assert_eq!(group, ours);
+    let send = |signal: &str, child: &std::process::Child| {
+        std::process::Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    };
+    send("-USR1", &child);
+    // Some shells run a trap only when their read returns.
+    let _ = child.stdin.as_mut().unwrap().write_all(b"\n");
+    assert_eq!(line(child.stdout.as_mut().unwrap()), "got USR1");
+    send("-TERM", &child);
+    let _ = child.stdin.as_mut().unwrap().write_all(b"\n");
+    assert_eq!(line(child.stdout.as_mut().unwrap()), "got TERM");
+    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert_eq!(place.bodies()[1]["run"]["exit"], 5);
+}
+
+#[test]
+fn a_gigabyte_of_output_takes_bounded_memory() {
+    let place = Place::new();
+    // Less memory than output; the threads' stacks are in it too.
+    let script = "ulimit -v 500000; $TELLHAL run -t job -- head -c 1073741824 /dev/zero | wc -c";
+    let output = place.shell(script).output().unwrap();
+    assert_eq!(stdout(&output).trim(), "1073741824", "{output:?}");
+    assert!(place.bodies()[1]["run"]["cut"].as_u64().unwrap() > 1_000_000_000);
+}
+
+#[test]
+fn a_command_that_closes_its_output_or_leaves_a_daemon_is_not_waited_for_in_vain() {
+    let place = Place::new();
+    let closed =
+        place.tellhal(&["run", "-t", "job", "--", "sh", "-c", "exec >&- 2>&-; exit 4"]).output().unwrap();
+    assert_eq!(status(&closed), 4);
+    let start = std::time::Instant::now();
+    let mut daemon = place.tellhal(&["run", "-t", "job", "--", "sh", "-c", "sleep 60 & echo $!"]);
+    let output = daemon.output().unwrap();
+    assert_eq!(status(&output), 0);
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "it waited for the daemon");
+    let pid = stdout(&output).trim().to_owned();
+    std::process::Command::new("kill").arg(&pid).status().unwrap();
+    assert_eq!(place.bodies()[3]["text"], pid);
+}
+
+#[test]
+fn a_reader_that_is_gone_ends_the_command_as_it_would_without_us() {
+    let place = Place::new();
+    let script = "{ $TELLHAL run -t job -- yes; echo $? >status; } | head -1; cat status";
+    let output = place.shell(script).current_dir(place.dir.path()).output().unwrap();
+    assert_eq!(stdout(&output), "y\n141\n");
+    assert_eq!(place.bodies()[1]["run"]["signal"], 13);
+}
+
+#[test]
+fn without_a_server_the_command_runs_and_both_messages_are_kept() {
+    let mut place = Place::new();
+    place.server.kill();
+    let (status, said) = ended(&mut place.tellhal(&["run", "-t", "job", "--", "sh", "-c", "exit 3"]));
+    assert_eq!(status, 3);
+    assert_eq!(said.lines().count(), 1, "the reason is said once: {said}");
+    assert!(said.contains("cannot reach") && said.contains("kept in"), "{said}");
+    assert_eq!(place.spooled("new").len(), 2);
+    place.server.restart();
+    assert_eq!(ended(&mut place.tellhal(&["flush"])), (0, String::new()));
+    let told: Vec<_> = place.bodies().iter().map(|body| body["status"].clone()).collect();
+    assert_eq!(told, ["started", "failed"]);
+}
+
+#[test]
+fn a_stopped_server_delays_neither_start_nor_end_by_more_than_the_budget() {
+    let place = Place::new();
+    place.server.signal("STOP");
+    let start = std::time::Instant::now();
+    let (status, said) =
+        ended(place.tellhal(&["run", "-t", "job", "--", "true"]).env("TELLHAL_TIMEOUT", "60s"));
+    assert_eq!(status, 0);
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "it waited for the server");
+    assert!(said.contains("did not answer"), "{said}");
+    assert_eq!(place.spooled("new").len(), 2);
+    place.server.signal("CONT");
+}
+
+#[test]
+fn nowhere_to_keep_a_message_is_told_and_the_status_is_still_the_commands() {
+    let place = Place::new();
+    let (status, said) = ended(
+        place
+            .tellhal(&["--spool", "/proc/none", "run", "-t", "job", "--", "sh", "-c", "exit 3"])
+            .env("TELLHAL_URL", "nats://127.0.0.1:1"),
+    );
+    assert_eq!(status, 3);
+    assert!(said.contains("not kept"), "{said}");
+}
