@@ -1,0 +1,132 @@
+//! Dead letters: what a room could never take. They can be looked at, tried again and given up, and
+//! each of these leaves a trace.
+
+use anyhow::{Context as _, bail};
+use async_nats::HeaderMap;
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use serde::Serialize;
+use serde_json::Value;
+use tellhal::timestamp::Timestamp;
+
+use super::Operator;
+use crate::delivery::{Content, DeadLetter, Delivery, Outcome, Receipt};
+use crate::engine::entry::Retry;
+use crate::outbox::NOTES;
+use crate::scan::{Found, Scan};
+
+/// A dead letter as it is listed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Letter {
+    /// The delivery's id; `dead-N` where there is no delivery.
+    pub id: String,
+    pub room: String,
+    pub reason: String,
+    /// The message, or the summary, that was to be delivered.
+    pub message: Value,
+    pub at: Timestamp,
+    pub tries: u32,
+    /// Its place among the dead letters.
+    pub sequence: u64,
+    #[serde(skip)]
+    pub delivery: Option<Box<Delivery>>,
+}
+
+/// The dead letters of one room or of all, oldest first.
+pub async fn list(bus: &Operator, room: Option<&str>, from: DeliverPolicy) -> anyhow::Result<Vec<Letter>> {
+    let Some(stream) = bus.stream(&bus.names.dead_stream()).await? else { return Ok(Vec::new()) };
+    let mut scan = Scan::open(&stream, bus.names.dead(room.unwrap_or("*")), from).await?;
+    let mut letters = Vec::new();
+    while let Some(found) = scan.next().await? {
+        letters.push(Letter::read(&found));
+    }
+    Ok(letters)
+}
+
+impl Letter {
+    fn read(found: &Found) -> Letter {
+        let (payload, sequence, at) = (&found.message.payload, found.sequence, found.at);
+        let room = found.message.subject.rsplit('.').next().unwrap_or_default().to_owned();
+        match serde_json::from_slice::<DeadLetter>(payload) {
+            Ok(DeadLetter { reason, at, tries, delivery, .. }) => {
+                let message = match &delivery.content {
+                    Content::Message(message) => serde_json::to_value(message),
+                    Content::Summary(summary) => serde_json::to_value(summary),
+                };
+                let (id, message) = (delivery.id.clone(), message.unwrap_or_default());
+                Letter { id, room, reason, message, at, tries, sequence, delivery: Some(Box::new(delivery)) }
+            }
+            Err(_) => {
+                let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
+                let mut value = serde_json::from_slice(payload).unwrap_or_else(|_| text());
+                let reason = value.get("reason").and_then(Value::as_str).unwrap_or("it could not be read");
+                let (id, reason) = (format!("dead-{sequence}"), reason.to_owned());
+                let message = value.get_mut("payload").map(Value::take).unwrap_or(value);
+                Letter { id, room, reason, message, at, tries: 0, sequence, delivery: None }
+            }
+        }
+    }
+
+    /// The id of the message it is about.
+    pub fn message_id(&self) -> &str {
+        self.delivery.as_ref().map_or(&self.id, |delivery| delivery.message_id())
+    }
+}
+
+/// Has the relay try a dead letter again, as an entry of the log, and takes it off the list. Whatever
+/// fails between the two, doing it again is harmless: the log knows this request by its id.
+pub async fn retry(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
+    let Some(delivery) = &letter.delivery else {
+        bail!("{} cannot be tried again: there is no delivery in it, only what could not be read", letter.id)
+    };
+    let once = format!("retry/{}", letter.sequence);
+    let request = Retry {
+        once: once.clone(),
+        delivery: (**delivery).clone(),
+        room: letter.room.clone(),
+        reason: format!("tried again by an operator; before: {}", letter.reason),
+    };
+    publish(bus, bus.names.ctl("retry"), &once, &request, &bus.names.ops_stream()).await?;
+    forget(bus, letter).await
+}
+
+/// Gives a dead letter up, with a receipt that says so.
+pub async fn drop(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
+    if let Some(delivery) = &letter.delivery {
+        let reason = format!("dead letter given up by an operator: {}", letter.reason);
+        let (id, place, now) = (&delivery.id, delivery.place, Timestamp::now());
+        let receipt = Receipt::unsent(&letter.room, Outcome::Dropped, id, place, now, reason);
+        let once = format!("drop/{}", letter.sequence);
+        // Not on the room's own subject: its last receipt tells a new leader what was written.
+        publish(bus, bus.names.sent(NOTES), &once, &receipt, &bus.names.sent_stream()).await?;
+    }
+    forget(bus, letter).await
+}
+
+async fn publish<T: Serialize>(
+    bus: &Operator,
+    subject: String,
+    once: &str,
+    body: &T,
+    stream: &str,
+) -> anyhow::Result<()> {
+    let mut headers = HeaderMap::new();
+    headers.insert(NATS_MESSAGE_ID, once);
+    let payload = serde_json::to_vec(body)?.into();
+    let sent = bus.jetstream.publish_with_headers(subject.clone(), headers, payload).await;
+    let ack = sent.with_context(|| subject.clone())?.await.with_context(|| subject.clone())?;
+    if ack.stream != stream {
+        bail!("{subject} was acknowledged by stream {} instead of {stream}", ack.stream);
+    }
+    Ok(())
+}
+
+async fn forget(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
+    let name = bus.names.dead_stream();
+    let stream = bus.jetstream.get_stream_no_info(&name).await?;
+    stream
+        .delete_message(letter.sequence)
+        .await
+        .with_context(|| format!("taking {} off the list", letter.id))?;
+    Ok(())
+}

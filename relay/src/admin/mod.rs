@@ -1,0 +1,63 @@
+//! What an operator asks and does: where a message went, and what to do with dead letters. It reads the
+//! streams and writes the log like any other client; the relay need not run.
+
+pub mod dead;
+pub mod trace;
+
+use anyhow::Context as _;
+use async_nats::jetstream::Context;
+use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::context::GetStreamErrorKind;
+use async_nats::jetstream::stream::Stream;
+use tellhal::nats::NatsConfig;
+use tellhal::subject::Names;
+
+/// The streams as an operator reaches them.
+pub struct Operator {
+    pub jetstream: Context,
+    pub names: Names,
+}
+
+impl Operator {
+    /// Connects now or fails: a person waits.
+    pub async fn connect(nats: &NatsConfig) -> anyhow::Result<Self> {
+        let servers = nats.servers();
+        let options = nats.options().context("[nats]")?.name("hal-relay operator");
+        let client =
+            options.connect(&servers).await.with_context(|| format!("NATS at {}", servers.join(", ")))?;
+        Ok(Operator { jetstream: async_nats::jetstream::new(client), names: nats.names().context("[nats]")? })
+    }
+
+    /// The log, without which nothing can be said.
+    async fn log(&self) -> anyhow::Result<Stream> {
+        let name = self.names.ops_stream();
+        let hint = || format!("there is no stream {name} on this server: no relay has run with it yet");
+        self.stream(&name).await?.with_context(hint)
+    }
+
+    /// A stream, or `None` where it was never made.
+    async fn stream(&self, name: &str) -> anyhow::Result<Option<Stream>> {
+        match self.jetstream.get_stream(name).await {
+            Ok(stream) => Ok(Some(stream)),
+            Err(error) => match error.kind() {
+                GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                    Ok(None)
+                }
+                _ => Err(error).with_context(|| format!("stream {name}")),
+            },
+        }
+    }
+}
+
+/// Text from a message, fit for one line of a terminal: nothing in it moves the cursor or hides the rest.
+pub fn one_line(text: &str) -> String {
+    const MOST: usize = 200;
+    let hidden = |c: char| {
+        c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c)
+    };
+    let mut line: String = text.chars().take(MOST).map(|c| if hidden(c) { ' ' } else { c }).collect();
+    if text.chars().nth(MOST).is_some() {
+        line.push('…');
+    }
+    line
+}

@@ -1,0 +1,336 @@
+//! The connection to NATS and the streams the relay lives on: made when they are missing, compared with what
+//! is needed when they are there. Limits an operator has changed (sizes, ages, replicas) are left alone.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use async_nats::jetstream::kv::Store;
+use async_nats::jetstream::object_store::ObjectStore;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stream};
+use async_nats::jetstream::{self, Context, kv, object_store};
+use async_nats::{Client, Event};
+use tellhal::nats::NatsConfig;
+use tellhal::{Names, Publisher};
+use tokio::sync::watch;
+
+use crate::files;
+
+/// How many deliveries may wait for one room; past that a delivery becomes a dead letter.
+pub const ROOM_QUEUE: i64 = 50_000;
+/// How old a message of the log gets before it may go.
+pub const LOG_AGE: Duration = Duration::from_secs(7 * 86_400);
+/// How far behind the last snapshot a log made anew begins: more than is ever folded between two snapshots.
+const GAP: u64 = 10_000_000;
+/// How often the streams are looked for.
+const WATCH: Duration = Duration::from_secs(3);
+const HOUR: Duration = Duration::from_secs(3600);
+const MIB: i64 = 1 << 20;
+/// Below this a stream is not worth having.
+const LEAST_BYTES: i64 = 16 * MIB;
+
+/// A connection that comes back by itself.
+#[derive(Clone)]
+pub struct Bus {
+    pub client: Client,
+    pub js: Context,
+    pub names: Names,
+    /// Grows with every connection: whoever pulls from the server starts anew when it changes.
+    pub connections: watch::Receiver<u64>,
+    config: NatsConfig,
+}
+
+/// Everything on the server the relay uses.
+#[derive(Clone)]
+pub struct Streams {
+    pub ops: Stream,
+    pub out: Stream,
+    pub sent: Stream,
+    pub dead: Stream,
+    pub state: Store,
+    pub files: ObjectStore,
+}
+
+impl Bus {
+    /// Starts to connect and returns at once; a server that is down is tried for ever.
+    pub async fn connect(config: &NatsConfig, name: &str) -> anyhow::Result<Self> {
+        let (count, connections) = watch::channel(0);
+        let said = Mutex::new(String::new());
+        let options = config
+            .options()
+            .map_err(|error| anyhow::anyhow!("[nats] {error}"))?
+            .name(name)
+            .retry_on_initial_connect()
+            .ping_interval(Duration::from_secs(5))
+            .connection_timeout(Duration::from_secs(3))
+            .request_timeout(Some(Duration::from_secs(5)))
+            .reconnect_delay_callback(|tries| Duration::from_millis(100 * tries.clamp(1, 10) as u64))
+            .event_callback(move |event| {
+                report(&event, &said);
+                if matches!(event, Event::Connected) {
+                    count.send_modify(|count| *count += 1);
+                }
+                std::future::ready(())
+            });
+        let names = config.names().map_err(|error| anyhow::anyhow!("[nats] {error}"))?;
+        let client = options.connect(config.servers()).await.context("[nats] url")?;
+        let js = jetstream::context::ContextBuilder::new()
+            .timeout(Duration::from_secs(5))
+            .ack_timeout(Duration::from_secs(5))
+            .backpressure_on_inflight(false)
+            .build(client.clone());
+        Ok(Bus { client, js, names, connections, config: config.clone() })
+    }
+
+    /// Waits for the first connection. The connection that is tried for ever does not say what is in its way
+    /// (a certificate, credentials), so another is tried beside it, which does.
+    pub async fn connected(&self) -> anyhow::Result<()> {
+        let mut connections = self.connections.clone();
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
+        tokio::select! {
+            biased;
+            _ = connections.wait_for(|count| *count > 0) => return Ok(()),
+            tried = Publisher::connect(&self.config, "hal-relay", deadline) => {
+                tried.map(drop).context("not connected to NATS yet")?;
+            }
+        }
+        // The way is clear: the other one comes at its next try.
+        let coming = tokio::time::timeout(Duration::from_secs(3), connections.wait_for(|count| *count > 0));
+        coming.await.context("not connected to NATS yet")?.map(drop).context("the connection is closed")
+    }
+
+    /// The streams, created or updated. A log that is gone goes on far behind what was folded of it, since the
+    /// fold must not meet a sequence twice.
+    pub async fn streams(&self) -> anyhow::Result<Streams> {
+        self.check_version()?;
+        let names = &self.names;
+        let bucket = names.state_bucket();
+        let state = match self.js.get_key_value(&bucket).await {
+            Ok(store) => store,
+            Err(_) => {
+                let config = kv::Config { bucket: bucket.clone(), history: 1, ..kv::Config::default() };
+                self.js.create_key_value(config).await.with_context(|| format!("bucket {bucket}"))?
+            }
+        };
+        let bucket = names.files_bucket();
+        let files = match self.js.get_object_store(&bucket).await {
+            Ok(store) => store,
+            Err(_) => {
+                let config =
+                    object_store::Config { bucket: bucket.clone(), ..object_store::Config::default() };
+                self.js.create_object_store(config).await.with_context(|| format!("object store {bucket}"))?
+            }
+        };
+        let folded = files::load_snapshot(&files).await?.map(|snapshot| snapshot.sequence);
+        let log = Config { first_sequence: folded.map(|sequence| sequence + GAP), ..log(names) };
+        Ok(Streams {
+            ops: self.stream(log).await?,
+            out: self.stream(outbox(names)).await?,
+            sent: self.stream(receipts(names)).await?,
+            dead: self.stream(dead_letters(names)).await?,
+            state,
+            files,
+        })
+    }
+
+    /// Returns once a stream is missing, and says which. A server that does not answer proves nothing.
+    pub async fn watch(&self) -> anyhow::Error {
+        let names = &self.names;
+        let streams = [names.ops_stream(), names.out_stream(), names.sent_stream(), names.dead_stream()];
+        loop {
+            tokio::time::sleep(WATCH).await;
+            for name in &streams {
+                match self.js.get_stream(name).await {
+                    Err(error) if is_missing(&error) => return anyhow::anyhow!("stream {name} is gone"),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Publishes one entry of the log and sees it acknowledged by the log itself.
+    pub async fn append(&self, subject: String, id: &str, payload: Vec<u8>) -> anyhow::Result<u64> {
+        let publish = jetstream::message::PublishMessage::build().payload(payload.into()).message_id(id);
+        let ack = self.js.send_publish(subject.clone(), publish).await.context("cannot publish")?;
+        let ack = ack.await.with_context(|| format!("{subject} was not acknowledged"))?;
+        let log = self.names.ops_stream();
+        ensure!(ack.stream == log, "{subject} was stored in {}, not in {log}", ack.stream);
+        Ok(ack.sequence)
+    }
+
+    fn check_version(&self) -> anyhow::Result<()> {
+        let info = self.client.server_info();
+        let mut numbers = info.version.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
+        let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+        ensure!(version >= (2, 10), "nats-server {} is too old; 2.10 or later is needed", info.version);
+        Ok(())
+    }
+
+    /// The server sets a stream's size aside when it is made. On a small disk it gets a smaller one: at most
+    /// half of what there is, so that something is left for the streams that come after it.
+    async fn create(&self, mut config: Config) -> anyhow::Result<Stream> {
+        let (name, first) = (config.name.clone(), config.first_sequence);
+        loop {
+            let bytes = config.max_bytes;
+            let probe = Config { max_bytes: 2 * bytes, ..config.clone() };
+            match self.js.create_stream(probe).await {
+                Ok(_) => {
+                    self.js.update_stream(&config).await?;
+                    tracing::info!(stream = name, bytes, first, "stream created");
+                    return Ok(self.js.get_stream(&name).await?);
+                }
+                Err(error) if is_short_of_storage(&error) && bytes / 2 >= LEAST_BYTES => {
+                    tracing::warn!(
+                        stream = name,
+                        bytes,
+                        "the server has little storage; asking for half of it"
+                    );
+                    config.max_bytes /= 2;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn stream(&self, want: Config) -> anyhow::Result<Stream> {
+        let name = want.name.clone();
+        let stream = match self.js.get_stream(&name).await {
+            Ok(stream) if fits(&stream.cached_info().config, &want) => return Ok(stream),
+            Ok(stream) => {
+                let config = keep_limits(stream.cached_info().config.clone(), &want);
+                let update = self.js.update_stream(&config).await;
+                update.with_context(|| format!("stream {name} cannot be changed to what the relay needs"))?;
+                self.js.get_stream(&name).await?
+            }
+            Err(error) if is_missing(&error) => {
+                self.create(want.clone()).await.with_context(|| format!("stream {name}"))?
+            }
+            Err(error) => return Err(error).with_context(|| format!("stream {name}")),
+        };
+        if !fits(&stream.cached_info().config, &want) {
+            bail!(
+                "stream {name} is not what the relay needs: the server answers {:?}",
+                stream.cached_info().config
+            );
+        }
+        Ok(stream)
+    }
+}
+
+fn is_short_of_storage(error: &jetstream::context::CreateStreamError) -> bool {
+    use jetstream::ErrorCode;
+    use jetstream::context::CreateStreamErrorKind::JetStream;
+    let short = [
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::INSUFFICIENT_RESOURCES,
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+    ];
+    matches!(error.kind(), JetStream(error) if short.contains(&error.error_code()))
+}
+
+/// Says what happens to the connection. A server that is away for long is said once, not at each try.
+fn report(event: &Event, said: &Mutex<String>) {
+    let text = event.to_string();
+    if std::mem::replace(&mut *said.lock().unwrap_or_else(PoisonError::into_inner), text.clone()) == text {
+        return;
+    }
+    match event {
+        Event::Connected => tracing::info!("connected to NATS"),
+        Event::Disconnected => tracing::warn!("disconnected from NATS"),
+        _ => tracing::warn!(event = text, "NATS"),
+    }
+}
+
+fn is_missing(error: &jetstream::context::GetStreamError) -> bool {
+    match error.kind() {
+        jetstream::context::GetStreamErrorKind::JetStream(error) => {
+            error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND
+        }
+        _ => false,
+    }
+}
+
+fn log(names: &Names) -> Config {
+    Config {
+        name: names.ops_stream(),
+        subjects: vec![names.all_ops(), names.all_ctl()],
+        max_bytes: 2048 * MIB,
+        discard: DiscardPolicy::New,
+        duplicate_window: HOUR,
+        allow_direct: true,
+        description: Some("tellhal: the log of every ops message".into()),
+        ..Config::default()
+    }
+}
+
+fn outbox(names: &Names) -> Config {
+    Config {
+        name: names.out_stream(),
+        subjects: vec![names.out("*")],
+        retention: RetentionPolicy::WorkQueue,
+        max_bytes: 2048 * MIB,
+        max_messages_per_subject: ROOM_QUEUE,
+        discard: DiscardPolicy::New,
+        discard_new_per_subject: true,
+        duplicate_window: HOUR,
+        allow_direct: true,
+        description: Some("tellhal: deliveries waiting for their room".into()),
+        ..Config::default()
+    }
+}
+
+fn receipts(names: &Names) -> Config {
+    Config {
+        name: names.sent_stream(),
+        subjects: vec![names.sent("*")],
+        max_bytes: 512 * MIB,
+        max_age: LOG_AGE,
+        duplicate_window: HOUR,
+        allow_direct: true,
+        description: Some("tellhal: what was posted where".into()),
+        ..Config::default()
+    }
+}
+
+fn dead_letters(names: &Names) -> Config {
+    Config {
+        name: names.dead_stream(),
+        subjects: vec![names.dead("*")],
+        max_bytes: 512 * MIB,
+        max_age: Duration::from_secs(90 * 86_400),
+        discard: DiscardPolicy::New,
+        duplicate_window: HOUR,
+        allow_direct: true,
+        description: Some("tellhal: what a room could never take".into()),
+        ..Config::default()
+    }
+}
+
+/// Whether a stream that is there keeps the promises made of it, whatever its sizes.
+fn fits(have: &Config, want: &Config) -> bool {
+    want.subjects.iter().all(|subject| have.subjects.contains(subject))
+        && have.retention == want.retention
+        && have.discard == want.discard
+        && have.discard_new_per_subject == want.discard_new_per_subject
+        && have.allow_direct
+        && have.duplicate_window >= want.duplicate_window
+        && (want.max_messages_per_subject <= 0 || have.max_messages_per_subject > 0)
+        && (want.max_age != Duration::ZERO || have.max_age == Duration::ZERO)
+}
+
+fn keep_limits(have: Config, want: &Config) -> Config {
+    Config {
+        subjects: want.subjects.clone(),
+        discard: want.discard,
+        discard_new_per_subject: want.discard_new_per_subject,
+        max_messages_per_subject: if have.max_messages_per_subject > 0 {
+            have.max_messages_per_subject
+        } else {
+            want.max_messages_per_subject
+        },
+        allow_direct: true,
+        duplicate_window: have.duplicate_window.max(want.duplicate_window),
+        max_age: if want.max_age == Duration::ZERO { Duration::ZERO } else { have.max_age },
+        ..have
+    }
+}

@@ -1,0 +1,121 @@
+//! `hal-relay dead`: dead letters, to be listed, tried again or given up.
+
+use anyhow::ensure;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use clap::Subcommand;
+use relay::admin::dead::{self, Letter};
+use relay::admin::{Operator, one_line};
+use relay::config::Config;
+
+use super::{ConfigPath, print, print_json};
+
+#[derive(clap::Args)]
+pub(crate) struct Dead {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// List dead letters, oldest first
+    List(List),
+    /// Have the relay try dead letters again
+    Retry(Chosen),
+    /// Give dead letters up
+    Drop(Chosen),
+}
+
+#[derive(clap::Args)]
+struct List {
+    /// Only this room's
+    room: Option<String>,
+    #[command(flatten)]
+    path: ConfigPath,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(group = clap::ArgGroup::new("which").required(true))]
+struct Chosen {
+    /// Ids as `dead list` shows them, or of messages: those of every room
+    #[arg(group = "which", value_name = "ID")]
+    ids: Vec<String>,
+    /// Every dead letter of this room
+    #[arg(long, group = "which")]
+    room: Option<String>,
+    /// Every dead letter
+    #[arg(long, group = "which")]
+    all: bool,
+    #[command(flatten)]
+    path: ConfigPath,
+}
+
+impl Dead {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self.action {
+            Action::List(list) => list.run().await,
+            Action::Retry(chosen) => chosen.each("to be tried again", dead::retry).await,
+            Action::Drop(chosen) => chosen.each("given up", dead::drop).await,
+        }
+    }
+}
+
+impl List {
+    async fn run(self) -> anyhow::Result<()> {
+        let operator = Operator::connect(&Config::load(&self.path.config)?.nats).await?;
+        let letters = dead::list(&operator, self.room.as_deref(), DeliverPolicy::All).await?;
+        if self.json {
+            return print_json(&letters);
+        }
+        for letter in letters {
+            let (room, reason) = (&letter.room, one_line(&letter.reason));
+            print(&format!("{}  {}  {room}: {reason}\n", letter.at, letter.id))?;
+        }
+        Ok(())
+    }
+}
+
+impl Chosen {
+    /// Does one thing with every chosen letter; one that fails does not stop the others.
+    async fn each(
+        self,
+        done: &str,
+        act: impl AsyncFn(&Operator, &Letter) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        let operator = Operator::connect(&Config::load(&self.path.config)?.nats).await?;
+        let letters = self.choose(dead::list(&operator, self.room.as_deref(), DeliverPolicy::All).await?)?;
+        let mut failed = 0;
+        for letter in &letters {
+            match act(&operator, letter).await {
+                Ok(()) => print(&format!("{done}: {}\n", letter.id))?,
+                Err(error) => {
+                    eprintln!("hal-relay: {error:#}");
+                    failed += 1;
+                }
+            }
+        }
+        ensure!(failed == 0, "{failed} of {} dead letters are still there", letters.len());
+        Ok(())
+    }
+
+    /// Every id must name something: a typo must not look like success.
+    fn choose(&self, mut letters: Vec<Letter>) -> anyhow::Result<Vec<Letter>> {
+        let named = |letter: &Letter, id: &String| letter.id == *id || letter.message_id() == id;
+        for id in &self.ids {
+            ensure!(
+                letters.iter().any(|letter| named(letter, id)),
+                "there is no dead letter {}",
+                one_line(id)
+            );
+        }
+        if !self.ids.is_empty() {
+            letters.retain(|letter| self.ids.iter().any(|id| named(letter, id)));
+        }
+        if letters.is_empty() {
+            print("no dead letters\n")?;
+        }
+        Ok(letters)
+    }
+}

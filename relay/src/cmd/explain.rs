@@ -1,0 +1,207 @@
+//! `hal-relay explain`: which rooms would read a message, why, and what each would show. It connects to
+//! nothing and sends nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use relay::config::Config;
+use relay::delivery::Delivery;
+use relay::engine::Rules;
+use relay::explain::{Explanation, RouteSaid, Verdict, explain};
+use relay::room::Post;
+use relay::{render, room};
+use serde::Serialize;
+use tellhal::message::{Message, Severity, Status};
+use tellhal::tag::{Tag, is_token};
+use tellhal::timestamp::Timestamp;
+
+use super::{ConfigPath, Usage, print, print_json};
+
+/// How many routes that do not match are listed before the rest is counted.
+const LISTED: usize = 20;
+
+#[derive(clap::Args)]
+pub(crate) struct Explain {
+    /// The message's tag, such as backup.mysql.failed
+    tag: String,
+    /// The message's text
+    #[arg(value_name = "MESSAGE", conflicts_with = "text")]
+    message: Option<String>,
+    /// The message's text
+    #[arg(long, value_name = "MESSAGE")]
+    text: Option<String>,
+    /// A headline
+    #[arg(long)]
+    title: Option<String>,
+    /// debug, info, notice, warning, error or critical
+    #[arg(short, long, default_value = "info")]
+    severity: Severity,
+    /// A field, as NAME=VALUE; may be given several times
+    #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
+    fields: Vec<(String, String)>,
+    /// Who sends it
+    #[arg(long, default_value = "host")]
+    source: String,
+    /// What it is about
+    #[arg(long)]
+    key: Option<String>,
+    /// started, succeeded, failed or resolved
+    #[arg(long)]
+    status: Option<Status>,
+    /// When it comes, in RFC 3339; now when absent
+    #[arg(long, value_name = "TIME")]
+    at: Option<Timestamp>,
+    #[command(flatten)]
+    path: ConfigPath,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("a field is NAME=VALUE".into()),
+    }
+}
+
+/// What one room would show.
+#[derive(Serialize)]
+struct Shown {
+    room: String,
+    kind: &'static str,
+    /// The routes that name it; none when it is the default room.
+    routes: Vec<String>,
+    /// What a reader sees, part by part.
+    shown: Vec<String>,
+    /// Why the room's own look is not known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plain_because: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    explanation: &'a Explanation,
+    rooms: Vec<Shown>,
+}
+
+impl Explain {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let config = Config::load(&self.path.config)?;
+        let at = self.at.unwrap_or_else(Timestamp::now);
+        let json = self.json;
+        let rules = Arc::new(Rules::new(config.routing.clone())?);
+        let explanation = explain(&rules, self.message(at)?, at);
+        let shared = room::Shared::default();
+        let rooms = explanation.deliveries.iter().map(|delivery| shown(&config, delivery, &shared)).collect();
+        let report = Report { explanation: &explanation, rooms };
+        if json {
+            print_json(&report)?;
+        } else {
+            print(&page(&report))?;
+        }
+        Ok(())
+    }
+
+    fn message(self, at: Timestamp) -> Result<Message, Usage> {
+        let tag: Tag = self.tag.parse().map_err(|bad: tellhal::tag::BadTag| Usage(bad.to_string()))?;
+        if !is_token(&self.source) {
+            return Err(Usage(format!("source {:?} is not one word of A-Z a-z 0-9 _ -", self.source)));
+        }
+        let mut message = Message::new(&self.source, tag, self.message.or(self.text).unwrap_or_default());
+        message.time = at;
+        message.severity = self.severity;
+        message.title = self.title;
+        message.key = self.key;
+        message.status = self.status;
+        message.fields = BTreeMap::from_iter(self.fields);
+        Ok(message)
+    }
+}
+
+/// The delivery as its room renders it; where the room cannot be opened, as every room would read it.
+fn shown(config: &Config, delivery: &Delivery, shared: &room::Shared) -> Shown {
+    let settings = &config.rooms[&delivery.room];
+    let post = Post::single(delivery.clone());
+    let (shown, plain_because) = match room::open(&delivery.room, settings, shared) {
+        Ok(room) => (room.render(&post).into_iter().map(|part| part.shown).collect(), None),
+        Err(error) => (vec![render::lines(&post).join("\n")], Some(format!("{error:#}"))),
+    };
+    let (room, routes) = (delivery.room.clone(), delivery.routes.clone());
+    Shown { room, kind: settings.kind(), routes, shown, plain_because }
+}
+
+/// The report as a page for a terminal.
+fn page(report: &Report) -> String {
+    let Explanation { message, routes, dropped_by, by_default, instead_of, .. } = report.explanation;
+    let mut out = format!("{} {} from {}\n\nroutes\n", message.severity, message.tag, message.source);
+    let mut refusals = 0;
+    let listed = routes.iter().filter(|said| {
+        // Of many routes, those that are for other tags are only counted.
+        let near = routes.len() <= LISTED || !said.held.is_empty();
+        refusals += usize::from(said.verdict != Verdict::Matches && near);
+        said.verdict == Verdict::Matches || (near && refusals <= LISTED)
+    });
+    let listed: Vec<&RouteSaid> = listed.collect();
+    listed.iter().for_each(|said| out += &route(said));
+    match routes.len() - listed.len() {
+        0 if routes.is_empty() => out += "  there are none\n",
+        0 => {}
+        more => out += &format!("  … and {more} more that do not match\n"),
+    }
+    out += "\ngoes to\n";
+    for name in dropped_by {
+        out += &format!("  nowhere on account of route {name}, which drops it; it is counted\n");
+    }
+    if *by_default {
+        out += "  the default room, since no route takes it\n";
+    }
+    if let Some(instead) = instead_of {
+        let rooms = instead.rooms.join(", ");
+        out += &format!("  {} alone, because this is dev; else to {rooms}\n", instead.dev_room);
+    }
+    for shown in &report.rooms {
+        out += &room_page(shown);
+    }
+    out
+}
+
+fn route(said: &RouteSaid) -> String {
+    let mark = match said.verdict {
+        Verdict::Matches => "✓",
+        Verdict::Refuses => "✗",
+        Verdict::NotAsked => "-",
+    };
+    let mut out = format!("  {mark} {}", said.name);
+    if let Some(refused) = &said.refused {
+        return out + &format!(": {refused}\n");
+    }
+    out += &match said.drop {
+        true => " drops it\n".to_owned(),
+        false => format!(" → {}\n", said.rooms.join(", ")),
+    };
+    for held in &said.held {
+        out += &format!("      {held}\n");
+    }
+    if let Some(throttle) = &said.throttle {
+        out += &format!("      repeats within {} are counted: {}\n", throttle.within, throttle.key);
+    }
+    if said.stop {
+        out += "      stops here: no later route is asked\n";
+    }
+    out
+}
+
+fn room_page(shown: &Shown) -> String {
+    let by =
+        if shown.routes.is_empty() { String::new() } else { format!(", by {}", shown.routes.join(", ")) };
+    let mut out = format!("  {} ({}{by})\n", shown.room, shown.kind);
+    for line in shown.shown.iter().flat_map(|part| part.lines()) {
+        out += &format!("      │ {line}\n");
+    }
+    if let Some(because) = &shown.plain_because {
+        out += &format!("      not yet as {} shows it: {because}\n", shown.kind);
+    }
+    out
+}

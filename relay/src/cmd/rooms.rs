@@ -1,0 +1,242 @@
+//! `hal-relay rooms`: which rooms there are, and whether a room takes a message from here and now. A test
+//! goes straight to the room: not over the bus, without the relay, and not past the environment `dev`.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Subcommand;
+use relay::config::Config;
+use relay::delivery::{Content, Delivery, Place};
+use relay::room::{self, Failure, Part, Post, Room, Sent};
+use serde::Serialize;
+use tellhal::message::Message;
+use tellhal::timestamp::Timestamp;
+
+use super::{ConfigPath, Usage, print, print_json};
+
+/// How often a part is tried: a connection may need a moment that is longer than one try may take.
+const TRIES: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Rooms {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    list: List,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// List the rooms
+    List(List),
+    /// Post one real message into a room, or into every room, and say what the platform answered
+    Test(Test),
+}
+
+#[derive(clap::Args)]
+struct List {
+    #[command(flatten)]
+    path: ConfigPath,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(clap::Args)]
+struct Test {
+    /// The room; every room when absent
+    name: Option<String>,
+    #[command(flatten)]
+    path: ConfigPath,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Rooms {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        match self.action {
+            None => self.list.run(),
+            Some(Action::List(list)) => list.run(),
+            Some(Action::Test(test)) => test.run().await,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Listed<'a> {
+    room: &'a str,
+    kind: &'static str,
+    /// Where messages go that no route takes.
+    default: bool,
+    /// Where everything goes, in the environment `dev`.
+    dev: bool,
+    /// The routes that lead here.
+    routes: Vec<&'a str>,
+}
+
+impl List {
+    fn run(self) -> anyhow::Result<()> {
+        let config = Config::load(&self.path.config)?;
+        let rooms: Vec<Listed> =
+            config.rooms.iter().map(|(name, room)| listed(&config, name, room)).collect();
+        if self.json {
+            return print_json(&rooms);
+        }
+        let width = rooms.iter().map(|listed| listed.room.len()).max().unwrap_or(0);
+        for Listed { room, kind, default, dev, routes } in rooms {
+            let mut notes = Vec::from_iter(default.then(|| "default room".to_owned()));
+            notes.extend(dev.then(|| "dev room: gets everything".to_owned()));
+            notes.extend((!routes.is_empty()).then(|| format!("by {}", routes.join(", "))));
+            let line = format!("{room:width$}  {kind:8} {}", notes.join("; "));
+            print(&format!("{}\n", line.trim_end()))?;
+        }
+        Ok(())
+    }
+}
+
+fn listed<'a>(config: &'a Config, name: &'a str, room: &room::Config) -> Listed<'a> {
+    let routing = &config.routing;
+    let leading = routing.routes.iter().filter(|route| route.rooms.iter().any(|room| room == name));
+    Listed {
+        room: name,
+        kind: room.kind(),
+        default: routing.default_room == name,
+        dev: routing.dev_room.as_deref() == Some(name),
+        routes: leading.map(|route| route.name.as_str()).collect(),
+    }
+}
+
+/// How a test went.
+#[derive(Serialize)]
+struct Tested {
+    room: String,
+    kind: &'static str,
+    posted: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    post: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl Test {
+    async fn run(self) -> anyhow::Result<()> {
+        let config = Config::load(&self.path.config)?;
+        let names = self.names(&config)?;
+        let shared = room::Shared::default();
+        let mut tested = Vec::new();
+        for name in names {
+            tested.push(test(&config, &name, &shared).await);
+        }
+        if self.json {
+            print_json(&tested)?;
+        } else {
+            tested.iter().try_for_each(|tested| print(&(tested.sentence() + "\n")))?;
+        }
+        let failed = tested.iter().filter(|tested| !tested.posted).count();
+        anyhow::ensure!(failed == 0, "{failed} of {} rooms did not take the test message", tested.len());
+        Ok(())
+    }
+
+    /// The rooms to try. The page lives in the relay's own process; in dev there is only the dev room.
+    fn names(&self, config: &Config) -> Result<Vec<String>, Usage> {
+        let dev = config.routing.dev_room.as_deref();
+        let testable = |name: &str| {
+            if !config.rooms.contains_key(name) {
+                let known: Vec<&str> = config.rooms.keys().map(String::as_str).collect();
+                return Err(Usage(format!("there is no room {name}; known are {}", known.join(", "))));
+            }
+            if matches!(config.rooms[name], room::Config::Page) {
+                return Err(Usage(
+                    "room page is shown by hal-relay run itself: send it a message with tellhal".into(),
+                ));
+            }
+            match dev {
+                Some(dev) if dev != name => Err(Usage(format!(
+                    "the environment is dev: nothing goes to room {name}, only to room {dev}"
+                ))),
+                _ => Ok(()),
+            }
+        };
+        if let Some(name) = &self.name {
+            return testable(name).map(|()| vec![name.clone()]);
+        }
+        let names: Vec<String> = config.rooms.keys().filter(|name| testable(name).is_ok()).cloned().collect();
+        match names.is_empty() {
+            true => Err(Usage("there is no room to test".into())),
+            false => Ok(names),
+        }
+    }
+}
+
+async fn test(config: &Config, name: &str, shared: &room::Shared) -> Tested {
+    let settings = &config.rooms[name];
+    let (room, kind) = (name.to_owned(), settings.kind());
+    match post(name, settings, shared).await {
+        Ok(Sent { post, link }) => Tested { room, kind, posted: true, post, link, reason: None },
+        Err(error) => {
+            let reason = Some(format!("{error:#}"));
+            Tested { room, kind, posted: false, post: None, link: None, reason }
+        }
+    }
+}
+
+async fn post(name: &str, settings: &room::Config, shared: &room::Shared) -> anyhow::Result<Sent> {
+    let room = room::open(name, settings, shared)?;
+    let mut last = Sent::default();
+    for part in room.render(&Post::single(delivery(name)?)) {
+        last = send(room.as_ref(), &part).await?;
+    }
+    Ok(last)
+}
+
+/// Sends one part. A room that cannot have taken it is asked again a few times, since it may be connecting.
+async fn send(room: &dyn Room, part: &Part) -> anyhow::Result<Sent> {
+    for left in (0..TRIES).rev() {
+        while let Err(wait) = room.limiter().take() {
+            tokio::time::sleep(wait).await;
+        }
+        let answer = tokio::time::timeout(room.timeout(), room.send(part)).await;
+        match answer {
+            Ok(Ok(sent)) => return Ok(sent),
+            Ok(Err(Failure::Transient { ambiguous: false, wait, .. })) if left > 0 => {
+                tokio::time::sleep(wait.unwrap_or(PAUSE).clamp(PAUSE, PAUSE * 20)).await;
+            }
+            Ok(Err(failure)) => return Err(failure.into()),
+            Err(_) => anyhow::bail!("no answer within {}", humantime::format_duration(room.timeout())),
+        }
+    }
+    anyhow::bail!("it is not reachable")
+}
+
+fn delivery(room: &str) -> anyhow::Result<Delivery> {
+    let text = format!("This is a test from hal-relay: room {room} works");
+    let message = Message::new("relay", "hal.test".parse().context("the test's tag")?, text);
+    Ok(Delivery {
+        id: format!("{}/{room}", message.id),
+        room: room.to_owned(),
+        place: Place::default(),
+        at: Timestamp::now(),
+        routes: Vec::new(),
+        marks: Vec::new(),
+        content: Content::Message(Box::new(message)),
+    })
+}
+
+impl Tested {
+    fn sentence(&self) -> String {
+        let Tested { room, kind, post, link, reason, .. } = self;
+        let about = format!("{room} ({kind})");
+        match reason {
+            Some(reason) => format!("{about}: not posted: {reason}"),
+            None => {
+                let more = [post, link].into_iter().flatten().map(|more| format!(", {more}"));
+                format!("{about}: posted{}", more.collect::<String>())
+            }
+        }
+    }
+}

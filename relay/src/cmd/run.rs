@@ -1,0 +1,197 @@
+//! `hal-relay run`: puts the parts together, keeps the configuration current, and ends in order.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use relay::bus::Bus;
+use relay::config::{Config, Problems, files, watch as watch_files};
+use relay::engine::Rules;
+use relay::lead::Relay;
+use relay::metrics::{ByKind, Metrics};
+use relay::notice::Notices;
+use relay::status::Status;
+use relay::workers::Rooms;
+use relay::{page, room};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::ConfigPath;
+
+/// How long everything may take to end.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Reads the log and posts into the rooms, until it is told to stop
+#[derive(clap::Args)]
+pub(crate) struct Run {
+    #[command(flatten)]
+    config: ConfigPath,
+}
+
+impl Run {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let path = self.config.config;
+        let config = files::start(&path)?.ready()?;
+        config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
+        let shared = Arc::new(room::Shared::default());
+        let rules = Arc::new(Rules::new(config.routing.clone())?);
+        let rooms = Arc::new(open_rooms(&config, &shared)?);
+        let listener = page::bind(config.page.listen).await?;
+        tracing::info!(page = %listener.local_addr()?, rooms = rooms.open.len(), routes = config.routing.routes.len(), "starting");
+
+        let (metrics, status, stop) =
+            (Arc::new(Metrics::default()), Arc::new(Status::default()), CancellationToken::new());
+        let bus = Bus::connect(&config.nats, "hal-relay").await?;
+        status.change(|now| now.config_hash.clone_from(&rules.hash));
+        metrics.configured(&rules.hash);
+        let (rules_tx, rules) = watch::channel(rules);
+        let (rooms_tx, rooms) = watch::channel(rooms);
+        let tasks = TaskTracker::new();
+        let site = page::Shared {
+            status: status.clone(),
+            metrics: metrics.clone(),
+            jetstream: bus.js.clone(),
+            names: bus.names.clone(),
+            feed: shared.feed.follow().1,
+        };
+        tasks.spawn(serve(listener, site, stop.clone()));
+        let (news_tx, news) = mpsc::channel(1);
+        tasks.spawn(watch_configuration(path, news_tx, stop.clone()));
+        let reload = Reload {
+            shared,
+            rules: rules_tx,
+            rooms: rooms_tx,
+            bus: bus.clone(),
+            metrics: metrics.clone(),
+            status: status.clone(),
+            started_with: config,
+        };
+        tasks.spawn(reload.run(news, stop.clone()));
+        let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
+        let relay = Relay { bus: bus.clone(), metrics, status, owner, rules, rooms, stop: stop.clone() };
+        tasks.spawn(relay.run());
+        tasks.close();
+        until_signal().await?;
+        tracing::info!("stopping");
+        stop.cancel();
+        if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
+            tracing::warn!("not everything ended in time");
+        }
+        Ok(())
+    }
+}
+
+/// The first SIGTERM or SIGINT. A second one ends the process at once, as nobody would wait for longer.
+async fn until_signal() -> anyhow::Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        std::process::exit(130);
+    });
+    Ok(())
+}
+
+fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
+    let mut rooms = Rooms {
+        open: std::collections::BTreeMap::new(),
+        default_room: config.routing.default_room.clone(),
+        stranded_after: config.stranded_after,
+    };
+    for (name, settings) in &config.rooms {
+        rooms.open.insert(name.clone(), room::open(name, settings, shared)?.into());
+    }
+    Ok(rooms)
+}
+
+async fn serve(listener: tokio::net::TcpListener, site: page::Shared, stop: CancellationToken) {
+    if let Err(error) = page::serve(listener, site, stop.clone()).await {
+        tracing::error!(error = format!("{error:#}"), "the page stopped");
+        stop.cancel();
+    }
+}
+
+async fn watch_configuration(
+    path: PathBuf,
+    news: mpsc::Sender<Result<Config, Problems>>,
+    stop: CancellationToken,
+) {
+    if let Err(error) = watch_files::watch(path, news, stop).await {
+        tracing::error!(%error, "the configuration is not watched");
+    }
+}
+
+/// Takes new configurations into service, or says why not.
+struct Reload {
+    shared: Arc<room::Shared>,
+    rules: watch::Sender<Arc<Rules>>,
+    rooms: watch::Sender<Arc<Rooms>>,
+    bus: Bus,
+    metrics: Arc<Metrics>,
+    status: Arc<Status>,
+    started_with: Config,
+}
+
+impl Reload {
+    async fn run(self, mut news: mpsc::Receiver<Result<Config, Problems>>, stop: CancellationToken) {
+        loop {
+            let config = tokio::select! {
+                () = stop.cancelled() => return,
+                config = news.recv() => config,
+            };
+            let Some(config) = config else { return };
+            match self.apply(config) {
+                Ok(()) => self.accepted(),
+                Err(error) => self.refused(&error).await,
+            }
+        }
+    }
+
+    fn apply(&self, config: Result<Config, Problems>) -> anyhow::Result<()> {
+        let config = config?;
+        config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
+        let (old, new) = (&self.started_with, &config);
+        if old.nats != new.nats || old.page.listen != new.page.listen {
+            tracing::warn!("[nats] and [page] change only with a restart");
+        }
+        let rules = Arc::new(Rules::new(config.routing.clone()).context("routes")?);
+        let rooms = Arc::new(open_rooms(&config, &self.shared)?);
+        self.rooms.send_replace(rooms);
+        self.rules.send_replace(rules);
+        Ok(())
+    }
+
+    fn accepted(&self) {
+        self.metrics.config_ok.set(1);
+        self.metrics.reloads.get_or_create(&ByKind { kind: "accepted" }).inc();
+        let hash = self.rules.borrow().hash.clone();
+        self.metrics.configured(&hash);
+        tracing::info!(hash, "configuration reloaded");
+        self.status.change(|now| {
+            now.config_error = None;
+            now.config_hash = hash;
+        });
+    }
+
+    async fn refused(&self, error: &anyhow::Error) {
+        self.metrics.config_ok.set(0);
+        self.metrics.reloads.get_or_create(&ByKind { kind: "refused" }).inc();
+        let problems = match error.downcast_ref::<Problems>() {
+            Some(problems) => problems.report(false),
+            None => format!("{error:#}"),
+        };
+        tracing::error!(problems, "the changed configuration is refused, the old one stays in force");
+        self.status.change(|now| now.config_error = Some(problems.clone()));
+        let default_room = self.rules.borrow().routing.default_room.clone();
+        Notices::new(self.bus.clone(), default_room).config_refused(&problems).await;
+    }
+}

@@ -1,0 +1,10 @@
+//! `hal-relay schema`: the JSON Schema of the configuration, for editors and other checkers.
+
+#[derive(clap::Args)]
+pub(crate) struct Schema {}
+
+impl Schema {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        super::print_json(&relay::config::schema())
+    }
+}

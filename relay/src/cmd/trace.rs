@@ -1,0 +1,100 @@
+//! `hal-relay trace`: where a message went, as a small timeline.
+
+use std::fmt::Write as _;
+
+use anyhow::bail;
+use relay::admin::trace::{Fate, Located, Search};
+use relay::admin::{Operator, one_line};
+use relay::config::Config;
+use relay::delivery::{Outcome, Receipt};
+use relay::engine::NOWHERE;
+use tellhal::timestamp::Timestamp;
+
+use super::{ConfigPath, print, print_json};
+
+#[derive(clap::Args)]
+pub(crate) struct Trace {
+    /// The message's id, at least its first 8 characters, or seq-N for the log's entry N
+    id: String,
+    #[command(flatten)]
+    path: ConfigPath,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Trace {
+    pub(crate) async fn run(self) -> anyhow::Result<()> {
+        let config = Config::load(&self.path.config)?;
+        let operator = Operator::connect(&config.nats).await?;
+        let located = match operator.find(&self.id).await? {
+            Search::One(located) => *located,
+            Search::Several(candidates) => {
+                candidates.iter().try_for_each(|each| print(&(headline(each) + "\n")))?;
+                bail!("{} is the beginning of several ids; give more of it", one_line(&self.id));
+            }
+            Search::Nothing => bail!(
+                "no message {} in {}: it may still be in its host's spool (tellhal status), or be older than the log",
+                one_line(&self.id),
+                operator.names.ops_stream()
+            ),
+        };
+        let fate = operator.fate(located).await?;
+        if self.json { print_json(&fate) } else { Ok(print(&timeline(&fate))?) }
+    }
+}
+
+fn headline(Located { message, .. }: &Located) -> String {
+    let (id, tag, severity, source) = (&message.id, &message.tag, message.severity, &message.source);
+    format!("{id}  {tag} {severity} from {source}: {}", one_line(message.headline()))
+}
+
+fn timeline(fate: &Fate) -> String {
+    let located = &fate.located;
+    let mut lines: Vec<(Timestamp, String)> =
+        vec![(located.at, format!("in the log as {}", located.sequence))];
+    lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt))));
+    for letter in &fate.dead {
+        let (room, tries, reason) = (&letter.room, letter.tries, one_line(&letter.reason));
+        lines.push((letter.at, format!("{room}: dead, tries {tries}: {reason}")));
+    }
+    for retry in &fate.retries {
+        lines.push((retry.at, format!("{}: {}", retry.room, one_line(&retry.reason))));
+    }
+    for delivery in &fate.waiting {
+        lines.push((delivery.at, format!("{}: waiting since then", delivery.room)));
+    }
+    lines.sort_by_key(|(at, _)| *at);
+    let mut text = headline(located) + "\n";
+    for (at, line) in &lines {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {:24}  {line}", at.to_string());
+    }
+    if lines.len() == 1 {
+        text += "  nothing yet: the relay has not come to it, or its receipts are older than they are kept\n";
+    }
+    text
+}
+
+fn sentence(receipt: &Receipt) -> String {
+    let what = match receipt.outcome {
+        Outcome::Posted => "posted".to_owned(),
+        Outcome::Counted => format!("in a post of {}", receipt.ids.len()),
+        Outcome::Throttled => "held back by a throttle and counted".to_owned(),
+        Outcome::Dropped => "dropped".to_owned(),
+        Outcome::Duplicate => "it came before; not posted again".to_owned(),
+        Outcome::Moved => "sent on to another room".to_owned(),
+    };
+    // What is dropped before any room is chosen has none.
+    let mut line = if receipt.room == NOWHERE { what } else { format!("{}: {what}", receipt.room) };
+    if receipt.tries > 1 {
+        let _ = write!(line, " at try {}", receipt.tries);
+    }
+    for more in [&receipt.reason, &receipt.post, &receipt.link].into_iter().flatten() {
+        let _ = write!(line, "; {}", one_line(more));
+    }
+    if receipt.possible_duplicate {
+        line += "; possibly twice, since an earlier try's answer was lost";
+    }
+    line
+}

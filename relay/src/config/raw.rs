@@ -1,0 +1,151 @@
+//! The file as it is written: names, shapes and defaults. What the values mean is `check`'s.
+//! Every key may be absent here, so that a file that lacks one is still read to its end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tellhal::nats::NatsConfig;
+
+use crate::room;
+
+pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
+pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
+
+/// Stands in a list for an item of the wrong type, so that the others keep their places.
+pub(super) const LEFT_OUT: &str = "\0";
+
+/// hal-relay's configuration: rooms, and the routes that lead to them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "relay.toml")]
+pub(super) struct File {
+    /// `production` when absent; in `dev` everything goes to `dev_room` and nowhere else.
+    pub environment: Option<Environment>,
+    /// Where a message goes that no route takes. Required.
+    pub default_room: Option<String>,
+    /// Where everything goes in the environment `dev`. Required there.
+    pub dev_room: Option<String>,
+    /// How long a delivery for a room this relay does not know waits for one that does; `10m` when absent.
+    pub stranded_after: Option<String>,
+    /// Where the last good version of every file is kept; `$STATE_DIRECTORY`, else
+    /// `$XDG_STATE_HOME/hal-relay`, when absent.
+    pub state_dir: Option<PathBuf>,
+    /// How to reach the NATS server.
+    pub nats: Option<NatsConfig>,
+    /// The page, the JSON API, health and metrics.
+    pub page: Option<Page>,
+    /// The rooms by name: `[rooms.NAME.KIND]`. The room `page` is built in.
+    pub rooms: BTreeMap<String, room::Config>,
+    /// Which message is read in which rooms. Every route that matches adds its rooms.
+    pub routes: Vec<Route>,
+    /// What must be true of these rules; a configuration that fails one is refused.
+    pub tests: Vec<Test>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Environment {
+    #[default]
+    Production,
+    Dev,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Page {
+    /// Address and port, on the loopback interface; `127.0.0.1:8480` when absent.
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Route {
+    /// One word, unlike every other route's. Required.
+    pub name: Option<String>,
+    /// One tag pattern or a list: `*` stands for one word, a last `>` for the rest. Every tag when absent.
+    pub tag: Option<OneOrMany>,
+    /// This and above: debug, info, notice, warning, error or critical.
+    pub severity: Option<String>,
+    /// One source or a list. Every source when absent.
+    pub source: Option<OneOrMany>,
+    /// Fields the message must have: one value, a list, or `true` for any.
+    pub fields: BTreeMap<String, FieldMatch>,
+    /// A regular expression that is searched in title and text.
+    pub text: Option<String>,
+    /// The rooms that read the message.
+    pub rooms: Option<OneOrMany>,
+    /// No later route is tried.
+    pub stop: bool,
+    /// The message goes to no room on this route's account, and is counted.
+    pub drop: bool,
+    /// The first message passes, repeats within this time are counted and summed up at its end. 1s to 5 days.
+    pub throttle: Option<String>,
+    /// What makes a message a repeat: of tag, source, severity, key, status, title, host, `field.NAME`.
+    /// Tag and source when absent.
+    pub throttle_by: Option<OneOrMany>,
+}
+
+/// A message, and the rooms that must read it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Test {
+    /// The message's tag. Required.
+    pub tag: Option<String>,
+    /// `info` when absent.
+    pub severity: Option<String>,
+    /// `test` when absent.
+    pub source: Option<String>,
+    pub fields: BTreeMap<String, String>,
+    pub text: Option<String>,
+    /// Exactly the rooms that must read it, in any order; empty when a route must drop it. Required.
+    pub rooms: Option<OneOrMany>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// The values, each with the end of its key's path: nothing for the one, `[i]` in a list.
+    pub(super) fn items(&self) -> Vec<(String, &str)> {
+        match self {
+            OneOrMany::One(one) => vec![(String::new(), one.as_str())],
+            OneOrMany::Many(many) => {
+                let all = many.iter().enumerate().filter(|(_, one)| *one != LEFT_OUT);
+                all.map(|(i, one)| (format!("[{i}]"), one.as_str())).collect()
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self, OneOrMany::Many(many) if many.is_empty())
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum FieldMatch {
+    /// `true`: the field is there.
+    Present(bool),
+    /// It is this.
+    One(String),
+    /// It is one of these.
+    Many(Vec<String>),
+}
+
+/// The JSON Schema of the file.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(File)
+}
+
+/// The same, made once: every file is held against it.
+pub(super) fn schema_value() -> &'static serde_json::Value {
+    static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(|| schema().into());
+    &SCHEMA
+}

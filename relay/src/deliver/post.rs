@@ -1,0 +1,150 @@
+//! How one post goes out: its parts in turn, each after the limiter, and what a try's answer means. Knows
+//! nothing of queues and receipts.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::lease::{self, Lease, Lost};
+use crate::room::{Failure, Part, Post, Room, Sent};
+
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// The most a platform's wish is heeded.
+const LONGEST_WISH: Duration = Duration::from_secs(3600);
+
+/// A post on its way.
+pub(super) struct Sending<'a> {
+    room: &'a dyn Room,
+    parts: Vec<Part>,
+    next: usize,
+    pub(super) tries: u32,
+    /// An earlier try may have been taken.
+    pub(super) ambiguous: bool,
+    sent: Sent,
+}
+
+/// Why a try ended without a verdict of the room.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Interrupted {
+    Lost,
+    Stopped,
+}
+
+impl From<Lost> for Interrupted {
+    fn from(_: Lost) -> Self {
+        Interrupted::Lost
+    }
+}
+
+impl<'a> Sending<'a> {
+    /// Renders the post. A renderer that panics is this post's failure, not the relay's.
+    pub(super) fn new(room: &'a dyn Room, post: &Post) -> Result<Self, Failure> {
+        let parts = std::panic::catch_unwind(AssertUnwindSafe(|| room.render(post)))
+            .map_err(|_| Failure::Permanent { reason: "the renderer panicked".into() })?;
+        Ok(Sending { room, parts, next: 0, tries: 0, ambiguous: false, sent: Sent::default() })
+    }
+
+    /// Sends what has not been sent. The outer error is no answer of the room.
+    pub(super) async fn attempt(
+        &mut self,
+        lease: &Lease,
+        stop: &CancellationToken,
+    ) -> Result<Result<Sent, Failure>, Interrupted> {
+        self.tries += 1;
+        while let Some(part) = self.parts.get(self.next) {
+            self.limit(lease, stop).await?;
+            let send = AssertUnwindSafe(timeout(self.room.timeout(), self.room.send(part))).catch_unwind();
+            let answer = match lease.bound(send).await? {
+                Ok(Ok(answer)) => answer,
+                Ok(Err(_)) => Err(self.late()),
+                Err(_) => Err(Failure::Permanent { reason: "the room's adapter panicked".into() }),
+            };
+            match answer {
+                Ok(sent) => {
+                    self.next += 1;
+                    self.sent = Sent {
+                        post: sent.post.or(self.sent.post.take()),
+                        link: sent.link.or(self.sent.link.take()),
+                    };
+                }
+                Err(failure) => {
+                    self.ambiguous |= matches!(failure, Failure::Transient { ambiguous: true, .. });
+                    return Ok(Err(failure));
+                }
+            }
+        }
+        Ok(Ok(self.sent.clone()))
+    }
+
+    fn late(&self) -> Failure {
+        let reason = format!("no answer within {}", humantime::format_duration(self.room.timeout()));
+        Failure::Transient { reason, wait: None, ambiguous: true }
+    }
+
+    /// Waits for the limiter and for a lease that lasts.
+    async fn limit(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Interrupted> {
+        let limiter = self.room.limiter();
+        loop {
+            let wait = match limiter.take() {
+                Ok(()) => break,
+                Err(wait) => wait,
+            };
+            pause(wait, lease, stop).await?;
+        }
+        while lease.left() < lease::LEAST {
+            pause(Duration::from_millis(50), lease, stop).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Sleeps, unless it is time to stop.
+pub(super) async fn pause(
+    wait: Duration,
+    lease: &Lease,
+    stop: &CancellationToken,
+) -> Result<(), Interrupted> {
+    let until = Instant::now() + wait;
+    tokio::select! {
+        () = stop.cancelled() => Err(Interrupted::Stopped),
+        lost = lease.bound(sleep(until - Instant::now())) => Ok(lost?),
+    }
+}
+
+/// How long to wait after the `tries`th failure: doubling from 250 ms to a minute, spread by `jitter` (0 to 1)
+/// over the upper half, and not before the platform's own wish.
+pub(super) fn backoff(tries: u32, wish: Option<Duration>, jitter: f64) -> Duration {
+    let doubled = FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_WAIT);
+    let spread = doubled.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);
+    let wish = wish.unwrap_or_default().min(LONGEST_WISH);
+    if wish > spread { wish + FIRST_WAIT.mul_f64(jitter.clamp(0.0, 1.0)) } else { spread }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn waits_are_bounded_and_never_before_the_platforms_wish(
+            tries in 0u32..1000, wish in prop::option::of(0u64..200_000), jitter in 0.0f64..1.0,
+        ) {
+            let wish = wish.map(Duration::from_secs);
+            let wait = backoff(tries, wish, jitter);
+            prop_assert!(wait >= wish.unwrap_or_default().min(LONGEST_WISH));
+            prop_assert!(wait >= FIRST_WAIT / 2);
+            prop_assert!(wait <= LONGEST_WAIT.max(wish.unwrap_or_default().min(LONGEST_WISH) + FIRST_WAIT));
+        }
+    }
+
+    #[test]
+    fn waits_double() {
+        let waits: Vec<u128> = (1..=10).map(|tries| backoff(tries, None, 1.0).as_millis()).collect();
+        assert_eq!(waits, [250, 500, 1000, 2000, 4000, 8000, 16000, 32000, 60000, 60000]);
+    }
+}

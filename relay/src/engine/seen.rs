@@ -1,0 +1,95 @@
+//! The ids of the last hour, so that a message that is in the log twice is delivered once. The stream's own
+//! dedupe is the first guard and does not survive every restart.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+use tellhal::timestamp::Timestamp;
+
+/// How long an id is remembered, as the stream does.
+pub const MEMORY: Duration = Duration::from_secs(3600);
+/// How many ids are remembered at the most (about 60 bytes each); older ones go first.
+pub const MAX_IDS: usize = 100_000;
+
+/// A packed id: its time, itself, its source.
+const ENTRY: usize = 8 + 16 + 8;
+
+/// Whether an id was there before.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    New,
+    /// The same source sent it before.
+    Duplicate,
+    /// Another source used this id before.
+    Taken,
+}
+
+/// The ids of the last hour and who used them.
+#[derive(Debug, Default)]
+pub struct Seen {
+    sources: HashMap<u128, u64>,
+    order: VecDeque<(Timestamp, u128)>,
+}
+
+impl Seen {
+    /// Remembers the id and says whether it was there.
+    pub fn check(&mut self, source: &str, id: &str, now: Timestamp) -> Verdict {
+        self.forget(now);
+        let (id, source) = (first_bytes(id), first_bytes(source) as u64);
+        match self.sources.get(&id) {
+            Some(&known) if known == source => Verdict::Duplicate,
+            Some(_) => Verdict::Taken,
+            None => {
+                self.insert(now, id, source);
+                Verdict::New
+            }
+        }
+    }
+
+    /// Every id with its time and source, oldest first, as text for a snapshot: 32 bytes each, in base64.
+    pub fn pack(&self) -> String {
+        let mut bytes = Vec::with_capacity(self.order.len() * ENTRY);
+        for &(at, id) in &self.order {
+            let Some(source) = self.sources.get(&id) else { continue };
+            bytes.extend_from_slice(&at.0.to_be_bytes());
+            bytes.extend_from_slice(&id.to_be_bytes());
+            bytes.extend_from_slice(&source.to_be_bytes());
+        }
+        STANDARD.encode(bytes)
+    }
+
+    /// What [`Seen::pack`] packed. What is not that is forgotten: the stream's own dedupe remains.
+    pub fn unpack(text: &str) -> Self {
+        let mut seen = Seen::default();
+        for entry in STANDARD.decode(text).unwrap_or_default().chunks_exact(ENTRY) {
+            let number = |range: std::ops::Range<usize>| {
+                entry[range].iter().fold(0, |number: u128, byte| number << 8 | u128::from(*byte))
+            };
+            seen.insert(Timestamp(number(0..8) as i64), number(8..24), number(24..32) as u64);
+        }
+        seen
+    }
+
+    fn insert(&mut self, at: Timestamp, id: u128, source: u64) {
+        self.sources.insert(id, source);
+        self.order.push_back((at, id));
+    }
+
+    fn forget(&mut self, now: Timestamp) {
+        while let Some(&(at, id)) = self.order.front() {
+            if now.since(at) < MEMORY && self.order.len() < MAX_IDS {
+                return;
+            }
+            self.order.pop_front();
+            self.sources.remove(&id);
+        }
+    }
+}
+
+fn first_bytes(text: &str) -> u128 {
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+}

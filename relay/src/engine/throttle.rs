@@ -1,0 +1,185 @@
+//! Open throttle windows: the first message of a kind passes, repeats are counted until the window ends.
+//!
+//! At most [`MAX_WINDOWS`] are open; what finds no place passes, so that a flood of kinds costs posts, not
+//! messages. A window keeps its rooms and its end: it finishes under the configuration that opened it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tellhal::message::Message;
+use tellhal::timestamp::Timestamp;
+
+use super::routing::{Route, ThrottleBy};
+use crate::delivery::Summary;
+
+/// How many windows can be open at once; each takes about 400 bytes, and a kilobyte once it counts.
+pub const MAX_WINDOWS: usize = 100_000;
+/// How many tags a summary counts one by one.
+pub const MAX_TAGS: usize = 20;
+const MAX_HEADLINE: usize = 200;
+
+/// What a throttle says to a message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is the first of its kind.
+    Pass,
+    /// It is a repeat and was counted.
+    Held,
+    /// It passes because no more windows fit.
+    Overflow,
+}
+
+/// One kind of message under one route.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Window {
+    pub key: Arc<str>,
+    pub until: Timestamp,
+    pub rooms: Arc<[String]>,
+    pub route: Arc<str>,
+    pub first_id: String,
+    /// What was held back; absent while nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Box<Summary>>,
+}
+
+/// Every open window.
+#[derive(Debug, Default)]
+pub struct Throttle {
+    windows: HashMap<Arc<str>, Window>,
+    ends: BTreeSet<(Timestamp, Arc<str>)>,
+    /// The ends of the windows that owe a summary: only those need a tick.
+    owing: BTreeSet<(Timestamp, Arc<str>)>,
+}
+
+impl Throttle {
+    /// Passes the first of a kind and counts the repeats. `rooms` are those a summary will go to.
+    pub fn admit(
+        &mut self,
+        route: &Route,
+        rooms: &Arc<[String]>,
+        message: &Message,
+        now: Timestamp,
+    ) -> Verdict {
+        let Some(length) = route.throttle else { return Verdict::Pass };
+        let key = key(route, message);
+        if let Some(window) = self.windows.get_mut(key.as_str()) {
+            if window.held.is_none() {
+                self.owing.insert((window.until, window.key.clone()));
+            }
+            window.count(message, now);
+            return Verdict::Held;
+        }
+        if self.windows.len() >= MAX_WINDOWS {
+            return Verdict::Overflow;
+        }
+        self.open(Window {
+            key: key.into(),
+            until: now.plus(length),
+            rooms: rooms.clone(),
+            route: route.name.as_str().into(),
+            first_id: message.id.clone(),
+            held: None,
+        });
+        Verdict::Pass
+    }
+
+    /// Puts a window back, as it was in a snapshot.
+    pub fn open(&mut self, window: Window) {
+        self.ends.insert((window.until, window.key.clone()));
+        if window.held.is_some() {
+            self.owing.insert((window.until, window.key.clone()));
+        }
+        self.windows.insert(window.key.clone(), window);
+    }
+
+    /// Closes and returns the next window that has ended by `now`.
+    pub fn close_due(&mut self, now: Timestamp) -> Option<Window> {
+        let end = self.ends.first().filter(|(until, _)| *until <= now)?.clone();
+        self.ends.remove(&end);
+        self.owing.remove(&end);
+        self.windows.remove(&end.1)
+    }
+
+    /// When the next summary is owed.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.owing.first().map(|(until, _)| *until)
+    }
+
+    /// Every open window, soonest end first.
+    pub fn windows(&self) -> impl Iterator<Item = &Window> {
+        self.ends.iter().filter_map(|(_, key)| self.windows.get(key))
+    }
+
+    pub fn len(&self) -> usize {
+        self.windows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.windows.is_empty()
+    }
+}
+
+impl Window {
+    fn count(&mut self, message: &Message, now: Timestamp) {
+        let held = self.held.get_or_insert_with(|| {
+            Box::new(Summary {
+                route: self.route.to_string(),
+                first_id: self.first_id.clone(),
+                count: 0,
+                first: now,
+                last: now,
+                severity: message.severity,
+                tags: BTreeMap::new(),
+                source: Some(message.source.clone()),
+                headline: String::new(),
+            })
+        });
+        held.count += 1;
+        held.last = now;
+        held.severity = held.severity.max(message.severity);
+        if held.source.as_deref() != Some(message.source.as_str()) {
+            held.source = None;
+        }
+        let headline = message.headline();
+        held.headline = headline[..headline.floor_char_boundary(MAX_HEADLINE)].to_owned();
+        count_tag(&mut held.tags, message.tag.as_str());
+    }
+}
+
+/// One more under `tag`; past [`MAX_TAGS`] tags under `…`.
+pub fn count_tag(tags: &mut BTreeMap<String, u64>, tag: &str) {
+    let name = if tags.contains_key(tag) || tags.len() < MAX_TAGS { tag } else { "…" };
+    *tags.entry(name.to_owned()).or_default() += 1;
+}
+
+/// What makes two messages the same under a route. Parts are joined by a byte no tag or source holds;
+/// long parts (titles, fields) are kept short by their hash.
+pub fn key(route: &Route, message: &Message) -> String {
+    let by: &[ThrottleBy] = match route.throttle_by.as_slice() {
+        [] => &[ThrottleBy::Tag, ThrottleBy::Source],
+        by => by,
+    };
+    let mut key = route.name.clone();
+    for part in by {
+        key.push('\u{1f}');
+        match part {
+            ThrottleBy::Tag => key.push_str(message.tag.as_str()),
+            ThrottleBy::Source => key.push_str(&message.source),
+            ThrottleBy::Severity => key.push_str(message.severity.as_str()),
+            ThrottleBy::Status => key.push_str(message.status.map_or("", |status| status.as_str())),
+            ThrottleBy::Key => push_short(&mut key, message.key.as_deref()),
+            ThrottleBy::Title => push_short(&mut key, message.title.as_deref()),
+            ThrottleBy::Host => push_short(&mut key, message.host.as_deref()),
+            ThrottleBy::Field(name) => push_short(&mut key, message.fields.get(name).map(String::as_str)),
+        }
+    }
+    key
+}
+
+fn push_short(key: &mut String, text: Option<&str>) {
+    match text {
+        Some(text) if text.len() > 64 => key.push_str(&super::hash(&[text.as_bytes()])),
+        text => key.push_str(text.unwrap_or("")),
+    }
+}

@@ -1,0 +1,306 @@
+//! What would happen to a message under a configuration, and why: the same rules and the same fold that
+//! decide about real messages, asked about one. Sends nothing and changes nothing.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use tellhal::message::{Message, Received};
+use tellhal::timestamp::Timestamp;
+
+use crate::delivery::Delivery;
+use crate::engine::entry::{Entry, Happening};
+use crate::engine::matcher::Condition;
+use crate::engine::routing::{Route, ThrottleBy};
+use crate::engine::{Engine, Output, Rules};
+
+/// Everything about one message.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    pub message: Message,
+    /// Every route in order, those that do not match too.
+    pub routes: Vec<RouteSaid>,
+    /// The names of the routes that drop it.
+    pub dropped_by: Vec<String>,
+    /// No route takes it, so it goes to the default room.
+    pub by_default: bool,
+    /// The room that gets everything in the environment `dev`, instead of these.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<InsteadOf>,
+    /// What is posted.
+    #[serde(skip)]
+    pub deliveries: Vec<Delivery>,
+}
+
+/// The environment `dev` at work.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct InsteadOf {
+    pub dev_room: String,
+    /// Where it would have gone.
+    pub rooms: Vec<String>,
+}
+
+/// What one route says to the message.
+#[derive(Debug, Serialize)]
+pub struct RouteSaid {
+    pub name: String,
+    pub verdict: Verdict,
+    /// The conditions that held, in words.
+    pub held: Vec<String>,
+    /// The first that did not, in words; or why the route was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+    pub rooms: Vec<String>,
+    pub stop: bool,
+    pub drop: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub throttle: Option<Throttled>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    Matches,
+    Refuses,
+    /// An earlier route stopped.
+    NotAsked,
+}
+
+/// What a throttle would count as a repeat of this message.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Throttled {
+    pub within: String,
+    /// Such as `tag=backup.mysql source=db1`.
+    pub key: String,
+}
+
+/// Explains `message`, as if it came at `at` and nothing had come before.
+pub fn explain(rules: &Arc<Rules>, message: Message, at: Timestamp) -> Explanation {
+    let taken = rules.routes(&message);
+    let stopped = taken.last().copied().filter(|&last| rules.matcher.route(last).stop);
+    let count = rules.routing.routes.len();
+    let routes = (0..count).map(|index| said(rules, index, &message, stopped)).collect();
+    let taking = || taken.iter().map(|&index| rules.matcher.route(index));
+
+    let dropped_by = taking().filter(|route| route.drop).map(|route| route.name.clone()).collect();
+    let received = Received { message: message.clone(), marks: Vec::new() };
+    let entry = Entry { sequence: 1, at, what: Happening::Message(received) };
+    let outputs = Engine::new(rules.clone()).apply(entry);
+    let deliveries: Vec<Delivery> = outputs.into_iter().filter_map(delivery).collect();
+    let instead_of = rules.routing.dev_room.clone().filter(|_| !deliveries.is_empty()).map(|dev_room| {
+        let mut rooms: Vec<String> = taking().flat_map(|route| route.rooms.clone()).collect();
+        if taken.is_empty() {
+            rooms.push(rules.routing.default_room.clone());
+        }
+        rooms.sort();
+        rooms.dedup();
+        InsteadOf { dev_room, rooms }
+    });
+    Explanation { message, routes, dropped_by, by_default: taken.is_empty(), instead_of, deliveries }
+}
+
+fn delivery(output: Output) -> Option<Delivery> {
+    match output {
+        Output::Deliver(delivery) => Some(*delivery),
+        Output::Note(_) => None,
+    }
+}
+
+fn said(rules: &Rules, index: usize, message: &Message, stopped: Option<usize>) -> RouteSaid {
+    let route = rules.matcher.route(index);
+    let refusal = rules.matcher.refusal(index, message);
+    let by = stopped.filter(|&stopped| stopped < index);
+    let (verdict, refused) = match (refusal, by) {
+        (Some(condition), _) => (Verdict::Refuses, Some(why_not(route, condition, message))),
+        (None, Some(by)) => {
+            let reason = format!("would match, but route {} said stop", rules.matcher.route(by).name);
+            (Verdict::NotAsked, Some(reason))
+        }
+        (None, None) => (Verdict::Matches, None),
+    };
+    RouteSaid {
+        name: route.name.clone(),
+        verdict,
+        held: held(route, refusal, message),
+        refused,
+        rooms: route.rooms.clone(),
+        stop: route.stop,
+        drop: route.drop,
+        throttle: route.throttle.map(|within| Throttled {
+            within: humantime::format_duration(within).to_string(),
+            key: throttle_key(route, message),
+        }),
+    }
+}
+
+/// The conditions before the one that refused, or all of them.
+fn held(route: &Route, refusal: Option<Condition>, message: &Message) -> Vec<String> {
+    const ORDER: [Condition; 5] =
+        [Condition::Tag, Condition::Severity, Condition::Source, Condition::Field, Condition::Text];
+    let before = ORDER.iter().take_while(|condition| Some(**condition) != refusal);
+    before.flat_map(|condition| why(route, *condition, message)).collect()
+}
+
+fn why(route: &Route, condition: Condition, message: &Message) -> Vec<String> {
+    match condition {
+        Condition::Tag => match route.tag.iter().find(|pattern| pattern.matches(&message.tag)) {
+            Some(pattern) => vec![format!("tag {} is covered by {pattern}", message.tag)],
+            None => vec!["every tag".into()],
+        },
+        Condition::Severity => {
+            let least = route.severity.iter();
+            least.map(|least| format!("severity {} is {least} or above", message.severity)).collect()
+        }
+        Condition::Source if route.source.is_empty() => Vec::new(),
+        Condition::Source => vec![format!("source {} is listed", message.source)],
+        Condition::Field => {
+            let value = |name: &String| message.fields.get(name).map_or("", String::as_str);
+            route.fields.keys().map(|name| format!("field {name} is {:?}", value(name))).collect()
+        }
+        Condition::Text => route.text.iter().map(|text| format!("text has {}", quoted(text))).collect(),
+    }
+}
+
+fn why_not(route: &Route, condition: Condition, message: &Message) -> String {
+    match condition {
+        Condition::Tag => {
+            let patterns: Vec<&str> = route.tag.iter().map(|pattern| pattern.as_str()).collect();
+            format!("tag {} is not covered by {}", message.tag, patterns.join(", "))
+        }
+        Condition::Severity => {
+            let least = route.severity.unwrap_or_default();
+            format!("severity {} is below {least}", message.severity)
+        }
+        Condition::Source => format!("source {} is none of {}", message.source, route.source.join(", ")),
+        Condition::Field => {
+            route.fields.iter().find_map(|(name, want)| field(name, want, message)).unwrap_or_default()
+        }
+        Condition::Text => {
+            let text = route.text.as_deref().unwrap_or_default();
+            format!("neither title nor text has {}", quoted(text))
+        }
+    }
+}
+
+/// Why a field does not hold, if it does not.
+fn field(name: &str, want: &[String], message: &Message) -> Option<String> {
+    match message.fields.get(name) {
+        None => Some(format!("there is no field {name}")),
+        Some(value) if !want.is_empty() && !want.contains(value) => {
+            let want: Vec<String> = want.iter().map(|want| format!("{want:?}")).collect();
+            Some(format!("field {name} is {value:?}, not {}", want.join(" or ")))
+        }
+        Some(_) => None,
+    }
+}
+
+fn quoted(expression: &str) -> String {
+    format!("/{expression}/")
+}
+
+fn throttle_key(route: &Route, message: &Message) -> String {
+    let by: &[ThrottleBy] = match route.throttle_by.as_slice() {
+        [] => &[ThrottleBy::Tag, ThrottleBy::Source],
+        by => by,
+    };
+    let part = |by: &ThrottleBy| {
+        let (name, value): (&str, Option<&str>) = match by {
+            ThrottleBy::Tag => ("tag", Some(message.tag.as_str())),
+            ThrottleBy::Source => ("source", Some(&message.source)),
+            ThrottleBy::Severity => ("severity", Some(message.severity.as_str())),
+            ThrottleBy::Key => ("key", message.key.as_deref()),
+            ThrottleBy::Status => ("status", message.status.map(|status| status.as_str())),
+            ThrottleBy::Title => ("title", message.title.as_deref()),
+            ThrottleBy::Host => ("host", message.host.as_deref()),
+            ThrottleBy::Field(name) => {
+                let value = message.fields.get(name).map_or("-", String::as_str);
+                return format!("field.{name}={value}");
+            }
+        };
+        format!("{name}={}", value.unwrap_or("-"))
+    };
+    by.iter().map(part).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const RULES: &str = r#"
+        default_room = "page"
+        [rooms.ops.console]
+        [rooms.dba.console]
+        [[routes]]
+        name = "backups"
+        tag = "backup.>"
+        severity = "warning"
+        fields = { env = ["prod", "stage"] }
+        rooms = ["ops", "dba"]
+        throttle = "10m"
+        stop = true
+        [[routes]]
+        name = "slow"
+        text = "slow \\d+"
+        rooms = "dba"
+        [[routes]]
+        name = "noise"
+        tag = "noise"
+        drop = true
+    "#;
+
+    fn about(more: &str, tag: &str, change: impl Fn(&mut Message)) -> Explanation {
+        let text = more.to_owned() + RULES;
+        let config = Config::from_texts(&[("relay.toml".into(), text)]).unwrap();
+        let mut message = Message::new("db1", tag.parse().unwrap(), "slow 7");
+        change(&mut message);
+        explain(&Arc::new(Rules::new(config.routing).unwrap()), message, Timestamp(0))
+    }
+
+    fn rooms(explanation: &Explanation) -> Vec<&str> {
+        explanation.deliveries.iter().map(|delivery| delivery.room.as_str()).collect()
+    }
+
+    #[test]
+    fn says_what_held_and_which_condition_refused_first() {
+        let fits = |message: &mut Message| {
+            message.severity = tellhal::Severity::Error;
+            message.fields.insert("env".into(), "prod".into());
+        };
+        let yes = about("", "backup.mysql", fits);
+        assert_eq!(rooms(&yes), ["ops", "dba"]);
+        let [backups, slow, noise] = &yes.routes[..] else { panic!("{:?}", yes.routes) };
+        assert_eq!(
+            backups.held,
+            [
+                "tag backup.mysql is covered by backup.>",
+                "severity error is warning or above",
+                "field env is \"prod\""
+            ]
+        );
+        assert_eq!(backups.throttle.as_ref().unwrap().key, "tag=backup.mysql source=db1");
+        assert_eq!((slow.verdict, noise.verdict), (Verdict::NotAsked, Verdict::Refuses));
+        assert_eq!(slow.refused.as_deref(), Some("would match, but route backups said stop"));
+
+        let no = about("", "backup.mysql", |message| {
+            fits(message);
+            message.fields.insert("env".into(), "dev".into());
+        });
+        assert_eq!(no.routes[0].refused.as_deref(), Some("field env is \"dev\", not \"prod\" or \"stage\""));
+        assert_eq!(rooms(&no), ["dba"]);
+    }
+
+    #[test]
+    fn says_where_it_goes_by_default_by_drop_and_in_dev() {
+        let alone = about("", "deploy", |message| message.text = "fine".into());
+        assert!(alone.by_default);
+        assert_eq!(rooms(&alone), ["page"]);
+
+        let dropped = about("", "noise", |message| message.text = "fine".into());
+        assert!(rooms(&dropped).is_empty());
+        assert_eq!(dropped.dropped_by, ["noise"]);
+
+        let dev = about("environment = \"dev\"\ndev_room = \"page\"\n", "deploy", |_| {});
+        assert_eq!(rooms(&dev), ["page"]);
+        assert_eq!(dev.instead_of.unwrap().rooms, ["dba"]);
+    }
+}

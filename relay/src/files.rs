@@ -1,0 +1,67 @@
+//! What is too big or too long-lived for a subject: snapshots and configurations, in `HAL_FILES`.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
+use tokio::io::AsyncReadExt as _;
+
+use crate::engine::Rules;
+use crate::engine::routing::Routing;
+use crate::engine::snapshot::{self, Snapshot};
+
+const SNAPSHOT: &str = "snapshot";
+
+/// The latest snapshot, or none when there is none or it is of another version of the engine.
+pub async fn load_snapshot(files: &ObjectStore) -> anyhow::Result<Option<Snapshot>> {
+    let Some(bytes) = get(files, SNAPSHOT).await? else { return Ok(None) };
+    match serde_json::from_slice::<Snapshot>(&bytes) {
+        Ok(snapshot) if snapshot.version == snapshot::VERSION => Ok(Some(snapshot)),
+        Ok(other) => {
+            tracing::warn!(
+                version = other.version,
+                "the snapshot is of another version; folding the whole log"
+            );
+            Ok(None)
+        }
+        Err(error) => {
+            tracing::warn!(%error, "the snapshot cannot be read; folding the whole log");
+            Ok(None)
+        }
+    }
+}
+
+pub async fn save_snapshot(files: &ObjectStore, snapshot: &Snapshot) -> anyhow::Result<()> {
+    put(files, SNAPSHOT, &serde_json::to_vec(snapshot)?).await
+}
+
+/// The rules a `config` entry or a snapshot names.
+pub async fn load_rules(files: &ObjectStore, hash: &str) -> anyhow::Result<Option<Arc<Rules>>> {
+    let Some(bytes) = get(files, &rules_name(hash)).await? else { return Ok(None) };
+    let routing: Routing = serde_json::from_slice(&bytes).with_context(|| format!("configuration {hash}"))?;
+    Ok(Some(Arc::new(Rules::new(routing)?)))
+}
+
+pub async fn save_rules(files: &ObjectStore, rules: &Rules) -> anyhow::Result<()> {
+    put(files, &rules_name(&rules.hash), rules.routing.text().as_bytes()).await
+}
+
+fn rules_name(hash: &str) -> String {
+    format!("config-{hash}")
+}
+
+async fn get(files: &ObjectStore, name: &str) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut object = match files.get(name).await {
+        Ok(object) => object,
+        Err(error) if error.kind() == GetErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("file {name}")),
+    };
+    let mut bytes = Vec::new();
+    object.read_to_end(&mut bytes).await.with_context(|| format!("file {name}"))?;
+    Ok(Some(bytes))
+}
+
+async fn put(files: &ObjectStore, name: &str, mut bytes: &[u8]) -> anyhow::Result<()> {
+    files.put(name, &mut bytes).await.with_context(|| format!("file {name}"))?;
+    Ok(())
+}

@@ -1,0 +1,34 @@
+//! The relay: reads the log, decides which rooms read what, and is the only thing that posts there.
+//!
+//! ```text
+//!  HAL_OPS ──inbox──▶ engine ──outbox──▶ HAL_OUT ──deliver──▶ room
+//!  (the log)          (pure fold)        (work queue)  │ (adapter: render, send, classify)
+//!     ▲                                                └──▶ HAL_SENT receipts, HAL_DEAD dead letters
+//!     └── tick, config, retry: whatever changes the engine is an entry of the log
+//! ```
+//!
+//! One relay leads (`lease`), the others stand by. The engine does no I/O and knows no clock but the
+//! log's; adapters never retry, sleep or route; `deliver` holds the only retry loop.
+
+pub mod admin;
+pub mod bus;
+pub mod config;
+pub mod deliver;
+pub mod delivery;
+pub mod engine;
+pub mod explain;
+pub mod files;
+pub mod inbox;
+pub mod lead;
+pub mod lease;
+pub mod metrics;
+pub mod notice;
+pub mod outbox;
+pub mod page;
+pub mod render;
+pub mod room;
+pub mod scan;
+pub mod secret;
+pub mod status;
+mod stranded;
+pub mod workers;

@@ -1,0 +1,29 @@
+//! `/healthz`, `/readyz` and `/metrics`: open to whoever reaches the port, and without any message in them.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+
+use super::Site;
+use super::problem::Problem;
+use crate::status::Role;
+
+/// The process is alive.
+pub(super) async fn healthz() -> &'static str {
+    "ok\n"
+}
+
+/// NATS and the streams are good, leading or standing by. Never a room's state.
+pub(super) async fn readyz(State(site): State<Arc<Site>>) -> Result<&'static str, Problem> {
+    match site.shared.status.ready() {
+        Ok(Role::Leading) => Ok("leading\n"),
+        Ok(_) => Ok("standing by\n"),
+        Err(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
+    }
+}
+
+pub(super) async fn metrics(State(site): State<Arc<Site>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, crate::metrics::CONTENT_TYPE)], site.shared.metrics.encode())
+}

@@ -1,0 +1,314 @@
+//! What a reader sees, before any platform's markup: lines made from deliveries. Pure.
+//!
+//! Everything that leaves here is clean: no control characters but tab and newline, no terminal escapes,
+//! no text that runs backwards. Escaping a platform's own markup is the room's business.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tellhal::message::{Mark, Message, Run, Status};
+use tellhal::{Severity, Timestamp};
+
+use crate::delivery::{Content, Delivery, Summary};
+use crate::room::{Counted, Post};
+
+pub mod text;
+
+use text::{clean_lines, cut, one_line};
+
+/// The longest headline in a list, in bytes.
+const LISTED_HEADLINE: usize = 200;
+/// The longest field's value, in bytes.
+const FIELD: usize = 500;
+/// How many tags a count names.
+const TAGS: usize = 5;
+
+/// A delivery in its parts, each clean.
+#[derive(Clone, Debug, PartialEq)]
+pub struct View {
+    pub severity: Severity,
+    pub tag: String,
+    pub source: Option<String>,
+    pub at: Timestamp,
+    /// One line.
+    pub headline: String,
+    /// How it went: `failed, exit 1, 3m 20s`.
+    pub outcome: Option<String>,
+    /// The rest of the text, line by line.
+    pub body: Vec<String>,
+    /// The body's end says more than its beginning, as with a command's output.
+    pub keep_end: bool,
+    pub fields: Vec<(String, String)>,
+    /// Title, if there is one, and address.
+    pub links: Vec<(Option<String>, String)>,
+    /// What to know about how it was read or sent here.
+    pub notes: Vec<String>,
+}
+
+impl View {
+    pub fn of(delivery: &Delivery) -> View {
+        let mut view = match &delivery.content {
+            Content::Message(message) => View::of_message(message),
+            Content::Summary(summary) => View::of_summary(summary),
+        };
+        // A plain payload is as good a message as any: nothing to tell a reader.
+        let told = delivery.marks.iter().filter(|mark| !matches!(mark, Mark::Foreign));
+        view.notes.extend(told.map(|mark| one_line(&mark.to_string())));
+        view.at = delivery.at;
+        view
+    }
+
+    fn of_message(message: &Message) -> View {
+        let lines = clean_lines(&message.text);
+        let title = message.title.as_deref().map(one_line).filter(|title| !title.is_empty());
+        let (headline, body) = match (title, lines.split_first()) {
+            (Some(title), _) if lines.len() == 1 && lines[0] == title => (title, &[][..]),
+            (Some(title), _) => (title, &lines[..]),
+            (None, Some((first, rest))) => (one_line(first), rest),
+            (None, None) => {
+                (message.run.as_ref().map(|run| one_line(&run.command)).unwrap_or_default(), &[][..])
+            }
+        };
+        let field = |(name, value): (&String, &String)| (one_line(name), cut(&one_line(value), FIELD));
+        View {
+            severity: message.severity,
+            tag: message.tag.as_str().to_owned(),
+            source: Some(one_line(&message.source)),
+            at: message.time,
+            outcome: outcome(&headline, message.status, message.run.as_ref()),
+            headline: if headline.is_empty() { "(empty)".into() } else { headline },
+            body: text::without_blank_ends(body).to_vec(),
+            keep_end: message.run.is_some(),
+            fields: message.fields.iter().map(field).collect(),
+            links: message
+                .links
+                .iter()
+                .map(|link| (link.title.as_deref().map(one_line), one_line(&link.url)))
+                .collect(),
+            notes: Vec::new(),
+        }
+    }
+
+    fn of_summary(summary: &Summary) -> View {
+        let (first, last) = clock_pair(summary.first, summary.last);
+        let headline = one_line(&summary.headline);
+        View {
+            severity: summary.severity,
+            tag: common_tag(&summary.tags),
+            source: summary.source.as_deref().map(one_line),
+            at: summary.last,
+            headline: format!("{} more from {first} to {last}, the last: {headline}", summary.count),
+            outcome: None,
+            body: if summary.tags.len() > 1 { vec![by_tag(&summary.tags)] } else { Vec::new() },
+            keep_end: false,
+            fields: Vec::new(),
+            links: Vec::new(),
+            notes: vec![format!("held back by route {}", one_line(&summary.route))],
+        }
+    }
+
+    /// `ERROR`, `WARNING`, `CRITICAL`; nothing for what is not bad.
+    pub fn marker(&self) -> Option<&'static str> {
+        match self.severity {
+            Severity::Debug | Severity::Info | Severity::Notice => None,
+            Severity::Warning => Some("WARNING"),
+            Severity::Error => Some("ERROR"),
+            Severity::Critical => Some("CRITICAL"),
+        }
+    }
+
+    /// `[backup.mysql] db1: Nightly backup finished`, without the marker before it.
+    pub fn head(&self) -> String {
+        self.head_of(&self.headline)
+    }
+
+    fn head_of(&self, headline: &str) -> String {
+        let source = self.source.as_deref().map(|source| format!(" {source}:")).unwrap_or_default();
+        let outcome = self.outcome.as_deref().map(|outcome| format!(" ({outcome})")).unwrap_or_default();
+        format!("[{}]{source} {headline}{outcome}", self.tag)
+    }
+
+    /// What comes after the text: fields, links, notes.
+    pub fn tail(&self) -> Vec<String> {
+        let mut tail = Vec::new();
+        if !self.fields.is_empty() {
+            let fields: Vec<String> =
+                self.fields.iter().map(|(name, value)| format!("{name}={}", quoted(value))).collect();
+            tail.push(fields.join(" "));
+        }
+        tail.extend(self.links.iter().map(|(title, url)| match title {
+            Some(title) if !title.is_empty() => format!("{title}: {url}"),
+            _ => url.clone(),
+        }));
+        if !self.notes.is_empty() {
+            tail.push(format!("({})", self.notes.join("; ")));
+        }
+        tail
+    }
+
+    /// All of it, the marker first.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines = vec![marked(self.marker(), self.head())];
+        lines.extend(self.body.iter().cloned());
+        lines.extend(self.tail());
+        lines
+    }
+
+    /// Its line in a list: `03:00:01 ERROR [backup.mysql] db1: …`, the marker left to the caller.
+    pub fn listed(&self) -> String {
+        let moved = self.notes.iter().find(|note| note.starts_with("for room "));
+        let moved = moved.map(|note| format!(" ({note})")).unwrap_or_default();
+        format!("{}{moved}", self.head_of(&cut(&self.headline, LISTED_HEADLINE)))
+    }
+}
+
+/// A whole post in plain lines.
+pub fn lines(post: &Post) -> Vec<String> {
+    match &post.listed[..] {
+        [delivery] if !post.is_batch() => View::of(delivery).lines(),
+        listed => {
+            let line = |delivery: &Delivery| {
+                let view = View::of(delivery);
+                format!("{} {}", clock(view.at), marked(view.marker(), view.listed()))
+            };
+            listed.iter().map(line).chain(post.counted.as_ref().map(counted_line)).collect()
+        }
+    }
+}
+
+/// `… and 12 more, first 03:00:01, last 03:10:44, worst error: backup.> 12`.
+pub fn counted_line(counted: &Counted) -> String {
+    let (first, last) = clock_pair(counted.first, counted.last);
+    let worst = match counted.worst {
+        Severity::Debug | Severity::Info | Severity::Notice => String::new(),
+        worst => format!(", worst {worst}"),
+    };
+    format!("… and {} more, first {first}, last {last}{worst}: {}", counted.count, by_tag(&counted.tags))
+}
+
+/// `head`, `body` and `tail` in at most `max` lines and one more that counts what was cut. The body gives way first.
+pub fn fit(
+    head: Vec<String>,
+    body: Vec<String>,
+    tail: Vec<String>,
+    max: usize,
+    keep_end: bool,
+) -> Vec<String> {
+    let total = head.len() + body.len() + tail.len();
+    if total <= max {
+        return [head, body, tail].concat();
+    }
+    let head_room = head.len().min(max);
+    let tail_room = tail.len().min(max - head_room);
+    let body_room = max - head_room - tail_room;
+    let mark = format!("… ({} more lines)", total - max);
+    let mut lines = head[..head_room].to_vec();
+    if keep_end {
+        lines.push(mark);
+        lines.extend_from_slice(&body[body.len() - body_room.min(body.len())..]);
+    } else {
+        lines.extend_from_slice(&body[..body_room.min(body.len())]);
+        lines.push(mark);
+    }
+    lines.extend_from_slice(&tail[..tail_room]);
+    lines
+}
+
+/// `HH:MM:SS` in UTC.
+pub fn clock(at: Timestamp) -> String {
+    let seconds = at.0.div_euclid(1000).rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Two moments, with their days when those differ.
+fn clock_pair(first: Timestamp, last: Timestamp) -> (String, String) {
+    let day = |at: Timestamp| at.0.div_euclid(86_400_000);
+    if day(first) == day(last) {
+        return (clock(first), clock(last));
+    }
+    let dated = |at: Timestamp| format!("{} {}", at.to_string().get(..10).unwrap_or_default(), clock(at));
+    (dated(first), dated(last))
+}
+
+fn marked(marker: Option<&str>, line: String) -> String {
+    match marker {
+        Some(marker) => format!("{marker} {line}"),
+        None => line,
+    }
+}
+
+/// How it went, without what the headline says already.
+fn outcome(headline: &str, status: Option<Status>, run: Option<&Run>) -> Option<String> {
+    // The headline that `tellhal run` makes: "tar failed with status 2 after 341ms".
+    let says_all = |run: &Run| {
+        let rest = headline.strip_prefix(&run.command).unwrap_or_default();
+        rest.starts_with(' ') && (rest.contains(" in ") || rest.contains(" after "))
+    };
+    if run.is_some_and(says_all) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    parts.extend(status.map(|status| status.as_str().to_owned()));
+    if let Some(run) = run {
+        parts.extend(run.exit.filter(|exit| *exit != 0).map(|exit| format!("exit {exit}")));
+        parts.extend(run.signal.map(|signal| format!("signal {signal}")));
+        parts.extend(run.duration.map(duration));
+    }
+    let headline = headline.to_lowercase();
+    parts.retain(|part| !headline.contains(part.as_str()));
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+fn duration(seconds: f64) -> String {
+    let whole = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+    match whole {
+        0..10 => format!("{:.1}s", seconds.max(0.0)),
+        10..60 => format!("{whole}s"),
+        60..3600 => format!("{}m {}s", whole / 60, whole % 60),
+        _ => format!("{}h {}m", whole / 3600, whole / 60 % 60),
+    }
+}
+
+fn quoted(value: &str) -> String {
+    if value.is_empty() || value.contains([' ', '=']) { format!("\"{value}\"") } else { value.to_owned() }
+}
+
+/// `backup.mysql 8, deploy 4`; of many tags those that share a first token together, the most frequent first.
+fn by_tag(tags: &BTreeMap<String, u64>) -> String {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for (tag, count) in tags {
+        let name = match tag.split_once('.') {
+            Some((first, _)) if tags.len() > TAGS => format!("{first}.>"),
+            _ => tag.clone(),
+        };
+        *counts.entry(name).or_default() += count;
+    }
+    let mut counts: Vec<(String, u64)> = counts.into_iter().collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let rest: u64 = counts.iter().skip(TAGS).map(|(_, count)| count).sum();
+    counts.truncate(TAGS);
+    if rest > 0 {
+        counts.push(("others".into(), rest));
+    }
+    let counts: Vec<String> =
+        counts.iter().map(|(tag, count)| format!("{} {count}", one_line(tag))).collect();
+    counts.join(", ")
+}
+
+/// The one tag, or what the tags have in common as a pattern.
+fn common_tag(tags: &BTreeMap<String, u64>) -> String {
+    let mut names = tags.keys();
+    let Some(first) = names.next() else { return ">".into() };
+    let mut common: Vec<&str> = first.split('.').collect();
+    for name in names.clone() {
+        let same = common.iter().zip(name.split('.')).take_while(|(a, b)| **a == *b).count();
+        common.truncate(same);
+    }
+    if tags.len() > 1 {
+        common.push(">");
+    }
+    one_line(&common.join("."))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! A terminal: each message as lines on the relay's standard output, coloured when a person looks.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use tellhal::Severity;
+
+use super::{Failure, LISTED_CHAT, Limiter, Part, Post, Room, Sent, TIMEOUT};
+use crate::render;
+
+/// `[rooms.NAME.console]`: it has no settings.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {}
+
+pub(super) struct Console {
+    colour: bool,
+    limiter: Arc<Limiter>,
+}
+
+impl Console {
+    /// Coloured on a terminal, unless the user asked every program for no colour (<https://no-color.org>).
+    pub(super) fn open() -> Self {
+        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Console::new(std::io::stdout().is_terminal() && !no_color)
+    }
+
+    fn new(colour: bool) -> Self {
+        Console { colour, limiter: Arc::new(Limiter::none()) }
+    }
+}
+
+#[async_trait]
+impl Room for Console {
+    fn listed(&self) -> usize {
+        LISTED_CHAT
+    }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        self.limiter.clone()
+    }
+
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+
+    fn render(&self, post: &Post) -> Vec<Part> {
+        let shown = render::lines(post).join("\n");
+        let wire = match self.colour.then(|| colour(post.severity())).flatten() {
+            // Our own code only: whatever a message carried is gone from the lines.
+            Some(colour) => {
+                let (first, rest) = shown.split_at(shown.find('\n').unwrap_or(shown.len()));
+                format!("\x1b[{colour}m{first}\x1b[0m{rest}")
+            }
+            None => shown.clone(),
+        };
+        vec![Part { shown, wire, id: post.id.clone() }]
+    }
+
+    /// On a thread for blocking work: a pipe nobody reads must not hold up the other rooms.
+    async fn send(&self, part: &Part) -> Result<Sent, Failure> {
+        let line = part.wire.clone();
+        let write = move || {
+            let mut out = std::io::stdout().lock();
+            writeln!(out, "{line}").and_then(|()| out.flush())
+        };
+        let written = tokio::task::spawn_blocking(write).await.map_err(std::io::Error::other);
+        match written.and_then(|written| written) {
+            Ok(()) => Ok(Sent::default()),
+            Err(error) => {
+                let reason = format!("standard output: {error}");
+                Err(Failure::Transient { reason, wait: None, ambiguous: true })
+            }
+        }
+    }
+}
+
+fn colour(severity: Severity) -> Option<&'static str> {
+    match severity {
+        Severity::Debug => Some("2"),
+        Severity::Info | Severity::Notice => None,
+        Severity::Warning => Some("33"),
+        Severity::Error => Some("31"),
+        Severity::Critical => Some("1;31"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::room::conformance;
+
+    #[test]
+    fn passes_the_kit() {
+        conformance::renders(&Console::new(false), usize::MAX, &["\x1b", "\0", "\x07", "\r"]);
+    }
+
+    #[test]
+    fn what_is_bad_has_a_colour_on_its_first_line() {
+        let mut message = conformance::message("first\nsecond");
+        let wire = |message: &tellhal::Message| {
+            let post = Post::single(conformance::delivery("m1", message.clone()));
+            Console::new(true).render(&post).remove(0).wire
+        };
+        assert_eq!(wire(&message), "[backup.mysql] db1: first\nsecond");
+        message.severity = Severity::Error;
+        assert_eq!(wire(&message), "\x1b[31mERROR [backup.mysql] db1: first\x1b[0m\nsecond");
+    }
+
+    #[tokio::test]
+    async fn a_line_is_written() {
+        let room = Console::new(false);
+        assert_eq!(
+            conformance::send(&room, "seen by whoever reads this test's output").await,
+            Ok(Sent::default())
+        );
+    }
+}

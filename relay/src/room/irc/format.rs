@@ -1,0 +1,95 @@
+//! A post as IRC lines: within the server's 512 bytes as others receive them, never cut inside a character
+//! or a colour code. Pure.
+//!
+//! Every line begins with something of ours, so that no text of a message stands where another robot
+//! looks for its trigger or a client for CTCP; line ends and NUL are gone already.
+
+use crate::render::{self, View, text};
+use crate::room::Post;
+
+/// A line's limit, its end included.
+const LIMIT: usize = 512;
+/// The longest user and host a server gives us, while we have not seen our own.
+const USER: usize = 11;
+const HOST: usize = 63;
+/// What a nick may grow by when it is taken.
+const NICK_GROWTH: usize = 3;
+/// Before each line but a message's first.
+const INDENT: &str = "| ";
+/// What a colour adds to a line, in bytes.
+const COLOUR: usize = 5;
+
+/// How lines are made.
+pub(super) struct Format<'a> {
+    pub(super) verb: &'static str,
+    pub(super) channel: &'a str,
+    pub(super) nick: &'a str,
+    /// The longest `nick!user@host` of ours that was seen.
+    pub(super) mask: usize,
+    pub(super) lines: usize,
+    pub(super) colour: bool,
+}
+
+impl Format<'_> {
+    /// How many bytes of text a line carries. At least what the longest usual mask leaves: a line that was
+    /// made before a reconnection must still fit after it.
+    pub(super) fn budget(&self) -> usize {
+        let mask = self.mask.max(self.nick.len() + NICK_GROWTH + 1 + USER + 1 + HOST);
+        let around =
+            ":".len() + mask + " ".len() + self.verb.len() + " ".len() + self.channel.len() + " :".len() + 2;
+        LIMIT.saturating_sub(around).max(64)
+    }
+
+    /// Each line as it is read and as it is sent.
+    pub(super) fn post(&self, post: &Post) -> Vec<(String, String)> {
+        match &post.listed[..] {
+            [delivery] if !post.is_batch() => self.single(&View::of(delivery)),
+            listed => {
+                let lines = listed.iter().map(|delivery| self.listed(&View::of(delivery)));
+                let counted = post.counted.as_ref().map(render::counted_line);
+                lines
+                    .chain(counted.map(|line| self.line("", None, &text::cut(&line, self.budget()))))
+                    .collect()
+            }
+        }
+    }
+
+    fn single(&self, view: &View) -> Vec<(String, String)> {
+        let room = self.budget() - COLOUR;
+        let marker = view.marker();
+        let first = marker.map_or(0, |marker| marker.len() + 1);
+        let mut head = text::wrap(&view.head(), room - first);
+        let wrap = |lines: &[String]| -> Vec<String> {
+            let plain = lines.iter().map(|line| line.replace('\t', "  "));
+            plain.flat_map(|line| text::wrap(&line, room - INDENT.len())).collect()
+        };
+        let more = head.split_off(1);
+        let more = wrap(&[more.join(" ")]).into_iter().filter(|line| !line.is_empty());
+        // A headline that is longer than a line gives way like the text below it.
+        let body = more.chain(wrap(&view.body).into_iter().filter(|line| !line.trim().is_empty())).collect();
+        let below = render::fit(Vec::new(), body, wrap(&view.tail()), self.lines - 1, view.keep_end);
+        let head = self.line("", marker, &head[0]);
+        std::iter::once(head).chain(below.iter().map(|line| self.line(INDENT, None, line))).collect()
+    }
+
+    fn listed(&self, view: &View) -> (String, String) {
+        let before = format!("{} ", render::clock(view.at));
+        let marker = view.marker();
+        let taken = before.len() + marker.map_or(0, |marker| marker.len() + 1) + COLOUR;
+        self.line(&before, marker, &text::cut(&view.listed(), self.budget() - taken))
+    }
+
+    fn line(&self, before: &str, marker: Option<&str>, text: &str) -> (String, String) {
+        let marked = |marker: &str| if marker.is_empty() { String::new() } else { format!("{marker} ") };
+        let shown = format!("{before}{}{text}", marked(marker.unwrap_or_default()));
+        let coloured = match marker {
+            // Bold, and red or orange in the two digits that no digit of the text can run into.
+            Some(marker) if self.colour => {
+                let colour = if marker == "WARNING" { "07" } else { "04" };
+                format!("{before}\x02\x03{colour}{marker}\x0f {text}")
+            }
+            _ => shown.clone(),
+        };
+        (shown, format!("{} {} :{coloured}", self.verb, self.channel))
+    }
+}

@@ -1,0 +1,374 @@
+//! Slack: the Web API with a bot's token, or an incoming webhook. Only posts; commands are the bridge's.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use reqwest::header::HeaderMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tellhal::Severity;
+
+use super::http::{Answer, Endpoint, Reach, address_problem};
+use super::{Failure, LISTED_CHAT, Limiter, Part, Post, Problem, Room, Sent, TIMEOUT};
+use crate::render::{self, View, text};
+use crate::secret::{Pair, Secret};
+
+/// About one message a second and channel, with short bursts.
+const EVERY: Duration = Duration::from_secs(1);
+const BURST: u32 = 3;
+/// The longest line, in bytes, before escaping (which makes at most five of one).
+const LINE: usize = 2000;
+/// The most that is shown below the first line, in bytes of escaped text. With the first line that stays
+/// below the 40,000 characters at which Slack cuts without a word.
+const DETAILS: usize = 28_000;
+/// How much of that fields, links and notes may take.
+const TAIL: usize = 8_000;
+
+/// `[rooms.NAME.slack]`: `token` and `channel`, or `webhook_url`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The bot's token (`xoxb-…`), which needs the scope `chat:write`.
+    #[serde(default)]
+    pub token: Option<Secret>,
+    /// A file with the bot's token.
+    #[serde(default)]
+    pub token_file: Option<PathBuf>,
+    /// The channel's id, such as `C0123456789`; the bot must be in it.
+    #[serde(default)]
+    pub channel: Option<String>,
+    /// An incoming webhook's address, which is a secret, instead of token and channel.
+    #[serde(default)]
+    pub webhook_url: Option<Secret>,
+    /// A file with the incoming webhook's address.
+    #[serde(default)]
+    pub webhook_url_file: Option<PathBuf>,
+    /// Where the Web API is.
+    #[serde(default = "api_url")]
+    pub api_url: String,
+    /// The workspace's address, such as `https://example.slack.com`, to link to what was posted.
+    #[serde(default)]
+    pub workspace_url: Option<String>,
+    /// A CA certificate to trust instead of the system's.
+    #[serde(default)]
+    pub tls_ca: Option<PathBuf>,
+    /// Let addresses be plain http elsewhere than on this machine.
+    #[serde(default)]
+    pub allow_private: bool,
+}
+
+fn api_url() -> String {
+    "https://slack.com/api".into()
+}
+
+impl Config {
+    fn token(&self) -> Pair<'_> {
+        Pair::new("token", "token_file", &self.token, &self.token_file)
+    }
+
+    fn webhook_url(&self) -> Pair<'_> {
+        Pair::new("webhook_url", "webhook_url_file", &self.webhook_url, &self.webhook_url_file)
+    }
+
+    pub(super) fn secrets(&self) -> Vec<Pair<'_>> {
+        vec![self.token(), self.webhook_url()]
+    }
+
+    pub(super) fn problems(&self) -> Vec<Problem> {
+        let mut problems: Vec<Problem> = self.secrets().iter().filter_map(Pair::problem).collect();
+        problems.extend(address_problem("api_url", &self.api_url, self.allow_private));
+        if let Some(url) = &self.workspace_url {
+            problems.extend(address_problem("workspace_url", url, false));
+        }
+        match (self.token().is_set(), self.webhook_url().is_set()) {
+            (true, true) => problems.push(Problem::new(
+                "webhook_url",
+                "a room posts with a token or through a webhook, not both",
+                "keep token and channel, or webhook_url",
+            )),
+            (false, false) => problems.push(Problem::new(
+                "token",
+                "there is neither a token nor a webhook",
+                "write token_file and channel, or webhook_url_file",
+            )),
+            (true, false) => problems.extend(self.channel_problem()),
+            (false, true) => problems.extend(self.webhook_problem()),
+        }
+        problems
+    }
+
+    fn channel_problem(&self) -> Option<Problem> {
+        let hint = "the id is at the end of the channel's details in Slack, such as C0123456789";
+        match &self.channel {
+            None => Some(Problem::new("channel", "the channel is missing", hint)),
+            Some(id) if id.len() > 1 && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) => {
+                None
+            }
+            Some(id) => Some(Problem::new("channel", format!("{id:?} is not a channel's id"), hint)),
+        }
+    }
+
+    fn webhook_problem(&self) -> Option<Problem> {
+        if self.channel.is_some() {
+            let hint = "drop it: the webhook's own channel is fixed";
+            return Some(Problem::new("channel", "a webhook cannot choose its channel", hint));
+        }
+        let inline = self.webhook_url.as_ref().filter(|url| !url.reveal().contains("${"))?;
+        address_problem("webhook_url", inline.reveal(), self.allow_private)
+    }
+}
+
+/// `chat.postMessage`'s and the webhook's request. Nothing in it is read as markup: `<`, `>` and `&` are escaped,
+/// and everything else that formats is switched off, so that no text can ping, link elsewhere than it says or
+/// break out of a quotation.
+#[derive(Serialize)]
+struct Request<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    channel: Option<&'a str>,
+    text: String,
+    mrkdwn: bool,
+    link_names: bool,
+    unfurl_links: bool,
+    unfurl_media: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attachments: Option<[Attachment; 1]>,
+}
+
+/// The lines below the first, beside a bar in the severity's colour.
+#[derive(Serialize)]
+struct Attachment {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    color: Option<&'static str>,
+    text: String,
+    mrkdwn_in: [(); 0],
+}
+
+#[derive(Deserialize)]
+struct Reply {
+    ok: bool,
+    #[serde(default)]
+    error: String,
+    ts: Option<String>,
+}
+
+pub(super) struct Slack {
+    endpoint: Endpoint,
+    /// With a token; an incoming webhook has its own.
+    channel: Option<String>,
+    workspace_url: Option<String>,
+    limiter: Arc<Limiter>,
+}
+
+impl Slack {
+    pub(super) fn open(config: &Config) -> anyhow::Result<Self> {
+        let reach = Reach { public_only: false, tls_ca: config.tls_ca.as_deref() };
+        let endpoint = match config.webhook_url().read()? {
+            Some(url) => {
+                if let Some(problem) = address_problem("webhook_url", url.reveal(), config.allow_private) {
+                    return Err(problem.into());
+                }
+                Endpoint::new(url.reveal(), &reach)?
+            }
+            None => {
+                let missing = || anyhow::anyhow!("token: the token is missing");
+                let token = config.token().read()?.ok_or_else(missing)?;
+                let url = format!("{}/chat.postMessage", config.api_url.trim_end_matches('/'));
+                let mut endpoint = Endpoint::new(&url, &reach)?;
+                endpoint.header("authorization", &Secret::new(format!("Bearer {}", token.reveal())))?;
+                endpoint
+            }
+        };
+        let channel = config.channel.clone().filter(|_| config.token().is_set());
+        let limiter = Arc::new(Limiter::new(EVERY, BURST));
+        Ok(Slack { endpoint, channel, workspace_url: config.workspace_url.clone(), limiter })
+    }
+
+    fn request(&self, text: &str, attachment: Option<Attachment>) -> String {
+        let request = Request {
+            channel: self.channel.as_deref(),
+            text: escape(text),
+            mrkdwn: false,
+            link_names: false,
+            unfurl_links: false,
+            unfurl_media: false,
+            attachments: attachment.map(|attachment| [attachment]),
+        };
+        serde_json::to_string(&request).unwrap_or_default()
+    }
+
+    fn sent(&self, ts: Option<String>) -> Sent {
+        let link = || {
+            let (workspace, channel) = (self.workspace_url.as_deref()?, self.channel.as_deref()?);
+            let at = ts.as_deref()?.replace('.', "");
+            Some(format!("{}/archives/{channel}/p{at}", workspace.trim_end_matches('/')))
+        };
+        Sent { link: link(), post: ts }
+    }
+
+    /// What the Web API says: also errors come with status 200.
+    fn api_answer(&self, answer: &Answer) -> Result<Sent, Failure> {
+        self.endpoint.by_status(answer)?;
+        let Ok(reply) = serde_json::from_str::<Reply>(&answer.body) else {
+            return Err(self.endpoint.later(answer, "the answer is not Slack's", true));
+        };
+        match reply.ok {
+            true => Ok(self.sent(reply.ts)),
+            false => Err(self.by_name(&reply.error, answer)),
+        }
+    }
+
+    /// What an incoming webhook says, in bare words.
+    fn webhook_answer(&self, answer: &Answer) -> Result<Sent, Failure> {
+        let word = answer.body.trim();
+        if answer.status.is_client_error()
+            && is_name(word)
+            && !matches!(answer.status.as_u16(), 408 | 425 | 429)
+        {
+            return Err(self.by_name(word, answer));
+        }
+        self.endpoint.by_status(answer)?;
+        let taken = word == "ok" || serde_json::from_str::<Reply>(word).is_ok_and(|reply| reply.ok);
+        match taken {
+            true => Ok(Sent::default()),
+            false => Err(self.endpoint.later(answer, "the answer is not Slack's", true)),
+        }
+    }
+
+    fn by_name(&self, error: &str, answer: &Answer) -> Failure {
+        let name = if is_name(error) { error } else { "an error without a name" };
+        let what = format!("slack says {name}");
+        match name {
+            "ratelimited"
+            | "rate_limited"
+            | "service_unavailable"
+            | "internal_error"
+            | "request_timeout"
+            | "team_added_to_org"
+            | "org_login_required" => self.endpoint.later(answer, &what, false),
+            // "It is possible some aspect of the operation succeeded before the error was raised."
+            "fatal_error" => self.endpoint.later(answer, &what, true),
+            "not_authed"
+            | "invalid_auth"
+            | "account_inactive"
+            | "token_revoked"
+            | "token_expired"
+            | "missing_scope"
+            | "no_permission"
+            | "not_allowed_token_type"
+            | "ekm_access_denied"
+            | "access_denied"
+            | "channel_not_found"
+            | "not_in_channel"
+            | "is_archived"
+            | "channel_is_archived"
+            | "action_prohibited"
+            | "invalid_token"
+            | "no_service"
+            | "no_active_hooks"
+            | "no_team"
+            | "team_disabled"
+            | "user_not_found"
+            | "posting_to_general_channel_denied" => Failure::Auth { reason: self.endpoint.reason(&what) },
+            name if name.starts_with("restricted_action") => {
+                Failure::Auth { reason: self.endpoint.reason(&what) }
+            }
+            _ => Failure::Permanent { reason: self.endpoint.reason(&what) },
+        }
+    }
+}
+
+/// Whether a text is an error's name and not, say, a page that repeats our token.
+fn is_name(error: &str) -> bool {
+    !error.is_empty() && error.len() <= 60 && error.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
+}
+
+/// Exactly Slack's three: anything more would be shown as it stands.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// How many of the lines fit, counted as they are escaped, from the beginning or the end.
+fn fitting<'a>(lines: impl Iterator<Item = &'a String>, budget: usize) -> usize {
+    let total = lines.scan(0, |total, line| {
+        *total += escape(line).len() + 1;
+        Some(*total)
+    });
+    total.take_while(|total| *total <= budget).count()
+}
+
+/// What is shown below the first line; empty for a message of one line.
+fn details(view: &View, overlong_head: Vec<String>) -> Vec<String> {
+    let wrap = |lines: &[String]| lines.iter().flat_map(|line| text::wrap(line, LINE)).collect::<Vec<_>>();
+    let mut tail = wrap(&view.tail());
+    let kept = fitting(tail.iter(), TAIL);
+    if kept < tail.len() {
+        let cut = tail.len() - kept;
+        tail.truncate(kept);
+        tail.push(format!("… ({cut} more lines)"));
+    }
+    let body = [overlong_head, wrap(&view.body)].concat();
+    let kept = match view.keep_end {
+        true => fitting(body.iter().rev(), DETAILS - TAIL),
+        false => fitting(body.iter(), DETAILS - TAIL),
+    };
+    let max = kept + tail.len();
+    render::fit(Vec::new(), body, tail, max, view.keep_end)
+}
+
+fn colour(view: &View) -> Option<&'static str> {
+    match view.severity {
+        Severity::Error | Severity::Critical => Some("danger"),
+        Severity::Warning => Some("warning"),
+        Severity::Debug | Severity::Info | Severity::Notice => None,
+    }
+}
+
+#[async_trait]
+impl Room for Slack {
+    fn listed(&self) -> usize {
+        LISTED_CHAT
+    }
+
+    fn limiter(&self) -> Arc<Limiter> {
+        self.limiter.clone()
+    }
+
+    fn timeout(&self) -> Duration {
+        TIMEOUT
+    }
+
+    fn render(&self, post: &Post) -> Vec<Part> {
+        let part =
+            |shown: Vec<String>, wire| vec![Part { shown: shown.join("\n"), wire, id: post.id.clone() }];
+        let (false, [delivery]) = (post.is_batch(), &post.listed[..]) else {
+            let shown = render::lines(post);
+            let wire = self.request(&shown.join("\n"), None);
+            return part(shown, wire);
+        };
+        let view = View::of(delivery);
+        let marker = view.marker().map(|marker| format!("{marker} ")).unwrap_or_default();
+        let mut head = text::wrap(&format!("{marker}{}", view.head()), LINE);
+        let details = details(&view, head.split_off(1));
+        let below = escape(&details.join("\n"));
+        let attachment =
+            (!details.is_empty()).then(|| Attachment { color: colour(&view), text: below, mrkdwn_in: [] });
+        let wire = self.request(&head[0], attachment);
+        part([head, details].concat(), wire)
+    }
+
+    async fn send(&self, part: &Part) -> Result<Sent, Failure> {
+        let answer = self.endpoint.post(part.wire.clone(), HeaderMap::new()).await?;
+        if answer.status.is_success() && !answer.complete {
+            return Err(self.endpoint.later(&answer, "the answer broke off", true));
+        }
+        match self.channel {
+            Some(_) => self.api_answer(&answer),
+            None => self.webhook_answer(&answer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

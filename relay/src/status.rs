@@ -1,0 +1,76 @@
+//! What this relay is doing right now, for health, page and metrics. Written by the pipeline, read by everyone.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use serde::Serialize;
+use tellhal::timestamp::Timestamp;
+
+/// Where a relay stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Connecting, or the streams are not good.
+    #[default]
+    Starting,
+    StandingBy,
+    Leading,
+    Stopping,
+}
+
+/// How one room is doing.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct RoomState {
+    /// Deliveries waiting.
+    pub pending: u64,
+    /// `ok`, `retrying`, `broken` (credentials or the room itself).
+    pub state: &'static str,
+    pub last_success: Option<Timestamp>,
+    pub last_error: Option<String>,
+    pub last_error_at: Option<Timestamp>,
+    pub tries: u32,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Snapshot {
+    pub role: Role,
+    /// Why this relay is not ready, when it is not.
+    pub problem: Option<String>,
+    pub rooms: BTreeMap<String, RoomState>,
+    /// Last sequence of the log that was folded.
+    pub folded: u64,
+    pub config_hash: String,
+    pub config_error: Option<String>,
+}
+
+/// Shared by the pipeline's tasks.
+#[derive(Debug, Default)]
+pub struct Status(Mutex<Snapshot>);
+
+impl Status {
+    pub fn get(&self) -> Snapshot {
+        self.lock().clone()
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut Snapshot)) {
+        change(&mut self.lock());
+    }
+
+    pub fn room(&self, room: &str, change: impl FnOnce(&mut RoomState)) {
+        change(self.lock().rooms.entry(room.to_owned()).or_default());
+    }
+
+    /// Ready: NATS and streams good, leading or standing by. Never a room's state.
+    pub fn ready(&self) -> Result<Role, String> {
+        let now = self.lock();
+        match (now.role, &now.problem) {
+            (Role::Leading | Role::StandingBy, None) => Ok(now.role),
+            (_, Some(problem)) => Err(problem.clone()),
+            (role, None) => Err(format!("{role:?}").to_lowercase()),
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}

@@ -1,0 +1,49 @@
+//! A leader's workers: one for each room, and one that finds what waits for rooms nobody serves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::deliver::{self, Shared};
+use crate::room::Room;
+use crate::stranded;
+
+/// The rooms of one configuration, opened.
+pub struct Rooms {
+    pub open: BTreeMap<String, Arc<dyn Room>>,
+    /// What a delivery for an unknown room goes to, and after how long.
+    pub default_room: String,
+    pub stranded_after: Duration,
+}
+
+/// The tasks that post.
+pub struct Workers {
+    tasks: JoinSet<()>,
+    stop: CancellationToken,
+}
+
+impl Workers {
+    pub fn start(rooms: &Arc<Rooms>, shared: &Shared) -> Self {
+        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        for (name, room) in &rooms.open {
+            tasks.spawn(deliver::run(room.clone(), name.clone(), shared.clone(), stop.clone()));
+        }
+        tasks.spawn(stranded::run(rooms.clone(), shared.clone(), stop.clone()));
+        shared.status.change(|now| now.rooms.retain(|name, _| rooms.open.contains_key(name)));
+        Workers { tasks, stop }
+    }
+
+    /// Lets every worker finish what it is sending, for as long as `grace`. What is then left is given up:
+    /// it stays in the queue.
+    pub async fn stop(&mut self, grace: Duration) {
+        self.stop.cancel();
+        let finished = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(grace, finished).await.is_err() {
+            tracing::warn!(workers = self.tasks.len(), "some rooms did not finish in time");
+            self.tasks.shutdown().await;
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Tracing messages and handling dead letters over a real nats-server, without a relay.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod nats;
+
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::stream::{Config, RetentionPolicy};
+use nats::{Server, make, make_log, publish};
+use relay::admin::Operator;
+use relay::admin::dead;
+use relay::admin::trace::{Fate, Search};
+use relay::delivery::{Content, DeadLetter, Delivery, Outcome, Place, Receipt};
+use relay::engine::entry::Retry;
+use relay::outbox::INBOX;
+use tellhal::message::Message;
+use tellhal::{Names, Timestamp};
+
+struct Bus {
+    _server: Server,
+    operator: Operator,
+}
+
+impl Bus {
+    async fn start() -> Bus {
+        let server = Server::start().await;
+        let (jetstream, names) = (server.jetstream().await, Names::default());
+        make_log(&jetstream, &names).await;
+        let (name, subjects) = (names.out_stream(), vec![names.out("*")]);
+        let retention = RetentionPolicy::WorkQueue;
+        jetstream.create_stream(Config { name, subjects, retention, ..Config::default() }).await.unwrap();
+        make(&jetstream, names.sent_stream(), vec![names.sent("*")]).await;
+        make(&jetstream, names.dead_stream(), vec![names.dead("*")]).await;
+        Bus { _server: server, operator: Operator { jetstream, names } }
+    }
+
+    /// A message in the log, and one delivery of it.
+    async fn tell(&self, text: &str) -> (Message, Delivery) {
+        let message = Message::new("db1", "backup.mysql".parse().unwrap(), text);
+        let subject = self.operator.names.ops("db1", &message.tag);
+        let sequence = self.publish(subject, &message).await;
+        let delivery = Delivery {
+            id: format!("{}/ops", message.id),
+            room: "ops".into(),
+            place: Place { sequence, number: 0 },
+            at: Timestamp::now(),
+            routes: vec!["backups".into()],
+            marks: vec![],
+            content: Content::Message(Box::new(message.clone())),
+        };
+        (message, delivery)
+    }
+
+    async fn publish(&self, subject: String, body: &impl serde::Serialize) -> u64 {
+        publish(&self.operator.jetstream, subject, serde_json::to_string(body).unwrap()).await
+    }
+
+    async fn wait(&self, delivery: &Delivery) {
+        self.publish(self.operator.names.out(&delivery.room), delivery).await;
+    }
+
+    async fn post(&self, delivery: &Delivery) {
+        let receipt = Receipt {
+            room: "ops".into(),
+            outcome: Outcome::Posted,
+            ids: vec![delivery.id.clone()],
+            place: delivery.place,
+            at: Timestamp::now(),
+            tries: 1,
+            post: Some("p1".into()),
+            link: None,
+            possible_duplicate: false,
+            reason: None,
+        };
+        self.publish(self.operator.names.sent("ops"), &receipt).await;
+    }
+
+    async fn bury(&self, delivery: Delivery) {
+        let (room, reason) = (delivery.room.clone(), "no such channel".into());
+        let letter = DeadLetter { room: room.clone(), reason, at: Timestamp::now(), tries: 3, delivery };
+        self.publish(self.operator.names.dead(&room), &letter).await;
+    }
+
+    async fn fate(&self, id: &str) -> Fate {
+        let Search::One(located) = self.operator.find(id).await.unwrap() else { panic!("{id} is not found") };
+        self.operator.fate(*located).await.unwrap()
+    }
+
+    async fn letters(&self, room: Option<&str>) -> Vec<dead::Letter> {
+        dead::list(&self.operator, room, DeliverPolicy::All).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_message_is_found_by_id_beginning_and_sequence_with_what_became_of_it() {
+    let bus = Bus::start().await;
+    for n in 0..20 {
+        let (_, other) = bus.tell(&format!("other {n}")).await;
+        bus.wait(&other).await;
+        bus.post(&other).await;
+    }
+    let (message, delivery) = bus.tell("wanted").await;
+    bus.wait(&delivery).await;
+    bus.wait(&Delivery { id: format!("{}/dba", message.id), room: "dba".into(), ..delivery.clone() }).await;
+    bus.post(&delivery).await;
+    bus.bury(Delivery { id: format!("{}/hook", message.id), room: "hook".into(), ..delivery.clone() }).await;
+    for n in 0..20 {
+        let (_, other) = bus.tell(&format!("later {n}")).await;
+        bus.wait(&other).await;
+        bus.bury(other).await;
+    }
+    // All of it was made within a moment, so only nearly the whole id tells.
+    for id in [message.id.clone(), message.id[..35].to_owned(), format!("seq-{}", delivery.place.sequence)] {
+        let fate = bus.fate(&id).await;
+        assert_eq!(fate.located.message.text, "wanted", "{id}");
+        let waiting: Vec<&str> = fate.waiting.iter().map(|delivery| delivery.room.as_str()).collect();
+        assert_eq!(waiting, ["ops", "dba"]);
+        assert_eq!(fate.receipts.len(), 1);
+        assert_eq!(fate.receipts[0].post.as_deref(), Some("p1"));
+        assert_eq!(fate.dead.len(), 1);
+        assert_eq!(fate.dead[0].room, "hook");
+    }
+    assert!(matches!(bus.operator.find(&message.id[..8]).await.unwrap(), Search::Several(_)));
+    assert!(matches!(bus.operator.find("00000000-none").await.unwrap(), Search::Nothing));
+    assert!(matches!(bus.operator.find("seq-999").await.unwrap(), Search::Nothing));
+    assert!(bus.operator.find("019").await.unwrap_err().to_string().contains("too short"));
+    let foreign = publish(&bus.operator.jetstream, "hal.ops.web.x".into(), "plain").await;
+    assert_eq!(bus.fate(&format!("seq-{foreign}")).await.located.message.text, "plain");
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_tried_again_once_and_traced() {
+    let bus = Bus::start().await;
+    let (message, delivery) = bus.tell("wanted").await;
+    bus.bury(delivery.clone()).await;
+    let letters = bus.letters(Some("ops")).await;
+    let json = serde_json::to_value(&letters).unwrap();
+    assert_eq!(json[0]["id"], delivery.id);
+    assert_eq!(json[0]["room"], "ops");
+    assert_eq!(json[0]["reason"], "no such channel");
+    assert_eq!(json[0]["message"]["text"], "wanted");
+
+    dead::retry(&bus.operator, &letters[0]).await.unwrap();
+    assert!(bus.letters(None).await.is_empty());
+    // As after a crash between the two steps: the log takes the request once.
+    let log =
+        || async { bus.operator.jetstream.get_stream("HAL_OPS").await.unwrap().cached_info().state.messages };
+    let before = log().await;
+    let _ = dead::retry(&bus.operator, &letters[0]).await;
+    assert_eq!(log().await, before);
+
+    let entry =
+        bus.operator.jetstream.get_stream("HAL_OPS").await.unwrap().get_raw_message(before).await.unwrap();
+    assert_eq!(entry.subject.as_str(), "hal.ctl.retry");
+    let retry: Retry = serde_json::from_slice(&entry.payload).unwrap();
+    assert_eq!((retry.delivery, retry.room.as_str()), (delivery.clone(), "ops"));
+    let again = Place { sequence: before, number: 0 };
+    bus.wait(&Delivery { id: format!("{}/r{before}", delivery.id), place: again, ..delivery }).await;
+    let fate = bus.fate(&message.id).await;
+    assert_eq!((fate.retries.len(), fate.waiting.len(), fate.dead.len()), (1, 1, 0));
+}
+
+#[tokio::test]
+async fn giving_up_leaves_a_receipt_and_the_unreadable_cannot_be_tried_again() {
+    let bus = Bus::start().await;
+    let (message, delivery) = bus.tell("unwanted").await;
+    bus.bury(delivery).await;
+    publish(
+        &bus.operator.jetstream,
+        bus.operator.names.dead(INBOX),
+        r#"{"reason":"bad subject","payload":"x"}"#,
+    )
+    .await;
+    let letters = bus.letters(None).await;
+    assert_eq!((letters[1].room.as_str(), letters[1].reason.as_str()), (INBOX, "bad subject"));
+    assert_eq!(letters[1].message, "x");
+    assert!(
+        dead::retry(&bus.operator, &letters[1])
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be tried again")
+    );
+    for letter in &letters {
+        dead::drop(&bus.operator, letter).await.unwrap();
+    }
+    assert!(bus.letters(None).await.is_empty());
+    let fate = bus.fate(&message.id).await;
+    assert_eq!(fate.receipts[0].outcome, Outcome::Dropped);
+    assert!(fate.receipts[0].reason.as_deref().unwrap().contains("no such channel"));
+}

@@ -1,0 +1,348 @@
+//! The page over a real nats-server: what a reader of the live list sees, whatever happens in between.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod nats;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::Context;
+use nats::{Server, make_log, publish};
+use relay::delivery::{Content, Delivery, Place, Summary};
+use relay::metrics::Metrics;
+use relay::page::{Shared, bind, serve};
+use relay::status::{Role, Status};
+use reqwest::{Client, Response, StatusCode};
+use serde_json::Value;
+use tellhal::subject::Names;
+use tellhal::{Severity, Timestamp};
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+const SOON: Duration = Duration::from_secs(20);
+
+struct Page {
+    address: SocketAddr,
+    status: Arc<Status>,
+    feed: broadcast::Sender<Arc<Delivery>>,
+    shutdown: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    http: Client,
+}
+
+impl Page {
+    async fn serve(jetstream: &Context) -> Page {
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let status = Arc::new(Status::default());
+        status.change(|now| now.role = Role::Leading);
+        let (feed, deliveries) = broadcast::channel(16);
+        let shared = Shared {
+            status: status.clone(),
+            metrics: Arc::new(Metrics::default()),
+            jetstream: jetstream.clone(),
+            names: Names::default(),
+            feed: deliveries,
+        };
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(serve(listener, shared, shutdown.clone()));
+        // Fails when another test of this process was first, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Page { address, status, feed, shutdown, task, http: Client::new() }
+    }
+
+    async fn get(&self, path: &str) -> Response {
+        self.http.get(format!("http://{}{path}", self.address)).send().await.unwrap()
+    }
+
+    async fn open(&self, seen: Option<u64>) -> Reader {
+        let mut request = self.http.get(format!("http://{}/api/stream", self.address));
+        if let Some(seen) = seen {
+            request = request.header("last-event-id", seen);
+        }
+        let response = request.send().await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Reader { response, text: String::new() }
+    }
+}
+
+/// One event as a browser would see it.
+#[derive(Debug, Default)]
+struct Event {
+    id: Option<u64>,
+    kind: String,
+    data: Value,
+}
+
+struct Reader {
+    response: Response,
+    text: String,
+}
+
+impl Reader {
+    /// The next event, or `None` when the connection ended.
+    async fn next(&mut self) -> Option<Event> {
+        loop {
+            if let Some(end) = self.text.find("\n\n") {
+                let rest = self.text.split_off(end + 2);
+                let block = std::mem::replace(&mut self.text, rest);
+                let mut event = Event::default();
+                for line in block.lines().filter(|line| !line.is_empty()) {
+                    match line.split_once(": ").unwrap() {
+                        ("id", id) => event.id = Some(id.parse().unwrap()),
+                        ("event", kind) => event.kind = kind.into(),
+                        ("data", data) => event.data = serde_json::from_str(data).unwrap(),
+                        other => panic!("{other:?} is no field of an event"),
+                    }
+                }
+                return Some(event);
+            }
+            let chunk = tokio::time::timeout(SOON, self.response.chunk()).await.expect("an event in time");
+            self.text += std::str::from_utf8(&chunk.ok()??).unwrap();
+        }
+    }
+
+    /// The events until one of this kind, which comes last.
+    async fn until(&mut self, kind: &str) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
+        let reading = async {
+            while events.last().is_none_or(|event| event.kind != kind) {
+                events.push(self.next().await.expect("still connected"));
+            }
+        };
+        tokio::time::timeout(SOON, reading).await.unwrap_or_else(|_| panic!("no event {kind:?} in time"));
+        events
+    }
+
+    /// Reads until the connection ends.
+    async fn end(&mut self) {
+        let reading = async { while self.next().await.is_some() {} };
+        tokio::time::timeout(SOON, reading).await.expect("the connection to end in time");
+    }
+
+    /// The sequence and text of the next message.
+    async fn message(&mut self) -> (u64, String) {
+        let event = self.until("").await.pop().unwrap();
+        (event.id.unwrap(), event.data["message"]["text"].as_str().unwrap().to_owned())
+    }
+}
+
+fn ids(events: &[Event]) -> Vec<u64> {
+    events.iter().filter_map(|event| event.id).collect()
+}
+
+#[tokio::test]
+async fn a_page_sees_the_last_messages_and_what_comes_and_resumes_without_a_gap() {
+    let server = Server::start().await;
+    let (bus, names) = (server.jetstream().await, Names::default());
+    make_log(&bus, &names).await;
+    let mut messages = Vec::new();
+    for n in 0..300 {
+        messages.push(publish(&bus, "hal.ops.db1.backup.mysql".into(), format!("<b>{n}</b>")).await);
+        // What is no message is not shown, and does not make what is shown any less.
+        for _ in 0..3 {
+            publish(&bus, names.ctl("tick"), "").await;
+        }
+    }
+    let page = Page::serve(&bus).await;
+
+    // Wait until the page knows the log's end: only then is a first load complete.
+    let mut resumed = page.open(Some(messages[4])).await;
+    let missed = resumed.until("live").await;
+    assert_eq!(ids(&missed), &messages[5..], "older than what is kept is read from the log");
+
+    let mut reader = page.open(None).await;
+    let first = reader.until("live").await;
+    assert_eq!(ids(&first), &messages[100..]);
+    let shown = first.iter().find(|event| event.id.is_some()).unwrap();
+    assert_eq!(shown.data["message"]["text"], "<b>100</b>");
+    assert_eq!(shown.data["message"]["source"], "db1");
+    assert_eq!(shown.data["sequence"], messages[100]);
+    assert_eq!(shown.data["marks"][0], "plain payload");
+
+    let begun = Instant::now();
+    let sequence = publish(&bus, "hal.ops.db1.x".into(), r#"{"v":1,"text":"live","severity":"error"}"#).await;
+    assert_eq!(reader.message().await, (sequence, "live".into()));
+    assert_eq!(resumed.message().await, (sequence, "live".into()));
+    assert!(begun.elapsed() < Duration::from_secs(1));
+
+    let recent = page.open(Some(messages[298])).await.until("live").await;
+    assert_eq!(ids(&recent), [messages[299], sequence]);
+    let nothing = page.open(Some(sequence)).await.until("live").await;
+    assert!(ids(&nothing).is_empty());
+    let mut anew = Reader {
+        response: page.get(&format!("/api/stream?after={}", messages[299])).await,
+        text: String::new(),
+    };
+    assert_eq!(ids(&anew.until("live").await), [sequence]);
+}
+
+#[tokio::test]
+async fn a_page_is_there_before_the_log_and_says_what_is_wrong() {
+    let server = Server::start().await;
+    let bus = server.jetstream().await;
+    let page = Page::serve(&bus).await;
+    page.status.change(|now| now.problem = Some("no stream HAL_OPS".into()));
+    let mut reader = page.open(None).await;
+    let said = async |reader: &mut Reader| reader.until("state").await.pop().unwrap().data["problem"].clone();
+    while said(&mut reader).await != "no stream HAL_OPS" {}
+    make_log(&bus, &Names::default()).await;
+    page.status.change(|now| now.problem = None);
+    while said(&mut reader).await != Value::Null {}
+    let sequence = publish(&bus, "hal.ops.db1.x".into(), "first").await;
+    assert_eq!(reader.message().await, (sequence, "first".into()));
+}
+
+#[tokio::test]
+async fn a_page_outlives_a_killed_server_and_a_log_that_was_made_anew() {
+    let mut server = Server::start().await;
+    let (bus, names) = (server.jetstream().await, Names::default());
+    make_log(&bus, &names).await;
+    for n in 0..5 {
+        publish(&bus, "hal.ops.db1.x".into(), format!("{n}")).await;
+    }
+    let page = Page::serve(&bus).await;
+    let mut reader = page.open(None).await;
+    while reader.message().await.0 < 5 {}
+    server.restart().await;
+    let fresh = server.jetstream().await;
+    let sequence = publish(&fresh, "hal.ops.db1.x".into(), "after the kill").await;
+    assert_eq!(reader.message().await, (sequence, "after the kill".into()));
+
+    fresh.delete_stream(names.ops_stream()).await.unwrap();
+    make_log(&fresh, &names).await;
+    let first = publish(&fresh, "hal.ops.db1.x".into(), "a new log").await;
+    // The open page is cut off and comes back with an id that the new log has not reached.
+    reader.end().await;
+    let mut again = page.open(Some(sequence)).await;
+    assert_eq!(again.message().await, (first, "a new log".into()));
+}
+
+#[tokio::test]
+async fn a_reader_that_stalls_is_cut_off_and_misses_nothing() {
+    const MANY: u64 = 6000;
+    let server = Server::start().await;
+    let (bus, names) = (server.jetstream().await, Names::default());
+    make_log(&bus, &names).await;
+    let page = Page::serve(&bus).await;
+    let mut stalled = page.open(None).await;
+    stalled.until("live").await;
+    let text = "x".repeat(8 * 1024);
+    for _ in 0..MANY / 1000 {
+        let mut acks = Vec::new();
+        for _ in 0..1000 {
+            acks.push(bus.publish("hal.ops.db1.x", text.clone().into()).await.unwrap());
+        }
+        for ack in acks {
+            ack.await.unwrap();
+        }
+    }
+
+    let mut last = 0;
+    let mut cut = 0;
+    while last < MANY {
+        match stalled.next().await {
+            Some(Event { id: Some(id), .. }) => {
+                assert_eq!(id, last + 1);
+                last = id;
+            }
+            Some(_) => {}
+            None => {
+                cut += 1;
+                stalled = page.open(Some(last)).await;
+            }
+        }
+    }
+    assert!(cut > 0, "the stalled reader was never cut off");
+}
+
+#[tokio::test]
+async fn a_summary_is_shown_without_an_id() {
+    let server = Server::start().await;
+    let bus = server.jetstream().await;
+    make_log(&bus, &Names::default()).await;
+    let page = Page::serve(&bus).await;
+    let mut reader = page.open(None).await;
+    reader.until("live").await;
+    let summary = Summary {
+        route: "backups".into(),
+        first_id: "m-1".into(),
+        count: 12,
+        first: Timestamp(1),
+        last: Timestamp(2),
+        severity: Severity::Warning,
+        tags: [("backup.mysql".into(), 12)].into(),
+        source: None,
+        headline: "Backup slow".into(),
+    };
+    let delivery = Delivery {
+        id: "backups/m-1/sum/page".into(),
+        room: "page".into(),
+        place: Place::default(),
+        at: Timestamp(2),
+        routes: vec![],
+        marks: vec![],
+        content: Content::Summary(summary),
+    };
+    nats::wait_for("the page to listen to its room", || (page.feed.receiver_count() > 1).then_some(())).await;
+    page.feed.send(Arc::new(delivery)).unwrap();
+    let event = reader.until("summary").await.pop().unwrap();
+    assert_eq!((event.id, &event.data["summary"]["count"]), (None, &12.into()));
+    let again = page.open(None).await.until("live").await;
+    assert!(again.iter().any(|event| event.kind == "summary"), "a page opened later shows it too");
+}
+
+#[tokio::test]
+async fn health_metrics_and_refusals() {
+    let server = Server::start().await;
+    let page = Page::serve(&server.jetstream().await).await;
+    assert_eq!(page.get("/healthz").await.status(), StatusCode::OK);
+    assert_eq!(page.get("/readyz").await.text().await.unwrap(), "leading\n");
+    page.status.change(|now| now.role = Role::StandingBy);
+    assert_eq!(page.get("/readyz").await.text().await.unwrap(), "standing by\n");
+    page.status.change(|now| now.problem = Some("no connection to NATS".into()));
+    let refused = page.get("/readyz").await;
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    assert_eq!(refused.json::<Value>().await.unwrap()["detail"], "no connection to NATS");
+    let metrics = page.get("/metrics").await;
+    assert!(metrics.headers()["content-type"].to_str().unwrap().starts_with("text/plain; version=0.0.4"));
+    assert!(metrics.text().await.unwrap().contains("hal_relay_build_info"));
+
+    for (path, kind) in [("/", "text/html"), ("/page.js", "text/javascript"), ("/page.css", "text/css")] {
+        let file = page.get(path).await;
+        assert!(file.headers()["content-type"].to_str().unwrap().starts_with(kind), "{path}");
+        let policy = file.headers()["content-security-policy"].to_str().unwrap();
+        assert!(policy.contains("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
+    }
+    for (path, status) in
+        [("/nothing", StatusCode::NOT_FOUND), ("/api/stream?after=x", StatusCode::BAD_REQUEST)]
+    {
+        let refused = page.get(path).await;
+        assert_eq!(refused.status(), status);
+        assert_eq!(refused.headers()["content-type"], "application/problem+json");
+    }
+    let request = page.http.get(format!("http://{}/api/stream", page.address)).header("host", "evil.example");
+    assert_eq!(request.send().await.unwrap().status(), StatusCode::FORBIDDEN);
+
+    let taken = format!("{:#}", bind(page.address).await.unwrap_err());
+    assert!(taken.contains("page.listen") && taken.contains(&page.address.to_string()), "{taken}");
+}
+
+#[tokio::test]
+async fn an_open_page_does_not_hold_up_the_relay() {
+    let server = Server::start().await;
+    let bus = server.jetstream().await;
+    make_log(&bus, &Names::default()).await;
+    let page = Page::serve(&bus).await;
+    let mut reader = page.open(None).await;
+    reader.until("live").await;
+    let begun = Instant::now();
+    page.shutdown.cancel();
+    page.task.await.unwrap().unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(reader.next().await.is_none());
+}
