@@ -1,0 +1,50 @@
+//! Prometheus metrics. Never a label per host or raw tag.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SourceOutcome {
+    pub(crate) source: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+/// Everything that is counted, behind cheap handles.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// `outcome` is acknowledged, spooled or lost.
+    pub(crate) messages: Family<SourceOutcome, Counter>,
+    /// Spooled messages that were sent later.
+    pub(crate) flushed: Counter,
+    pub(crate) spooled: Gauge,
+    pub(crate) connected: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("hal_bridge");
+        let messages = Family::default();
+        let (flushed, spooled, connected) = (Counter::default(), Gauge::default(), Gauge::default());
+        registry.register("messages", "Messages by source and what became of them", messages.clone());
+        registry.register("flushed", "Spooled messages that were sent later", flushed.clone());
+        registry.register("spooled_messages", "Messages that wait in the spool", spooled.clone());
+        registry.register("connected", "Whether the bus is reached", connected.clone());
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "This program", build);
+        Metrics { registry, messages, flushed, spooled, connected }
+    }
+}
+
+impl Metrics {
+    /// The text that Prometheus reads.
+    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}

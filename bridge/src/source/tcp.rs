@@ -1,0 +1,155 @@
+//! The original's TCP port: `tag\ncontents` until the end of the connection or five seconds of silence.
+//!
+//! The sender gets no answer, as it never did. Nothing here trusts the sender: it bounds size, time and number.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tellhal::message::MAX_TEXT;
+use tellhal::tag::{MAX_TAG, UNTAGGED};
+use tellhal::{Message, Tag};
+use tokio::io::AsyncReadExt;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::outbox::Outbox;
+
+/// The reserved source of everything the bridge publishes.
+const SOURCE: &str = "bridge";
+const SILENCE: Duration = Duration::from_secs(5);
+/// A sender that is never silent and never ends is cut off here.
+const LONGEST: Duration = Duration::from_secs(60);
+/// Further connections wait in the kernel's queue.
+const CONNECTIONS: usize = 256;
+/// The first line and its end, generously: what is illegal in a tag is replaced, not refused.
+const LARGEST: usize = MAX_TEXT + 4 * MAX_TAG;
+
+/// Takes connections until `stop`, then finishes those that are open.
+pub(crate) async fn serve(listener: TcpListener, outbox: Outbox, stop: CancellationToken) {
+    let open = TaskTracker::new();
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let accepted = tokio::select! {
+            accepted = async { (room.clone().acquire_owned().await, listener.accept().await) } => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            (Ok(permit), Ok((stream, peer))) => {
+                let outbox = outbox.clone();
+                open.spawn(async move {
+                    receive(stream, peer, &outbox).await;
+                    drop(permit);
+                });
+            }
+            (_, Err(error)) => {
+                // Out of file descriptors, most likely: others must close before this can work again.
+                tracing::warn!(%error, "cannot take a connection on the TCP port");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            (Err(_), _) => break,
+        }
+    }
+    drop(listener);
+    open.close();
+    open.wait().await;
+}
+
+async fn receive(mut stream: TcpStream, peer: SocketAddr, outbox: &Outbox) {
+    let (bytes, cut) = read(&mut stream).await;
+    if let Some(message) = message(&bytes, cut, peer) {
+        outbox.publish("tcp", &message).await;
+    }
+}
+
+/// What arrives until the end, silence or time is up, and how many bytes there was no room for.
+async fn read(stream: &mut TcpStream) -> (Vec<u8>, usize) {
+    let (mut bytes, mut cut) = (Vec::new(), 0);
+    let until = Instant::now() + LONGEST;
+    let mut piece = [0; 8192];
+    loop {
+        let deadline = until.min(Instant::now() + SILENCE);
+        // An error is an end like another: what came before it counts.
+        let Ok(Ok(length @ 1..)) = tokio::time::timeout_at(deadline, stream.read(&mut piece)).await else {
+            return (bytes, cut);
+        };
+        let fits = length.min(LARGEST - bytes.len());
+        bytes.extend_from_slice(&piece[..fits]);
+        cut += length - fits;
+    }
+}
+
+/// The message in `bytes`; nothing if they say nothing.
+fn message(bytes: &[u8], cut: usize, peer: SocketAddr) -> Option<Message> {
+    let text = String::from_utf8_lossy(bytes);
+    let text = text.trim_end_matches(['\r', '\n', '\0']);
+    let (said, contents) = match text.split_once('\n') {
+        Some((tag, contents)) => (tag.trim(), contents),
+        // One line is a tag if its end was sent, and contents without a tag if not.
+        None if bytes.contains(&b'\n') => (text.trim(), text),
+        None => ("", text),
+    };
+    if said.is_empty() && contents.is_empty() {
+        return None;
+    }
+    let tag = if said.is_empty() { Tag::nearest(UNTAGGED) } else { Tag::nearest(said) };
+    let mut contents = contents.to_owned();
+    if cut > 0 {
+        contents += &format!("\n[… {cut} bytes cut …]");
+    }
+    let rewritten = !said.is_empty() && tag.as_str() != said;
+    let mut message = Message::new(SOURCE, tag, contents);
+    if rewritten {
+        message.fields.insert("tag".into(), said.chars().take(4 * MAX_TAG).collect());
+    }
+    if !peer.ip().is_loopback() {
+        message.fields.insert("peer".into(), peer.ip().to_string());
+    }
+    Some(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn local(bytes: &[u8]) -> Option<Message> {
+        message(bytes, 0, ([127, 0, 0, 1], 9).into())
+    }
+
+    #[test]
+    fn the_first_line_is_the_tag() {
+        let cases: [(&[u8], &str, &str, Option<&str>); 8] = [
+            (b"backup.mysql\ndone\nin 3 s\n", "backup.mysql", "done\nin 3 s", None),
+            (b"backup.mysql\r\ndone\r\n", "backup.mysql", "done", None),
+            (b"back up!\ndone", "back_up_", "done", Some("back up!")),
+            (b"\nno tag", "untagged", "no tag", None),
+            (b"no end of line", "untagged", "no end of line", None),
+            (b"deploy.done\n", "deploy.done", "deploy.done", None),
+            (b"...\nx", "untagged", "x", Some("...")),
+            (b"caf\xe9\nx\xff", "caf_", "x\u{fffd}", Some("caf\u{fffd}")),
+        ];
+        for (bytes, tag, text, field) in cases {
+            let got = local(bytes).unwrap();
+            assert_eq!((got.tag.as_str(), got.text.as_str()), (tag, text));
+            assert_eq!(got.fields.get("tag").map(String::as_str), field);
+            assert_eq!(got.source, "bridge");
+        }
+    }
+
+    #[test]
+    fn nothing_said_is_nothing() {
+        for bytes in [&b""[..], b"\n", b"\r\n\r\n", b"\0"] {
+            assert_eq!(local(bytes), None);
+        }
+    }
+
+    #[test]
+    fn what_was_cut_is_marked_and_a_stranger_is_named() {
+        let got = message(b"t\nx", 7, ([192, 0, 2, 1], 9).into()).unwrap();
+        assert_eq!(got.text, "x\n[… 7 bytes cut …]");
+        assert_eq!(got.fields["peer"], "192.0.2.1");
+    }
+}
