@@ -1,0 +1,31 @@
+//! Servers, fakes and guards the end-to-end tests share. Everything listens on loopback, on a port
+//! nobody else has, with its files in a folder that goes when the guard is dropped.
+
+pub mod events;
+pub mod find;
+pub mod http;
+pub mod irc;
+pub mod ircd;
+pub mod nats;
+pub mod ports;
+pub mod process;
+pub mod proxy;
+pub mod service;
+pub mod slack;
+pub mod tls;
+pub mod wait;
+pub mod webhook;
+
+pub use events::Events;
+pub use http::{Answer, Reply};
+pub use irc::IrcClient;
+pub use ircd::{Inspircd, Ngircd};
+pub use nats::{NatsOptions, NatsServer};
+pub use ports::Port;
+pub use process::Process;
+pub use proxy::{Fault, Proxy};
+pub use service::{Bridge, Relay, tellhal};
+pub use slack::FakeSlack;
+pub use tls::{Certificates, Flaw, TlsFront};
+pub use wait::wait_until;
+pub use webhook::WebhookSink;

@@ -1,0 +1,146 @@
+//! A real nats-server with JetStream, on a port and a folder that survive its restarts.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::find;
+use crate::ports::Port;
+use crate::process::Process;
+use crate::tls::Certificates;
+
+/// What differs from a plain server.
+#[derive(Clone, Debug, Default)]
+pub struct NatsOptions {
+    /// The largest payload, in bytes; the server's own default when absent.
+    pub max_payload: Option<usize>,
+    /// How much JetStream may store on disk, such as `1MB`.
+    pub max_store: Option<String>,
+    /// Serve TLS with these.
+    pub tls: Option<Certificates>,
+    /// Ask clients for a certificate too; needs `tls`.
+    pub verify_clients: bool,
+    /// More lines of the server's configuration, such as accounts, users and permissions.
+    pub extra: String,
+}
+
+/// A running nats-server; killed when dropped.
+#[derive(Debug)]
+pub struct NatsServer {
+    // First, so that it is gone before its folder is.
+    process: Process,
+    dir: TempDir,
+    port: Port,
+    scheme: &'static str,
+}
+
+impl NatsServer {
+    /// A plain server with JetStream.
+    pub async fn start() -> NatsServer {
+        NatsServer::with(NatsOptions::default()).await
+    }
+
+    /// A server with `options`.
+    pub async fn with(options: NatsOptions) -> NatsServer {
+        let dir = TempDir::new().expect("a folder for nats-server");
+        let port = Port::free();
+        std::fs::write(dir.path().join("nats.conf"), configuration(&options, &port, &dir))
+            .expect("nats.conf");
+        let process = spawn(&dir);
+        let scheme = if options.tls.is_some() { "tls" } else { "nats" };
+        let mut server = NatsServer { dir, port, scheme, process };
+        server.wait_ready().await;
+        server
+    }
+
+    /// Where clients connect, such as `nats://127.0.0.1:4222`.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.scheme, self.port.addr())
+    }
+
+    /// The port it listens on, also while it is down.
+    pub fn port(&self) -> u16 {
+        self.port.number()
+    }
+
+    /// The process, to stop (SIGSTOP), resume, kill or terminate.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Kills it (-9) and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// Starts it again on the same port and data; kills it first if it still runs.
+    pub async fn restart(&mut self) {
+        self.process.kill();
+        self.process = spawn(&self.dir);
+        self.wait_ready().await;
+    }
+
+    /// Writes `options` as the new configuration (same port, same data) and makes the server read it.
+    /// What a running server cannot change (store size, TLS) needs [`NatsServer::restart`] after it.
+    pub fn reconfigure(&mut self, options: &NatsOptions) {
+        let text = configuration(options, &self.port, &self.dir);
+        std::fs::write(self.dir.path().join("nats.conf"), text).expect("nats.conf");
+        self.process.signal(crate::process::Signal::HUP);
+    }
+
+    /// The folder with the server's configuration, log and data.
+    pub fn dir(&self) -> PathBuf {
+        self.dir.path().to_owned()
+    }
+
+    /// A client without credentials.
+    pub async fn client(&self) -> async_nats::Client {
+        async_nats::connect(self.url()).await.expect("a client without credentials may connect")
+    }
+
+    /// JetStream for a client without credentials.
+    pub async fn jetstream(&self) -> async_nats::jetstream::Context {
+        async_nats::jetstream::new(self.client().await)
+    }
+
+    async fn wait_ready(&mut self) {
+        let (dir, addr) = (self.dir.path().to_owned(), self.port.addr());
+        let pid = self.process.pid();
+        let condition = async || {
+            // The pid tells this start's line from one of an earlier start.
+            let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
+            let mine = format!("[{pid}]");
+            let ready = log.lines().any(|line| line.contains(&mine) && line.contains("Server is ready"));
+            ready && TcpStream::connect(addr).await.is_ok()
+        };
+        self.process.ready("nats-server is ready", condition).await;
+    }
+}
+
+fn spawn(dir: &TempDir) -> Process {
+    let mut command = Command::new(find::theirs("nats-server"));
+    command.arg("-c").arg(dir.path().join("nats.conf"));
+    Process::start("nats-server", &mut command, &dir.path().join("log"))
+}
+
+fn configuration(options: &NatsOptions, port: &Port, dir: &TempDir) -> String {
+    let store = dir.path().join("data");
+    let mut text = format!("listen: \"{}\"\njetstream {{ store_dir: {store:?}", port.addr());
+    if let Some(max) = &options.max_store {
+        text += &format!(", max_file_store: {max}");
+    }
+    text += " }\n";
+    if let Some(max) = options.max_payload {
+        text += &format!("max_payload: {max}\n");
+    }
+    if let Some(tls) = &options.tls {
+        let verify = if options.verify_clients { ", verify: true" } else { "" };
+        text += &format!(
+            "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}{verify} }}\n",
+            tls.cert, tls.key, tls.ca
+        );
+    }
+    text + &options.extra + "\n"
+}

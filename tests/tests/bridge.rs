@@ -1,0 +1,201 @@
+//! hal-bridge: the original's TCP port onto the bus, through the spool when the bus is away.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use async_nats::jetstream::stream::{Config, Stream};
+use tellhal::Message;
+use tests::wait::SOON;
+use tests::{Bridge, NatsServer, Port, find, wait_until};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+const GRACE: Duration = Duration::from_secs(12);
+
+/// The log as the relay makes it, as far as a publisher can tell.
+async fn log(server: &NatsServer) -> Stream {
+    let config = Config {
+        name: "HAL_OPS".into(),
+        subjects: vec!["hal.ops.>".into(), "hal.ctl.>".into()],
+        duplicate_window: Duration::from_secs(3600),
+        ..Default::default()
+    };
+    server.jetstream().await.create_stream(config).await.unwrap()
+}
+
+/// Every message in the log: subject and message.
+async fn messages(stream: &mut Stream) -> Vec<(String, Message)> {
+    let last = stream.info().await.unwrap().state.last_sequence;
+    let mut messages = Vec::new();
+    for sequence in 1..=last {
+        let raw = stream.get_raw_message(sequence).await.unwrap();
+        messages.push((raw.subject.to_string(), serde_json::from_slice(&raw.payload).unwrap()));
+    }
+    messages
+}
+
+async fn wait_for(stream: &mut Stream, count: usize) -> Vec<(String, Message)> {
+    wait_until(&format!("{count} messages"), SOON, async || {
+        stream.info().await.unwrap().state.messages == count as u64
+    })
+    .await;
+    messages(stream).await
+}
+
+fn with_tcp(port: &Port) -> String {
+    format!("[tcp]\nlisten = \"{}\"\n", port.addr())
+}
+
+/// Says `text` to the port and waits until the bridge has closed the connection: then the message is kept.
+async fn say(port: &Port, text: &[u8]) {
+    let mut stream = TcpStream::connect(port.addr()).await.unwrap();
+    stream.write_all(text).await.unwrap();
+    stream.shutdown().await.unwrap();
+    tokio::time::timeout(SOON, stream.read_to_end(&mut Vec::new())).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn old_scripts_reach_the_log() {
+    let server = NatsServer::start().await;
+    let mut stream = log(&server).await;
+    let port = Port::free();
+    let bridge = Bridge::start(&server.url(), &with_tcp(&port)).await;
+    say(&port, b"backup.mysql\nNightly backup finished\nin 3 s\n").await;
+    say(&port, b"disk full!\n/var is at 99 %").await;
+    say(&port, b"").await;
+    say(&port, b"only contents").await;
+    let got = wait_for(&mut stream, 3).await;
+    assert_eq!(got[0].0, "hal.ops.bridge.backup.mysql");
+    assert_eq!(got[0].1.text, "Nightly backup finished\nin 3 s");
+    assert_eq!((got[1].1.tag.as_str(), got[1].1.fields["tag"].as_str()), ("disk_full_", "disk full!"));
+    assert_eq!((got[2].1.tag.as_str(), got[2].1.text.as_str()), ("untagged", "only contents"));
+    let (status, metrics) = bridge.get("/metrics").await;
+    assert_eq!(status, 200);
+    let line = "hal_bridge_messages_total{source=\"tcp\",outcome=\"acknowledged\"} 3";
+    assert!(metrics.contains(line), "{metrics}");
+    assert_eq!(bridge.get("/healthz").await.0, 200);
+}
+
+#[tokio::test]
+async fn five_seconds_of_silence_end_a_message_and_size_is_bounded() {
+    let server = NatsServer::start().await;
+    let mut stream = log(&server).await;
+    let port = Port::free();
+    let _bridge = Bridge::start(&server.url(), &with_tcp(&port)).await;
+    let mut silent = TcpStream::connect(port.addr()).await.unwrap();
+    silent.write_all(b"half.open\nthe sender never hangs up").await.unwrap();
+    let long = [b"long\n".to_vec(), vec![b'x'; 300_000]].concat();
+    say(&port, &long).await;
+    let mut got = wait_for(&mut stream, 2).await;
+    got.sort_by_key(|(subject, _)| subject.clone());
+    assert_eq!(got[0].1.text, "the sender never hangs up");
+    assert!(got[1].1.text.len() < 70_000 && got[1].1.text.contains("bytes cut"));
+}
+
+#[tokio::test]
+async fn without_the_bus_messages_wait_in_the_spool_and_arrive_once() {
+    let mut server = NatsServer::start().await;
+    log(&server).await;
+    let port = Port::free();
+    let bridge = Bridge::start(&server.url(), &with_tcp(&port)).await;
+    say(&port, b"a\nbefore").await;
+    server.kill();
+    wait_until("the bridge notices", SOON, async || bridge.get("/readyz").await.0 == 503).await;
+    assert_eq!(bridge.get("/healthz").await.0, 200);
+    say(&port, b"a\nmeanwhile").await;
+    let spooled = std::fs::read_dir(bridge.dir().join("spool/new")).unwrap().count();
+    assert_eq!(spooled, 1, "{}", bridge.log());
+    server.restart().await;
+    let mut stream = server.jetstream().await.get_stream("HAL_OPS").await.unwrap();
+    let texts: Vec<String> =
+        wait_for(&mut stream, 2).await.into_iter().map(|(_, message)| message.text).collect();
+    assert_eq!(texts, ["before", "meanwhile"]);
+    wait_until("the spool is empty", SOON, async || {
+        std::fs::read_dir(bridge.dir().join("spool/new")).unwrap().count() == 0
+    })
+    .await;
+    wait_until("the bridge is ready again", SOON, async || bridge.get("/readyz").await.0 == 200).await;
+}
+
+#[tokio::test]
+async fn a_bridge_starts_before_the_bus_and_says_what_is_missing() {
+    let mut server = NatsServer::start().await;
+    server.kill();
+    let mut bridge = Bridge::spawn(&server.url(), "");
+    let http = bridge.http();
+    wait_until("it says that it is not connected", SOON, async || {
+        matches!(tests::http::get(http, "/readyz").await, Ok((503, text)) if text.contains("no connection"))
+    })
+    .await;
+    server.restart().await;
+    wait_until("it says that the stream is missing", SOON, async || {
+        bridge.get("/readyz").await.1.contains("HAL_OPS")
+    })
+    .await;
+    log(&server).await;
+    bridge.ready().await;
+}
+
+#[tokio::test]
+async fn sigterm_finishes_what_is_under_way() {
+    let server = NatsServer::start().await;
+    let mut stream = log(&server).await;
+    let port = Port::free();
+    let mut bridge = Bridge::start(&server.url(), &with_tcp(&port)).await;
+    let mut half = TcpStream::connect(port.addr()).await.unwrap();
+    half.write_all(b"half\nsaid before the end").await.unwrap();
+    // A second message says that the first connection was taken.
+    say(&port, b"b\nwhole").await;
+    bridge.process().signal(tests::process::Signal::TERM);
+    wait_until("it takes nothing more", SOON, async || TcpStream::connect(port.addr()).await.is_err()).await;
+    half.write_all(b", and after it").await.unwrap();
+    half.shutdown().await.unwrap();
+    let status = bridge.process().ended(GRACE).await;
+    assert_eq!(status.code(), Some(0), "{}", bridge.log());
+    let texts: Vec<String> =
+        wait_for(&mut stream, 2).await.into_iter().map(|(_, message)| message.text).collect();
+    assert_eq!(texts, ["whole", "said before the end, and after it"]);
+    for line in bridge.log().lines() {
+        serde_json::from_str::<serde_json::Value>(line).expect("logs are JSON when there is no terminal");
+    }
+}
+
+#[test]
+fn check_names_everything_and_run_refuses_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bridge.toml");
+    std::fs::write(&file, "[natz]\n[http]\nlisten = \"everywhere\"\n[tcp]\nlisten = 7890\n").unwrap();
+    for command in ["check", "run"] {
+        let (code, text) = bridge(command, &file);
+        assert_eq!(code, Some(78));
+        for want in [
+            "bridge.toml:1: natz is an unknown key (did you mean nats?)",
+            ":3: http.listen",
+            ":5: tcp.listen",
+        ] {
+            assert!(text.contains(want), "{want} in {text}");
+        }
+    }
+    std::fs::write(&file, "").unwrap();
+    assert_eq!(bridge("check", &file).0, Some(0));
+    let (code, text) = bridge("check", &dir.path().join("nowhere.toml"));
+    assert_eq!((code, text.contains("nowhere.toml")), (Some(78), true));
+}
+
+#[test]
+fn a_taken_port_is_named() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bridge.toml");
+    std::fs::write(&file, format!("[http]\nlisten = \"{}\"\n", taken.local_addr().unwrap())).unwrap();
+    let (code, text) = bridge("run", &file);
+    assert_eq!((code, text.contains("http.listen: cannot listen")), (Some(1), true), "{text}");
+}
+
+fn bridge(command: &str, config: &Path) -> (Option<i32>, String) {
+    let output = Command::new(find::ours("hal-bridge")).arg(command).arg("--config").arg(config).output();
+    let output = output.expect("hal-bridge starts");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}

@@ -1,0 +1,325 @@
+//! From the log into the rooms: routing, throttling, retries, dead letters, a room that is down or slow.
+
+#![expect(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tests::wait::SOON;
+use tests::{Answer, NatsServer, Relay, WebhookSink, wait_until};
+
+/// A relay with rooms `ops` and `dba` (webhooks) and the built-in `page` as the default.
+fn configuration(ops: &WebhookSink, dba: &WebhookSink, more: &str) -> String {
+    format!(
+        r#"
+default_room = "page"
+{more}
+[rooms.ops.webhook]
+url = "{}"
+allow_private = true
+
+[rooms.dba.webhook]
+url = "{}"
+allow_private = true
+"#,
+        ops.url(),
+        dba.url()
+    )
+}
+
+const BACKUPS: &str = r#"
+routes = [{ name = "backups", tag = "backup.>", rooms = ["ops", "dba"] }]
+"#;
+
+struct Scene {
+    nats: NatsServer,
+    ops: WebhookSink,
+    dba: WebhookSink,
+    relay: Relay,
+}
+
+impl Scene {
+    async fn start(more: &str) -> Scene {
+        let (nats, ops, dba) =
+            (NatsServer::start().await, WebhookSink::start().await, WebhookSink::start().await);
+        let relay = Relay::start(&nats.url(), &configuration(&ops, &dba, more)).await;
+        Scene { nats, ops, dba, relay }
+    }
+
+    /// Publishes a plain text as any client would.
+    async fn publish(&self, tag: &str, text: &str) {
+        let js = self.nats.jetstream().await;
+        js.publish(format!("hal.ops.db1.{tag}"), text.to_owned().into()).await.unwrap().await.unwrap();
+    }
+
+    async fn dead(&self) -> Vec<Value> {
+        let output = self.relay.command(&["dead", "list", "--json"]).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    }
+}
+
+fn texts(sink: &WebhookSink) -> Vec<String> {
+    sink.deliveries().iter().flat_map(tests::webhook::Delivery::texts).collect()
+}
+
+async fn until_texts(sink: &WebhookSink, want: &[&str]) {
+    wait_until(&format!("{want:?} arrive"), SOON, async || texts(sink) == want).await;
+}
+
+#[tokio::test]
+async fn every_matching_route_posts_to_its_rooms_in_the_logs_order() {
+    let scene = Scene::start(BACKUPS).await;
+    for n in 0..5 {
+        scene.publish("backup.mysql", &format!("number {n}")).await;
+    }
+    scene.publish("deploy", "not for them").await;
+    let want = ["number 0", "number 1", "number 2", "number 3", "number 4"];
+    until_texts(&scene.ops, &want).await;
+    until_texts(&scene.dba, &want).await;
+}
+
+#[tokio::test]
+async fn a_room_that_is_down_is_retried_and_delays_nobody_else() {
+    let scene = Scene::start(BACKUPS).await;
+    scene.ops.next([500, 502, 503, 500, 500].map(Answer::status));
+    scene.publish("backup.mysql", "hello").await;
+    until_texts(&scene.dba, &["hello"]).await;
+    until_texts(&scene.ops, &["hello"]).await;
+    assert_eq!(scene.ops.requests().len(), 6, "five refusals and one post");
+    let ids: Vec<_> =
+        scene.ops.requests().iter().map(|r| r.header("webhook-id").map(str::to_owned)).collect();
+    assert!(ids.iter().all(|id| id.is_some() && *id == ids[0]), "one id at every try: {ids:?}");
+}
+
+#[tokio::test]
+async fn retry_after_is_honoured_and_garbage_does_no_harm() {
+    let scene = Scene::start(BACKUPS).await;
+    scene.ops.next(["0", "1", "garbage", "Mon, 23 Nov 2020 00:00:00 GMT"].map(Answer::retry_after));
+    let start = std::time::Instant::now();
+    scene.publish("backup.mysql", "limited").await;
+    until_texts(&scene.dba, &["limited"]).await;
+    until_texts(&scene.ops, &["limited"]).await;
+    assert!(start.elapsed() >= Duration::from_secs(1), "one answer asked for a second");
+    scene.dba.next([Answer::retry_after("99999")]);
+    scene.publish("backup.mysql", "for long").await;
+    until_texts(&scene.ops, &["limited", "for long"]).await;
+    let log = async || scene.relay.log().contains("3600");
+    wait_until("the wish is capped at an hour", SOON, log).await;
+}
+
+#[tokio::test]
+async fn what_a_room_never_takes_is_a_dead_letter_at_once_and_is_told() {
+    for status in [400, 401, 404, 410] {
+        let scene = Scene::start(BACKUPS).await;
+        scene.ops.next([Answer::status(status)]);
+        scene.publish("backup.mysql", "refused").await;
+        scene.publish("backup.mysql", "next").await;
+        until_texts(&scene.dba, &["refused", "next"]).await;
+        until_texts(&scene.ops, &["next"]).await;
+        let dead = scene.dead().await;
+        assert_eq!(dead.len(), 1, "{dead:?}");
+        assert_eq!(dead[0]["room"], json!("ops"), "{dead:?}");
+        assert!(dead[0]["id"].as_str().unwrap().ends_with("/ops"), "{dead:?}");
+        assert!(dead[0]["reason"].as_str().unwrap().contains(&status.to_string()), "{dead:?}");
+        let told = async || {
+            let sent = last(&scene, "HAL_OPS", "hal.ops.relay.relay.room.broken").await;
+            sent.is_some_and(|message| message["text"].as_str().unwrap().contains("ops"))
+        };
+        wait_until("the log is told", SOON, told).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_is_delivered_after_all_when_an_operator_says_so() {
+    let scene = Scene::start(BACKUPS).await;
+    scene.ops.next([Answer::status(400)]);
+    scene.publish("backup.mysql", "second chance").await;
+    wait_until("it is dead", SOON, async || scene.dead().await.len() == 1).await;
+    let output = scene.relay.command(&["dead", "retry", "--all"]).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    until_texts(&scene.ops, &["second chance"]).await;
+    assert_eq!(scene.dead().await.len(), 0);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_retried_and_counted_as_a_possible_duplicate() {
+    let scene = Scene::start(BACKUPS).await;
+    scene.ops.next([Answer::TakeThenReset]);
+    scene.publish("backup.mysql", "perhaps twice").await;
+    until_texts(&scene.ops, &["perhaps twice", "perhaps twice"]).await;
+    let receipt = async || {
+        last(&scene, "HAL_SENT", "hal.sent.ops")
+            .await
+            .is_some_and(|receipt| receipt["possible_duplicate"] == true)
+    };
+    wait_until("the receipt says so", SOON, receipt).await;
+    until_texts(&scene.dba, &["perhaps twice"]).await;
+}
+
+#[tokio::test]
+async fn slow_and_endless_answers_are_bounded_and_hold_up_nobody() {
+    let scene = Scene::start(BACKUPS).await;
+    scene.ops.next([Answer::Never]);
+    scene.publish("backup.mysql", "one").await;
+    until_texts(&scene.dba, &["one"]).await;
+    scene.dba.next([Answer::Endless]);
+    scene.publish("backup.mysql", "two").await;
+    let all = async |sink: &WebhookSink| {
+        let texts = texts(sink);
+        texts.iter().any(|text| text == "one") && texts.iter().any(|text| text == "two")
+    };
+    wait_until("both arrive at dba", SOON, async || all(&scene.dba).await).await;
+    wait_until("both arrive at ops", Duration::from_secs(40), async || all(&scene.ops).await).await;
+}
+
+#[tokio::test]
+async fn a_backlog_goes_out_as_a_handful_of_posts() {
+    let scene = Scene::start(BACKUPS).await;
+    scene.ops.always(Answer::status(503));
+    let js = scene.nats.jetstream().await;
+    for batch in 0..10 {
+        let mut acks = Vec::new();
+        for n in 0..1000 {
+            acks.push(js.publish("hal.ops.db1.backup.mysql", format!("n {batch} {n}").into()).await.unwrap());
+        }
+        for ack in acks {
+            ack.await.unwrap();
+        }
+    }
+    let waiting = async || {
+        let page = scene.relay.get("/metrics").await.1;
+        page.lines()
+            .any(|line| line.starts_with("hal_relay_pending{room=\"ops\"} 9") || line.ends_with(" 10000"))
+    };
+    wait_until("all wait", Duration::from_secs(60), waiting).await;
+    scene.ops.always(Answer::Normal);
+    let done = async || {
+        let info = js.get_stream("HAL_OUT").await.unwrap().get_info().await.unwrap();
+        info.state.messages == 0
+    };
+    wait_until("the outbox is empty", Duration::from_secs(90), done).await;
+    let posts = scene.ops.deliveries();
+    assert!(posts.len() <= 30, "{} posts", posts.len());
+    let listed: usize = posts.iter().map(|post| post.message_ids().len()).sum();
+    let counted: u64 = posts.iter().filter_map(|post| post.body["counted"]["count"].as_u64()).sum();
+    assert_eq!(listed as u64 + counted, 10_000, "every message is listed or counted once");
+}
+
+#[tokio::test]
+async fn a_throttle_sums_up_what_it_held() {
+    let throttled = r#"
+routes = [{ name = "disk", tag = "disk.>", rooms = ["ops"], throttle = "2s" }]
+"#;
+    let scene = Scene::start(throttled).await;
+    for n in 0..5 {
+        scene.publish("disk.full", &format!("n {n}")).await;
+    }
+    wait_until("a summary comes", SOON, async || scene.ops.deliveries().len() == 2).await;
+    assert_eq!(scene.ops.deliveries()[0].texts(), ["n 0"]);
+    let summary = scene.ops.deliveries()[1].body.to_string();
+    assert!(summary.contains("\"count\":4"), "{summary}");
+}
+
+#[tokio::test]
+async fn in_dev_nothing_leaves_for_the_main_rooms() {
+    let scene = Scene::start(&format!("environment = \"dev\"\ndev_room = \"dba\"\n{BACKUPS}")).await;
+    scene.publish("backup.mysql", "a").await;
+    scene.publish("deploy", "b").await;
+    until_texts(&scene.dba, &["a", "b"]).await;
+    assert_eq!(scene.ops.requests().len(), 0);
+}
+
+#[tokio::test]
+async fn a_removed_rooms_deliveries_go_to_the_default_room_marked() {
+    let (nats, ops, dba) =
+        (NatsServer::start().await, WebhookSink::start().await, WebhookSink::start().await);
+    let with = configuration(&ops, &dba, &format!("stranded_after = \"1s\"\n{BACKUPS}"));
+    let mut relay = Relay::start(&nats.url(), &with).await;
+    ops.always(Answer::status(503));
+    let js = nats.jetstream().await;
+    js.publish("hal.ops.db1.backup.mysql", "left behind".into()).await.unwrap().await.unwrap();
+    wait_until("ops was tried", SOON, async || !ops.requests().is_empty()).await;
+    let without = format!(
+        "default_room = \"dba\"\nstranded_after = \"1s\"\n[rooms.dba.webhook]\nurl = \"{}\"\nallow_private = true\n",
+        dba.url()
+    );
+    relay.reload(&nats.url(), &without);
+    let moved = async || dba.deliveries().iter().any(|post| post.body.to_string().contains("for room ops"));
+    wait_until("it comes to the default room", SOON, moved).await;
+}
+
+#[tokio::test]
+async fn a_bad_reload_leaves_the_old_configuration_in_force() {
+    let mut scene = Scene::start(BACKUPS).await;
+    let url = scene.nats.url();
+    scene.relay.reload(&url, "default_room = \"nowhere\"\n[rooms.ops.webhoook]\nurl = 1\n");
+    let refused =
+        async || scene.relay.get("/metrics").await.1.contains("hal_relay_config_last_reload_successful 0");
+    wait_until("it is refused", SOON, refused).await;
+    assert!(scene.relay.log().contains("config.toml:"), "{}", scene.relay.log());
+    scene.publish("backup.mysql", "still").await;
+    until_texts(&scene.ops, &["still"]).await;
+}
+
+async fn last(scene: &Scene, stream: &str, subject: &str) -> Option<Value> {
+    let stream = scene.nats.jetstream().await.get_stream(stream).await.unwrap();
+    let message = stream.direct_get_last_for_subject(subject).await.ok()?;
+    serde_json::from_slice(&message.payload).ok()
+}
+
+/// An outbox that holds no more than `most` deliveries for one room.
+async fn small_outbox(nats: &NatsServer, most: i64) {
+    use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy};
+    let small = Config {
+        name: "HAL_OUT".into(),
+        subjects: vec!["hal.out.*".into()],
+        retention: RetentionPolicy::WorkQueue,
+        discard: DiscardPolicy::New,
+        discard_new_per_subject: true,
+        max_messages_per_subject: most,
+        duplicate_window: Duration::from_secs(3600),
+        allow_direct: true,
+        ..Config::default()
+    };
+    nats.jetstream().await.create_stream(small).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_room_makes_dead_letters_of_its_own_and_holds_up_nobody() {
+    let (nats, ops, dba) =
+        (NatsServer::start().await, WebhookSink::start().await, WebhookSink::start().await);
+    small_outbox(&nats, 5).await;
+    ops.always(Answer::status(503));
+    let relay = Relay::start(&nats.url(), &configuration(&ops, &dba, BACKUPS)).await;
+    let scene = Scene { nats, ops, dba, relay };
+    for n in 0..20 {
+        scene.publish("backup.mysql", &format!("n {n}")).await;
+        // One at a time, so that the other room never has more than its five waiting.
+        wait_until("dba has it", SOON, async || texts(&scene.dba).len() == n + 1).await;
+    }
+    wait_until("the rest is dead", SOON, async || scene.dead().await.len() == 15).await;
+    assert!(scene.dead().await.iter().all(|letter| letter["room"] == "ops"));
+    scene.ops.always(Answer::Normal);
+    until_texts(&scene.ops, &["n 0", "n 1", "n 2", "n 3", "n 4"]).await;
+}
+
+#[tokio::test]
+async fn writes_that_are_refused_are_written_again_while_the_log_goes_on() {
+    let scene = Scene::start(BACKUPS).await;
+    let js = scene.nats.jetstream().await;
+    let total = 300;
+    for n in 0..total {
+        if n % 10 == 0 {
+            // Somebody else writes to the outbox: what the relay has under way there is refused.
+            js.publish("hal.out._intruder", "".into()).await.unwrap().await.unwrap();
+        }
+        scene.publish("backup.mysql", &format!("n {n}")).await;
+    }
+    let whole = async |sink: &WebhookSink| {
+        let texts = texts(sink);
+        (0..total).all(|n| texts.contains(&format!("n {n}")))
+    };
+    wait_until("ops has all", SOON, async || whole(&scene.ops).await).await;
+    wait_until("dba has all", SOON, async || whole(&scene.dba).await).await;
+    assert_eq!((texts(&scene.ops).len(), texts(&scene.dba).len()), (total, total), "none twice");
+}

@@ -1,0 +1,141 @@
+//! The fakes against programs their authors did not write: the official Slack SDK and the Standard Webhooks library.
+
+use std::process::Command;
+
+use serde_json::Value;
+use tests::http::{Request, post};
+use tests::slack::{Channel, FakeSlack, TOKEN};
+use tests::webhook::verify;
+use tests::{Answer, WebhookSink, find};
+
+/// Runs a Python script with arguments and returns what it printed, as JSON.
+async fn python(script: &str, arguments: &[&str]) -> Value {
+    let mut command = Command::new(find::python());
+    command.arg("-c").arg(script).args(arguments);
+    // The fakes live on this test's thread and must not be blocked.
+    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
+    let output = output.expect("python starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("the script prints JSON")
+}
+
+const SLACK: &str = r#"
+import json, sys
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from slack_sdk.webhook import WebhookClient
+
+api, webhook, token = sys.argv[1:]
+client = WebClient(token=token, base_url=api + "/")
+
+def error(call):
+    try:
+        call()
+    except SlackApiError as e:
+        return [e.response.status_code, e.response.get("error") if isinstance(e.response.data, dict) else None,
+                e.response.headers.get("Retry-After")]
+
+section = {"type": "section", "text": {"type": "mrkdwn", "text": "hi"}}
+posted = client.chat_postMessage(channel="C1", text="hello", blocks=[section])
+edited = client.chat_update(channel="C1", ts=posted["ts"], text="hello again")
+incoming = WebhookClient(webhook)
+taken = incoming.send(text="through the webhook")
+empty = incoming.send_dict({"text": ""})
+print(json.dumps({
+    "team": client.auth_test()["team_id"],
+    "posted": posted["ok"], "edited": edited["text"],
+    "missing": error(lambda: client.chat_postMessage(channel="C404", text="x")),
+    "archived": error(lambda: client.chat_postMessage(channel="C2", text="x")),
+    "no_text": error(lambda: client.chat_postMessage(channel="C1", text="")),
+    "blocks": error(lambda: client.chat_postMessage(channel="C1", text="x", blocks=[section] * 51)),
+    "stranger": error(lambda: WebClient(token="xoxb-other", base_url=api + "/").auth_test()),
+    "edit_missing": error(lambda: client.chat_update(channel="C1", ts="1.1", text="x")),
+    "webhook": [taken.status_code, taken.body], "webhook_empty": [empty.status_code, empty.body],
+}))
+"#;
+
+#[tokio::test]
+async fn slack_is_what_the_official_sdk_expects() {
+    let slack = FakeSlack::start(&["C1"]).await;
+    slack.set_channel("C2", Channel::Archived);
+    let got = python(SLACK, &[&slack.api_url(), &slack.webhook_url(), TOKEN]).await;
+    let want = serde_json::json!({
+        "team": "T0001", "posted": true, "edited": "hello again",
+        "missing": [200, "channel_not_found", null],
+        "archived": [200, "is_archived", null],
+        "no_text": [200, "no_text", null],
+        "blocks": [200, "invalid_blocks", null],
+        "stranger": [200, "invalid_auth", null],
+        "edit_missing": [200, "message_not_found", null],
+        "webhook": [200, "ok"], "webhook_empty": [400, "no_text"],
+    });
+    assert_eq!(got, want);
+    let posts = slack.posts();
+    assert_eq!(posts.len(), 2);
+    assert_eq!((posts[0].channel.as_str(), posts[0].text.as_str()), ("C1", "hello again"));
+    assert_eq!(posts[0].body["blocks"][0]["type"], "section");
+}
+
+#[tokio::test]
+async fn slack_can_be_told_to_ask_for_patience() {
+    let slack = FakeSlack::start(&["C1"]).await;
+    slack.next([Answer::retry_after("30")]);
+    let body = r#"{"channel":"C1","text":"x"}"#;
+    let (status, _) = post(slack.addr(), "/api/chat.postMessage", body).await.unwrap();
+    assert_eq!((status, slack.posts().len()), (429, 0));
+    let (status, body) = post(slack.addr(), "/api/chat.postMessage", body).await.unwrap();
+    assert_eq!((status, body.contains("not_authed")), (200, true));
+}
+
+const SIGN: &str = r#"
+import datetime, json, sys, urllib.request
+from standardwebhooks import Webhook
+
+url, secret = sys.argv[1:]
+body = '{"v": 1, "room": "hook", "messages": [{"id": "m1", "text": "caf\u00e9"}]}'
+
+def send(at, key, extra=""):
+    signature = extra + Webhook(key).sign("msg_1", at, body)
+    headers = {"webhook-id": "msg_1", "webhook-timestamp": str(int(at.timestamp())),
+               "webhook-signature": signature, "content-type": "application/json"}
+    request = urllib.request.Request(url, body.encode(), headers)
+    try:
+        return urllib.request.urlopen(request).status
+    except urllib.error.HTTPError as e:
+        return e.code
+
+now = datetime.datetime.now(datetime.timezone.utc)
+other = "whsec_" + "QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
+print(json.dumps([send(now, secret), send(now, secret, "v2,new v1,AAAA "), send(now, other),
+                  send(now - datetime.timedelta(minutes=6), secret)]))
+"#;
+
+#[tokio::test]
+async fn signatures_are_those_of_standard_webhooks() {
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let sink = WebhookSink::signed(secret).await;
+    let got = python(SIGN, &[&sink.url(), secret]).await;
+    assert_eq!(got, serde_json::json!([200, 200, 401, 401]));
+    assert_eq!(sink.texts(), ["café", "café"]);
+    assert_eq!(sink.deliveries()[0].id, "msg_1");
+}
+
+#[tokio::test]
+async fn the_published_vector_verifies() {
+    let sink = WebhookSink::start().await;
+    let mut request: Request = {
+        post(sink.addr(), "/in", r#"{"test": 2432232314}"#).await.unwrap();
+        sink.requests().remove(0)
+    };
+    let header = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    request.headers = vec![
+        header("webhook-id", "msg_p5jXN8AQM9LWM0D4loKWxJek"),
+        header("webhook-timestamp", "1614265330"),
+        header("webhook-signature", "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="),
+    ];
+    let secret = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    assert_eq!(verify(secret, &request, 1_614_265_330), Ok(()));
+    assert!(verify(secret, &request, 1_614_265_330 + 301).is_err());
+    request.body.push(b' ');
+    assert!(verify(secret, &request, 1_614_265_330).is_err());
+}

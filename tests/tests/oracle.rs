@@ -1,0 +1,277 @@
+//! The oracle: a thousand messages while tellhal, the relays and nats-server are killed -9 at random.
+//! Sent and ok ⊆ received ∪ dead letters; never sent ∩ received = ∅; every repeat has a named cause.
+//!
+//! `CRASH_SEED` repeats a run's choices, `CRASH_MESSAGES` makes it longer.
+
+#![expect(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use serde_json::Value;
+use tests::{NatsServer, Relay, WebhookSink, tellhal, wait_until};
+
+const SENDERS: u32 = 4;
+const LONG: Duration = Duration::from_secs(90);
+
+/// What a sender knows of its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// Exit 0: it must arrive.
+    Kept,
+    /// Killed: it may arrive.
+    Unknown,
+    /// Any other exit status: it said that it kept nothing.
+    Refused,
+}
+
+#[derive(Debug, Default)]
+struct Kills {
+    tellhal: u32,
+    relay: u32,
+    nats: u32,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_messages_survive_kills_at_random() {
+    let seed = std::env::var("CRASH_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
+    let total: u32 = std::env::var("CRASH_MESSAGES").map_or(1000, |total| total.parse().unwrap());
+    println!("CRASH_SEED={seed} CRASH_MESSAGES={total}");
+    let (a, b) = (WebhookSink::start().await, WebhookSink::start().await);
+    let configuration = configuration(&a, &b);
+    let mut nats = NatsServer::start().await;
+    let mut relays =
+        [Relay::start(&nats.url(), &configuration).await, Relay::start(&nats.url(), &configuration).await];
+    let home = tempfile::tempdir().unwrap();
+
+    let next = Arc::new(AtomicU32::new(0));
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|i| {
+            let rng = fastrand::Rng::with_seed(seed + u64::from(i) + 1);
+            tokio::spawn(send(rng, next.clone(), total, nats.url(), home.path().to_owned()))
+        })
+        .collect();
+    let mut kills = chaos(seed, &mut nats, &mut relays, &senders).await;
+    let mut fates: BTreeMap<u32, Fate> = BTreeMap::new();
+    for sender in senders {
+        fates.extend(sender.await.unwrap());
+    }
+    kills.tellhal = fates.values().filter(|fate| **fate == Fate::Unknown).count() as u32;
+    flush(&nats.url(), home.path()).await;
+    settle(&nats, &a, &b, &fates).await;
+    judge(&nats, &[("a", &a), ("b", &b)], &fates, &kills).await;
+}
+
+fn configuration(a: &WebhookSink, b: &WebhookSink) -> String {
+    let room = |name, sink: &WebhookSink| {
+        format!("[rooms.{name}.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url())
+    };
+    let routes = "routes = [{ name = \"all\", tag = \"job.>\", rooms = [\"a\", \"b\"] }]";
+    format!("default_room = \"page\"\n{routes}\n{}{}", room("a", a), room("b", b))
+}
+
+/// Sends numbers until there are no more; every tenth `tellhal` or so is killed on its way.
+async fn send(
+    mut rng: fastrand::Rng,
+    next: Arc<AtomicU32>,
+    total: u32,
+    url: String,
+    home: std::path::PathBuf,
+) -> Vec<(u32, Fate)> {
+    let mut fates = Vec::new();
+    loop {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        if n >= total {
+            return fates;
+        }
+        // Spread over some twenty seconds, so that there is time for many kills.
+        tokio::time::sleep(Duration::from_micros(rng.u64(..160_000))).await;
+        let mut command = tokio::process::Command::from(tellhal(&url, &home));
+        command
+            .args(["--timeout", "500ms", "job.run", &format!("{n}")])
+            .stderr(Stdio::null())
+            .stdin(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        if rng.u8(..10) == 0 {
+            tokio::time::sleep(Duration::from_micros(rng.u64(..20_000))).await;
+            let _ = child.start_kill();
+        }
+        let fate = match child.wait().await.unwrap().code() {
+            Some(0) => Fate::Kept,
+            Some(_) => Fate::Refused,
+            None => Fate::Unknown,
+        };
+        fates.push((n, fate));
+    }
+}
+
+/// Kills a server or a relay every second or so until the senders are through.
+async fn chaos<T>(
+    seed: u64,
+    nats: &mut NatsServer,
+    relays: &mut [Relay; 2],
+    senders: &[tokio::task::JoinHandle<T>],
+) -> Kills {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let mut kills = Kills::default();
+    while !senders.iter().all(|sender| sender.is_finished()) {
+        tokio::time::sleep(Duration::from_millis(rng.u64(300..1500))).await;
+        if rng.u8(..3) == 0 {
+            kills.nats += 1;
+            nats.kill();
+            tokio::time::sleep(Duration::from_millis(rng.u64(..1000))).await;
+            nats.restart().await;
+        } else {
+            kills.relay += 1;
+            let relay = &mut relays[rng.usize(..2)];
+            relay.kill();
+            tokio::time::sleep(Duration::from_millis(rng.u64(..1000))).await;
+            relay.restart().await;
+        }
+    }
+    kills
+}
+
+/// Sends what the spool still holds.
+async fn flush(url: &str, home: &Path) {
+    let empty = async || {
+        let output = tellhal(url, home).args(["flush", "--timeout", "10s"]).output().unwrap();
+        let waiting = std::fs::read_dir(home.join("spool/new")).map_or(0, Iterator::count);
+        assert!(output.status.code().is_some(), "{output:?}");
+        waiting == 0
+    };
+    wait_until("the spool is empty", LONG, empty).await;
+}
+
+/// Waits until everything that was kept is out of the outbox.
+async fn settle(nats: &NatsServer, a: &WebhookSink, b: &WebhookSink, fates: &BTreeMap<u32, Fate>) {
+    let js = nats.jetstream().await;
+    let through = async || {
+        let Ok(out) = js.get_stream("HAL_OUT").await else { return false };
+        let waiting = out.cached_info().state.messages;
+        let kept = fates.iter().filter(|(_, fate)| **fate == Fate::Kept);
+        let (a, b) = (numbers(a), numbers(b));
+        waiting == 0 && kept.map(|(n, _)| *n).all(|n| a.contains_key(&n) && b.contains_key(&n))
+    };
+    // A message that is lost is for the judge to name.
+    let _ = tokio::time::timeout(LONG, async {
+        while !through().await {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    })
+    .await;
+}
+
+/// How often each number was posted.
+fn numbers(sink: &WebhookSink) -> BTreeMap<u32, u32> {
+    let mut numbers = BTreeMap::new();
+    for text in sink.deliveries().iter().flat_map(|post| post.texts()) {
+        if let Ok(n) = text.parse() {
+            *numbers.entry(n).or_default() += 1;
+        }
+    }
+    numbers
+}
+
+async fn judge(
+    nats: &NatsServer,
+    rooms: &[(&str, &WebhookSink)],
+    fates: &BTreeMap<u32, Fate>,
+    kills: &Kills,
+) {
+    let log = read_all(nats, "HAL_OPS").await;
+    let by_id: BTreeMap<String, u32> = log
+        .iter()
+        .filter_map(|(_, body)| Some((body["id"].as_str()?.to_owned(), body["text"].as_str()?.parse().ok()?)))
+        .collect();
+    let count = |fate| fates.values().filter(|known| **known == fate).count();
+    println!(
+        "killed: {kills:?}; sent: {} kept, {} unknown, {} refused",
+        count(Fate::Kept),
+        count(Fate::Unknown),
+        count(Fate::Refused)
+    );
+    println!("in the log: {} entries, {} messages", log.len(), by_id.len());
+    for (room, sink) in rooms {
+        let posted = numbers(sink);
+        let counted = counted(nats, room, &by_id).await;
+        let dead = dead(nats, room, &by_id).await;
+        let repeated: Vec<u32> = posted.iter().filter(|(_, times)| **times > 1).map(|(n, _)| *n).collect();
+        let worst = posted.values().max().copied().unwrap_or(0);
+        println!(
+            "room {room}: {} posts, {} messages, {} counted, {} dead, {} repeated (at most {worst} times)",
+            sink.deliveries().len(),
+            posted.len(),
+            counted.len(),
+            dead.len(),
+            repeated.len()
+        );
+
+        let lost: Vec<u32> = fates
+            .iter()
+            .filter(|(n, fate)| {
+                **fate == Fate::Kept && !posted.contains_key(n) && !counted.contains(n) && !dead.contains(n)
+            })
+            .map(|(n, _)| *n)
+            .collect();
+        assert!(lost.is_empty(), "room {room} lost {lost:?}");
+        let invented: Vec<&u32> =
+            posted.keys().filter(|n| fates.get(n).is_none_or(|fate| *fate == Fate::Refused)).collect();
+        assert!(invented.is_empty(), "room {room} shows what was never sent: {invented:?}");
+        let causes = kills.relay + kills.nats;
+        let repeats = posts_with_repeats(sink);
+        assert!(
+            repeats <= causes,
+            "room {room}: {repeats} posts repeat messages, but only {causes} kills could cause that"
+        );
+    }
+}
+
+/// Posts that contain a message an earlier post had.
+fn posts_with_repeats(sink: &WebhookSink) -> u32 {
+    let (mut seen, mut repeats) = (BTreeSet::new(), 0);
+    for post in sink.deliveries() {
+        let texts = post.texts();
+        repeats += u32::from(texts.iter().any(|text| seen.contains(text)));
+        seen.extend(texts);
+    }
+    repeats
+}
+
+async fn counted(nats: &NatsServer, room: &str, by_id: &BTreeMap<String, u32>) -> BTreeSet<u32> {
+    let receipts = read_all(nats, "HAL_SENT").await;
+    let of_room =
+        receipts.iter().filter(|(_, receipt)| receipt["room"] == room && receipt["outcome"] == "counted");
+    let ids = of_room.flat_map(|(_, receipt)| receipt["ids"].as_array().cloned().unwrap_or_default());
+    ids.filter_map(|id| by_id.get(id.as_str()?.split('/').next()?).copied()).collect()
+}
+
+async fn dead(nats: &NatsServer, room: &str, by_id: &BTreeMap<String, u32>) -> BTreeSet<u32> {
+    let letters = read_all(nats, "HAL_DEAD").await;
+    let of_room = letters.iter().filter(|(_, letter)| letter["room"] == room);
+    of_room
+        .filter_map(|(_, letter)| by_id.get(letter["delivery"]["id"].as_str()?.split('/').next()?).copied())
+        .collect()
+}
+
+/// Every message of a stream as JSON.
+async fn read_all(nats: &NatsServer, stream: &str) -> Vec<(String, Value)> {
+    let stream = nats.jetstream().await.get_stream(stream).await.unwrap();
+    let count = stream.cached_info().state.messages;
+    let config = async_nats::jetstream::consumer::pull::Config {
+        ack_policy: async_nats::jetstream::consumer::AckPolicy::None,
+        ..Default::default()
+    };
+    let mut messages = stream.create_consumer(config).await.unwrap().messages().await.unwrap();
+    let mut all = Vec::new();
+    for _ in 0..count {
+        let message = messages.next().await.unwrap().unwrap();
+        all.push((message.subject.to_string(), serde_json::from_slice(&message.payload).unwrap_or_default()));
+    }
+    all
+}

@@ -1,0 +1,186 @@
+//! From tellhal into Slack, by the Web API and by an incoming webhook: what is posted, what no text can do there,
+//! and what becomes of a message that Slack does not take. No secret shows anywhere.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tests::slack::{Channel, Post, TOKEN, WEBHOOK};
+use tests::wait::SOON;
+use tests::{Answer, Events, FakeSlack, NatsServer, Relay, Reply, tellhal, wait_until};
+
+const CHANNEL: &str = "C0123456789";
+
+struct Scene {
+    nats: NatsServer,
+    slack: FakeSlack,
+    relay: Relay,
+    home: tempfile::TempDir,
+}
+
+impl Scene {
+    /// A relay with room `api`, which takes every `backup.>`, and room `hook`, which takes the same and the rest.
+    async fn start() -> Scene {
+        let (nats, slack) = (NatsServer::start().await, FakeSlack::start(&[CHANNEL]).await);
+        let home = tempfile::tempdir().unwrap();
+        let (token, webhook) = (home.path().join("token"), home.path().join("webhook"));
+        std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
+        std::fs::write(&webhook, slack.webhook_url()).unwrap();
+        let configuration = format!(
+            "default_room = \"page\"\n\
+             routes = [{{ name = \"backups\", tag = \"backup.>\", rooms = [\"api\"] }}, {{ name = \"hooks\", tag = \"hook.>\", rooms = [\"hook\"] }}]\n\
+             [rooms.api.slack]\ntoken_file = {token:?}\nchannel = \"{CHANNEL}\"\napi_url = \"{}\"\n\
+             [rooms.hook.slack]\nwebhook_url_file = {webhook:?}\n",
+            slack.api_url()
+        );
+        let relay = Relay::start(&nats.url(), &configuration).await;
+        Scene { nats, slack, relay, home }
+    }
+
+    async fn tell(&self, arguments: &[&str]) {
+        let mut command = tellhal(&self.nats.url(), self.home.path());
+        command.env("TELLHAL_SOURCE", "db1").args(arguments);
+        let told = output(command).await;
+        assert!(told.status.success() && told.stderr.is_empty(), "{told:?}");
+    }
+
+    async fn posts(&self, count: usize) -> Vec<Post> {
+        wait_until(&format!("{count} posts"), SOON, async || self.slack.posts().len() >= count).await;
+        self.slack.posts()
+    }
+
+    async fn dead(&self) -> Vec<Value> {
+        let listed = output(self.relay.command(&["dead", "list", "--json"])).await;
+        serde_json::from_slice(&listed.stdout).unwrap_or_else(|_| panic!("{listed:?}"))
+    }
+
+    async fn died(&self) -> Vec<Value> {
+        wait_until("there is a dead letter", SOON, async || !self.dead().await.is_empty()).await;
+        self.dead().await
+    }
+
+    /// Whether the metrics have this line.
+    async fn counts(&self, line: &str) {
+        let has = async || self.relay.get("/metrics").await.1.lines().any(|said| said == line);
+        wait_until(line, SOON, has).await;
+    }
+
+    /// No place where somebody may look shows the token or the webhook's address.
+    async fn assert_no_secret(&self) {
+        let mut events = Events::open(self.relay.http(), "/api/stream?after=0").await.unwrap();
+        let mut page = String::new();
+        while !page.contains("event live") {
+            let event = events.next().await.unwrap();
+            page += &format!("event {} {}\n", event.kind, event.data);
+        }
+        let rooms = output(self.relay.command(&["rooms", "list", "--json"])).await;
+        let places = [
+            ("the log", self.relay.log()),
+            ("/metrics", self.relay.get("/metrics").await.1),
+            ("/readyz", self.relay.get("/readyz").await.1),
+            ("the page", self.relay.get("/").await.1),
+            ("its stream", page),
+            ("dead letters", format!("{:?}", self.dead().await)),
+            ("rooms list", format!("{rooms:?}")),
+        ];
+        for (name, text) in places {
+            assert!(!text.is_empty(), "{name} says nothing");
+            for secret in [TOKEN, WEBHOOK, "secretsecret"] {
+                assert!(!text.contains(secret), "{name} shows a secret: {text}");
+            }
+        }
+    }
+}
+
+/// Runs a command beside the fakes, which live in this process.
+async fn output(mut command: Command) -> Output {
+    tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn both_ways_post_what_was_said_and_nothing_in_it_is_markup() {
+    let scene = Scene::start().await;
+    let hostile = "<!channel> & <@U1>\n<https://evil.example|our wiki> *bold* `code` @everyone #ops";
+    for (tag, more) in [("backup.mysql", ["-s", "error"]), ("hook.mysql", ["--field", "host=web1"])] {
+        scene.tell(&["-t", tag, more[0], more[1], hostile]).await;
+    }
+    let posts = scene.posts(2).await;
+    let by = |channel: &str| posts.iter().find(|post| post.channel == channel).unwrap();
+    let (api, hook) = (by(CHANNEL), by(""));
+    assert_eq!(api.text, "ERROR [backup.mysql] db1: &lt;!channel&gt; &amp; &lt;@U1&gt;");
+    assert_eq!(hook.text, "[hook.mysql] db1: &lt;!channel&gt; &amp; &lt;@U1&gt;");
+    let below = "&lt;https://evil.example|our wiki&gt; *bold* `code` @everyone #ops";
+    assert_eq!(api.body["attachments"][0]["text"], below);
+    assert_eq!(api.body["attachments"][0]["color"], "danger");
+    assert_eq!(hook.body["attachments"][0]["text"], format!("{below}\nhost=web1"));
+    for post in [api, hook] {
+        for switch in ["mrkdwn", "link_names", "unfurl_links", "unfurl_media"] {
+            assert_eq!(post.body[switch], json!(false), "{switch} in {:?}", post.body);
+        }
+        assert_eq!(post.body["attachments"][0]["mrkdwn_in"], json!([]), "{:?}", post.body);
+    }
+    let requests = scene.slack.requests();
+    let tokens = requests.iter().filter_map(|request| request.header("authorization"));
+    assert_eq!(tokens.collect::<Vec<_>>(), [format!("Bearer {TOKEN}")], "only the Web API gets the token");
+    scene.assert_no_secret().await;
+}
+
+#[tokio::test]
+async fn slacks_own_pace_is_kept_and_one_post_comes_of_it() {
+    let scene = Scene::start().await;
+    for (n, tag) in ["backup.mysql", "hook.mysql"].into_iter().enumerate() {
+        let limited = Reply::json(429, &json!({"ok": false, "error": "ratelimited"}));
+        scene.slack.next([Answer::Refuse(limited.with("Retry-After", "1"))]);
+        let asked = scene.slack.requests().len();
+        let start = Instant::now();
+        scene.tell(&[tag, "slowly"]).await;
+        scene.posts(n + 1).await;
+        assert!(start.elapsed() >= Duration::from_secs(1), "it said after one second");
+        assert_eq!(scene.slack.requests().len(), asked + 2, "one refusal, one post");
+    }
+    scene.tell(&["backup.mysql", "the next"]).await;
+    let texts: Vec<String> = scene.posts(3).await.into_iter().map(|post| post.text).collect();
+    assert_eq!(
+        texts,
+        ["[backup.mysql] db1: slowly", "[hook.mysql] db1: slowly", "[backup.mysql] db1: the next"]
+    );
+}
+
+#[tokio::test]
+async fn a_channel_without_us_makes_a_dead_letter_that_can_be_sent_later() {
+    let scene = Scene::start().await;
+    scene.slack.set_channel(CHANNEL, Channel::NotMember);
+    scene.tell(&["backup.mysql", "nobody reads this"]).await;
+    let dead = scene.died().await;
+    assert_eq!((dead.len(), dead[0]["room"].as_str()), (1, Some("api")), "{dead:?}");
+    assert_eq!(dead[0]["reason"], "127.0.0.1: slack says not_in_channel");
+    assert_eq!(dead[0]["message"]["text"], "nobody reads this");
+    scene.counts("hal_relay_attempts_total{room=\"api\",outcome=\"auth\"} 1").await;
+    let mut page = Events::open(scene.relay.http(), "/api/stream?after=0").await.unwrap();
+    let marked = page.until("the room is marked", |event| event.data.contains("relay.room.broken")).await;
+    assert!(marked.data.contains("room api refuses messages") && marked.data.contains("not_in_channel"));
+
+    scene.slack.set_channel(CHANNEL, Channel::Open);
+    let retried = output(scene.relay.command(&["dead", "retry", "--room", "api"])).await;
+    assert!(retried.status.success(), "{retried:?}");
+    let posts = scene.posts(1).await;
+    assert_eq!(posts[0].text, "[backup.mysql] db1: nobody reads this");
+    assert_eq!(scene.dead().await.len(), 0);
+    page.until("the mark is taken off", |event| event.data.contains("relay.room.recovered")).await;
+    scene.assert_no_secret().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_repeats_our_secrets_is_shown_without_them() {
+    let scene = Scene::start().await;
+    for (tag, secret) in [("backup.mysql", TOKEN), ("hook.mysql", WEBHOOK)] {
+        let refuse = |status| Answer::Refuse(Reply::text(status, format!("bad request with {secret}")));
+        scene.slack.next([refuse(500), refuse(400)]);
+        scene.tell(&[tag, "refused"]).await;
+        let dead = async || scene.dead().await.iter().any(|letter| letter["message"]["tag"] == tag);
+        wait_until("it is a dead letter", SOON, dead).await;
+    }
+    assert!(scene.relay.log().contains("bad request with …"), "the answer is shown: {}", scene.relay.log());
+    scene.assert_no_secret().await;
+}

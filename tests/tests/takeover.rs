@@ -1,0 +1,195 @@
+//! Who leads, and what happens when the leader dies, sleeps, or stops in order: every delivery is written once,
+//! in order, and posted at most twice.
+
+#![expect(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tests::wait::SOON;
+use tests::{Answer, NatsServer, Relay, WebhookSink, wait_until};
+
+const LONG: Duration = Duration::from_secs(40);
+
+fn configuration(sinks: &[(&str, &WebhookSink)]) -> String {
+    let names: Vec<&str> = sinks.iter().map(|(name, _)| *name).collect();
+    let mut text = format!(
+        "default_room = \"page\"\nroutes = [{{ name = \"all\", tag = \"job.>\", rooms = {names:?} }}]\n"
+    );
+    for (name, sink) in sinks {
+        text += &format!("[rooms.{name}.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url());
+    }
+    text
+}
+
+async fn publish(nats: &NatsServer, numbers: std::ops::Range<u32>) {
+    let js = nats.jetstream().await;
+    for n in numbers {
+        js.publish("hal.ops.db1.job.run", format!("{n}").into()).await.unwrap().await.unwrap();
+    }
+}
+
+fn numbers(sink: &WebhookSink) -> Vec<u32> {
+    sink.deliveries().iter().flat_map(|post| post.texts()).map(|text| text.parse().unwrap()).collect()
+}
+
+fn counts(sink: &WebhookSink) -> BTreeMap<u32, usize> {
+    let mut counts = BTreeMap::new();
+    numbers(sink).into_iter().for_each(|n| *counts.entry(n).or_default() += 1);
+    counts
+}
+
+async fn role(relay: &Relay) -> String {
+    relay.get("/readyz").await.1.trim().to_owned()
+}
+
+async fn until_role(relay: &Relay, want: &str) {
+    wait_until(&format!("it is {want}"), LONG, async || role(relay).await == want).await;
+}
+
+/// Every number arrived, none more than twice, and the first arrivals are in order.
+fn check(sink: &WebhookSink, total: u32) {
+    let counts = counts(sink);
+    assert_eq!(counts.len() as u32, total, "{counts:?}");
+    assert!(counts.values().all(|&count| count <= 2), "more than twice: {counts:?}");
+    let mut first: Vec<u32> = Vec::new();
+    for n in numbers(sink) {
+        if !first.contains(&n) {
+            first.push(n);
+        }
+    }
+    assert!(first.is_sorted(), "out of order: {first:?}");
+}
+
+async fn all_arrived(sink: &WebhookSink, total: u32) {
+    wait_until(&format!("{total} arrive"), LONG, async || counts(sink).len() as u32 == total).await;
+}
+
+#[tokio::test]
+async fn a_killed_relay_goes_on_where_it_stopped() {
+    let (nats, a, b) = (NatsServer::start().await, WebhookSink::start().await, WebhookSink::start().await);
+    let c = WebhookSink::start().await;
+    let mut relay = Relay::start(&nats.url(), &configuration(&[("a", &a), ("b", &b), ("c", &c)])).await;
+    // The third room hangs while the first two have theirs: the kill comes between deliveries of one message.
+    c.next([Answer::Never]);
+    publish(&nats, 0..1).await;
+    all_arrived(&a, 1).await;
+    all_arrived(&b, 1).await;
+    wait_until("the third was asked", SOON, async || !c.requests().is_empty()).await;
+    relay.restart().await;
+    publish(&nats, 1..4).await;
+    for sink in [&a, &b, &c] {
+        all_arrived(sink, 4).await;
+        check(sink, 4);
+    }
+    assert_eq!((numbers(&a).len(), numbers(&b).len()), (4, 4), "what had its receipt is not posted again");
+}
+
+#[tokio::test]
+async fn a_relay_killed_in_the_middle_of_a_post_posts_at_most_twice() {
+    let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    let mut relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+    a.next([Answer::Drip]);
+    publish(&nats, 0..3).await;
+    wait_until("it was taken", SOON, async || !a.deliveries().is_empty()).await;
+    relay.restart().await;
+    all_arrived(&a, 3).await;
+    check(&a, 3);
+}
+
+#[tokio::test]
+async fn a_standby_takes_over_at_once_when_the_leader_stops_in_order() {
+    let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    let configuration = configuration(&[("a", &a)]);
+    let mut first = Relay::start(&nats.url(), &configuration).await;
+    until_role(&first, "leading").await;
+    let second = Relay::start(&nats.url(), &configuration).await;
+    assert_eq!(role(&second).await, "standing by");
+    publish(&nats, 0..20).await;
+    all_arrived(&a, 20).await;
+    let status = first.process().terminate(SOON).await;
+    assert!(status.success(), "{status}");
+    publish(&nats, 20..40).await;
+    until_role(&second, "leading").await;
+    all_arrived(&a, 40).await;
+    wait_until("nothing comes twice", SOON, async || numbers(&a).len() == 40).await;
+    check(&a, 40);
+}
+
+#[tokio::test]
+async fn a_leader_that_slept_past_its_lease_writes_nothing_more() {
+    let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    let configuration = configuration(&[("a", &a)]);
+    let mut first = Relay::start(&nats.url(), &configuration).await;
+    until_role(&first, "leading").await;
+    let second = Relay::start(&nats.url(), &configuration).await;
+    publish(&nats, 0..5).await;
+    all_arrived(&a, 5).await;
+    first.process().pause().await;
+    publish(&nats, 5..10).await;
+    until_role(&second, "leading").await;
+    all_arrived(&a, 10).await;
+    first.process().resume();
+    until_role(&first, "standing by").await;
+    publish(&nats, 10..15).await;
+    all_arrived(&a, 15).await;
+    check(&a, 15);
+    assert_eq!(role(&second).await, "leading");
+    let written = nats.jetstream().await.get_stream("HAL_SENT").await.unwrap().cached_info().state.messages;
+    assert!(written <= 15, "{written} receipts for 15 messages: somebody wrote twice");
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_and_comes_back_loses_nothing() {
+    let (mut nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    let relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+    publish(&nats, 0..10).await;
+    all_arrived(&a, 10).await;
+    nats.restart().await;
+    publish(&nats, 10..20).await;
+    all_arrived(&a, 20).await;
+    nats.process().pause().await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    nats.process().resume();
+    publish(&nats, 20..30).await;
+    all_arrived(&a, 30).await;
+    until_role(&relay, "leading").await;
+    check(&a, 30);
+}
+
+#[tokio::test]
+async fn streams_deleted_underneath_are_noticed_and_made_again() {
+    let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    let relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+    publish(&nats, 0..5).await;
+    all_arrived(&a, 5).await;
+    let js = nats.jetstream().await;
+    let mut total = 5;
+    for stream in ["HAL_OPS", "HAL_OUT", "HAL_SENT", "HAL_DEAD"] {
+        js.delete_stream(stream).await.unwrap();
+        let back = async || js.get_stream(stream).await.is_ok() && role(&relay).await == "leading";
+        wait_until(&format!("{stream} is back"), LONG, back).await;
+        publish(&nats, total..total + 5).await;
+        total += 5;
+        all_arrived(&a, total).await;
+        check(&a, total);
+    }
+    assert!(relay.log().contains("is gone"), "{}", relay.log());
+}
+
+#[tokio::test]
+async fn a_room_consumer_deleted_underneath_is_made_again() {
+    use futures_util::TryStreamExt as _;
+    let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    let _relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+    publish(&nats, 0..5).await;
+    all_arrived(&a, 5).await;
+    let out = nats.jetstream().await.get_stream("HAL_OUT").await.unwrap();
+    let names: Vec<String> = out.consumer_names().try_collect().await.unwrap();
+    for name in names {
+        out.delete_consumer(&name).await.unwrap();
+    }
+    publish(&nats, 5..10).await;
+    all_arrived(&a, 10).await;
+    check(&a, 10);
+}

@@ -1,0 +1,202 @@
+//! deploy/up, the one command: everything starts, a message is seen, Ctrl-C stops all, a second run keeps the data,
+//! and every failure says what to do.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use tests::http::get;
+use tests::process::Signal;
+use tests::wait::SOON;
+use tests::{Events, Port, Process, find, tellhal, wait_until};
+
+const STOPS_WITHIN: Duration = Duration::from_secs(20);
+
+/// A folder and ports for one `deploy/up`.
+struct Up {
+    dir: tempfile::TempDir,
+    nats: Port,
+    page: Port,
+    bridge: Port,
+    tcp: Port,
+}
+
+impl Up {
+    fn new() -> Up {
+        let dir = tempfile::tempdir().unwrap();
+        Up { dir, nats: Port::free(), page: Port::free(), bridge: Port::free(), tcp: Port::free() }
+    }
+
+    /// The command, with the programs of this build.
+    fn command(&self) -> Command {
+        let mut command = Command::new(find::repository().join("deploy/up"));
+        let nats_server = find::theirs("nats-server");
+        let path = std::env::join_paths(
+            std::iter::once(nats_server.parent().unwrap().to_owned())
+                .chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
+        );
+        command.env("PATH", path.unwrap()).env("UP_DATA", self.dir.path().join("data"));
+        command.env("TELLHAL_BIN_DIR", find::ours("hal-relay").parent().unwrap());
+        for (name, port) in [
+            ("UP_NATS_PORT", &self.nats),
+            ("UP_PAGE_PORT", &self.page),
+            ("UP_BRIDGE_PORT", &self.bridge),
+            ("UP_TCP_PORT", &self.tcp),
+        ] {
+            command.env(name, port.number().to_string());
+        }
+        command
+    }
+
+    /// Starts it and waits until it says that it is up.
+    async fn start(&self) -> Running {
+        let process = Process::start("deploy/up", &mut self.command(), &self.dir.path().join("log"));
+        let mut process = Running(process);
+        let log = self.dir.path().join("log");
+        process
+            .0
+            .ready("it is up", async || std::fs::read_to_string(&log).unwrap().contains("tellhal is up"))
+            .await;
+        process
+    }
+
+    fn nats_url(&self) -> String {
+        format!("nats://{}", self.nats.addr())
+    }
+
+    fn nobody_listens(&self) -> bool {
+        let ports = [&self.nats, &self.page, &self.bridge, &self.tcp];
+        ports.iter().all(|port| std::net::TcpStream::connect(port.addr()).is_err())
+    }
+}
+
+/// A running `deploy/up`. Killing it would leave what it started behind, so it is asked to end, and waited for.
+struct Running(Process);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.signal(Signal::TERM);
+        let until = Instant::now() + STOPS_WITHIN;
+        while self.0.is_running() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// Runs it to its end, which must be a failure; returns what it said on standard error.
+fn refusal(command: &mut Command) -> String {
+    let Output { status, stderr, .. } = command.output().unwrap();
+    let said = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(1), "{said}");
+    said
+}
+
+/// A folder with links to the tools the script needs, and nothing else.
+fn bare_path(dir: &Path) -> PathBuf {
+    let bin = dir.join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    let path = std::env::var_os("PATH").unwrap();
+    for tool in ["bash", "cat", "dirname", "env", "mkdir", "sed", "sleep", "tail"] {
+        let found =
+            std::env::split_paths(&path).map(|dir| dir.join(tool)).find(|file| file.is_file()).unwrap();
+        symlink(found, bin.join(tool)).unwrap();
+    }
+    bin
+}
+
+fn script(path: &Path, text: &str) {
+    std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn a_message_is_seen_and_a_second_run_keeps_it() {
+    let up = Up::new();
+    let mut process = up.start().await;
+    let text = "Nightly backup finished";
+    let mut page = Events::open(up.page.addr(), "/api/stream").await.unwrap();
+    page.until("the page is live", |event| event.kind == "live").await;
+    let asked = Instant::now();
+    let sent = tellhal(&up.nats_url(), up.dir.path()).args(["backup.mysql", text]).output().unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    let seen = page.until("the page shows it", |event| event.data.contains(text)).await;
+    let took = asked.elapsed();
+    println!("seen on the page after {took:?}");
+    assert!(seen.id.is_some() && seen.data.contains("\"tag\":\"backup.mysql\""), "{seen:?}");
+    // A second is promised and 12 ms are usual, but here all other tests run as well.
+    assert!(took < Duration::from_secs(3), "it took {took:?}");
+    assert_eq!(get(up.page.addr(), "/").await.unwrap().0, 200);
+    let url = up.nats_url();
+    let receipts = async || {
+        let client = async_nats::connect(&url).await.unwrap();
+        let stream = async_nats::jetstream::new(client).get_stream("HAL_SENT").await;
+        match stream {
+            Ok(mut stream) => stream.info().await.unwrap().state.messages,
+            Err(_) => 0,
+        }
+    };
+    wait_until("the page has it", SOON, async || receipts().await == 1).await;
+
+    // Ctrl-C reaches the whole foreground group; the script alone has to do the stopping.
+    process.0.signal(Signal::INT);
+    assert_eq!(process.0.ended(STOPS_WITHIN).await.code(), Some(0), "{}", process.0.log());
+    assert!(up.nobody_listens());
+
+    let log = up.dir.path().join("log");
+    std::fs::write(&log, "").unwrap();
+    let mut process = up.start().await;
+    assert_eq!(receipts().await, 1);
+    assert_eq!(process.0.terminate(STOPS_WITHIN).await.code(), Some(0), "{}", process.0.log());
+}
+
+#[tokio::test]
+async fn when_one_dies_it_says_which_and_stops_the_others() {
+    let up = Up::new();
+    let bin = up.dir.path().join("bin");
+    std::fs::create_dir(&bin).unwrap();
+    script(&bin.join("hal-relay"), "echo the reason is this; exit 3");
+    for name in ["tellhal", "hal-bridge"] {
+        symlink(find::ours(name), bin.join(name)).unwrap();
+    }
+    let mut command = up.command();
+    command.env("TELLHAL_BIN_DIR", &bin);
+    let said = tokio::task::spawn_blocking(move || refusal(&mut command)).await.unwrap();
+    assert!(said.contains("hal-relay has ended") && said.contains("the reason is this"), "{said}");
+    assert!(up.nobody_listens());
+}
+
+#[test]
+fn a_taken_port_is_named_with_its_variable() {
+    let up = Up::new();
+    let _taken = std::net::TcpListener::bind(up.page.addr()).unwrap();
+    let said = refusal(&mut up.command());
+    assert!(said.contains(&format!("port {} is taken", up.page.number())), "{said}");
+    assert!(said.contains("UP_PAGE_PORT="), "{said}");
+    let said = refusal(up.command().env("UP_NATS_PORT", "many"));
+    assert!(said.contains("UP_NATS_PORT=many is not a port"), "{said}");
+}
+
+#[test]
+fn an_old_nats_server_without_python_says_what_to_install() {
+    let up = Up::new();
+    let bin = bare_path(up.dir.path());
+    script(&bin.join("nats-server"), "echo nats-server: v2.9.10");
+    let output = up.command().env("PATH", &bin).output().unwrap();
+    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(out.contains("older than 2.10: nats-server: v2.9.10"), "{out}");
+    assert!(said.contains("install python3-venv") && said.contains("nats-server 2.10 or later"), "{said}");
+}
+
+#[test]
+fn without_cargo_or_programs_it_says_what_to_do() {
+    let up = Up::new();
+    let bin = bare_path(up.dir.path());
+    symlink(find::theirs("nats-server"), bin.join("nats-server")).unwrap();
+    let said = refusal(up.command().env("PATH", &bin).env_remove("TELLHAL_BIN_DIR"));
+    assert!(said.contains("install a Rust toolchain"), "{said}");
+    let said = refusal(up.command().env("TELLHAL_BIN_DIR", "/nowhere"));
+    assert!(said.contains("/nowhere/tellhal is not there"), "{said}");
+}
