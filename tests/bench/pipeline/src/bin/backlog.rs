@@ -1,0 +1,160 @@
+//! The relay with many messages waiting, in the outbox for a dead room and a million in the log: its memory,
+//! how soon it is ready, how soon it delivers after the server's return. `backlog [--messages N]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use async_nats::jetstream;
+use bench::process::memory;
+use bench::servers::{self, Server, free_address};
+use bench::stats::Table;
+use bench_pipeline::sink::Sink;
+use bench_pipeline::{load, relay_process, runtime, sink};
+
+/// Delivered before the baseline is taken, so that every part of the relay has run.
+const FIRST: usize = 2_000;
+/// How often the server is killed and comes back.
+const RETURNS: usize = 3;
+/// Fewer than fit into a room's queue.
+const IN_OUTBOX: usize = 40_000;
+
+fn main() -> anyhow::Result<()> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    match words[..] {
+        ["sink", address] => runtime()?.block_on(sink::serve(address.parse()?)),
+        [] => runtime()?.block_on(run(1_000_000)),
+        ["--messages", number] => runtime()?.block_on(run(number.parse().context("--messages")?)),
+        _ => bail!("usage: backlog [--messages N]"),
+    }
+}
+
+struct Bench {
+    relay: Server,
+    sink: Sink,
+    nats: Server,
+    program: PathBuf,
+    config: PathBuf,
+    page: SocketAddr,
+    table: Table,
+    folder: tempfile::TempDir,
+}
+
+async fn run(messages: usize) -> anyhow::Result<()> {
+    let mut bench = Bench::start().await?;
+    let context = load::connect(bench.nats.address).await?;
+    load::publish(&context, 0..FIRST, None).await?;
+    relay_process::drained(&context, FIRST as u64).await?;
+    bench.memory("nothing waits, after its first messages")?;
+    for number in FIRST..FIRST + RETURNS {
+        bench.restart_server(number).await?;
+    }
+
+    bench.sink.server.kill();
+    let first = FIRST + RETURNS;
+    load::publish(&context, first..first + IN_OUTBOX, None).await?;
+    bench.waiting(&context, IN_OUTBOX as u64).await?;
+    bench.memory(&format!("{IN_OUTBOX} deliveries wait for a dead room"))?;
+    bench.sink.restart()?;
+    let mut all = (first + IN_OUTBOX) as u64;
+    relay_process::drained(&context, all).await?;
+    bench.memory("after they were delivered")?;
+
+    bench.relay.kill();
+    let first = first + IN_OUTBOX;
+    load::publish(&context, first..first + messages, None).await?;
+    bench.start_relay(&format!("ready with {messages} messages waiting in the log")).await?;
+    let start = Instant::now();
+    all += messages as u64;
+    relay_process::drained(&context, all).await?;
+    bench.table.row(vec![
+        "then until all are delivered, the old lease's end included".into(),
+        "–".into(),
+        "–".into(),
+        seconds(start.elapsed()),
+    ]);
+    bench.memory("after they were delivered")?;
+    for _ in 0..RETURNS {
+        bench.relay.kill();
+        bench.start_relay(&format!("ready after kill -9, {messages} messages in the log")).await?;
+    }
+    let start = Instant::now();
+    let last = first + messages;
+    bench.sink.reset().await?;
+    load::publish(&context, last..last + 1, None).await?;
+    bench.sink.wait(1).await?;
+    let what = "then until one more is delivered, the old lease's end included";
+    bench.table.row(vec![what.into(), "–".into(), "–".into(), seconds(start.elapsed())]);
+    bench.memory("after it was delivered")?;
+    println!("{}", bench.table.markdown());
+    let dead = context.get_stream("HAL_DEAD").await?.cached_info().state.messages;
+    println!("{dead} dead letters; the sink saw {} messages one by one", bench.sink.stats().await?.messages);
+    Ok(())
+}
+
+impl Bench {
+    async fn start() -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let nats = servers::nats(folder.path(), free_address()?, None)?;
+        let sink = Sink::start(&folder.path().join("sink.log"))?;
+        let program = relay_process::program()?.context("hal-relay is not built")?;
+        let (config, page) = relay_process::configure(folder.path(), nats.address, &sink.url(), 1)?;
+        let (relay, ready) = relay_process::start(&program, folder.path(), &config, page).await?;
+        let mut table = Table::new(&["what", "RSS MiB", "peak MiB", "seconds"]);
+        table.row(vec!["ready on an empty server".into(), "–".into(), "–".into(), seconds(ready)]);
+        Ok(Bench { relay, sink, nats, program, config, page, table, folder })
+    }
+
+    fn memory(&mut self, what: &str) -> anyhow::Result<()> {
+        let mebibytes = |line| -> anyhow::Result<String> {
+            Ok(format!("{:.1}", memory(self.relay.pid(), line)? as f64 / (1024.0 * 1024.0)))
+        };
+        let row = vec![what.into(), mebibytes("VmRSS")?, mebibytes("VmHWM")?, "–".into()];
+        self.table.row(row);
+        Ok(())
+    }
+
+    /// Waits until the outbox holds `waiting` deliveries.
+    async fn waiting(&self, context: &jetstream::Context, waiting: u64) -> anyhow::Result<()> {
+        let deadline = Instant::now() + Duration::from_secs(120);
+        loop {
+            let held = context.get_stream("HAL_OUT").await?.cached_info().state.messages;
+            if held == waiting {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{held} deliveries wait, not {waiting}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Starts it and notes how long it took to be ready.
+    async fn start_relay(&mut self, what: &str) -> anyhow::Result<()> {
+        let (relay, ready) =
+            relay_process::start(&self.program, self.folder.path(), &self.config, self.page).await?;
+        self.relay = relay;
+        self.table.row(vec![what.into(), "–".into(), "–".into(), seconds(ready)]);
+        Ok(())
+    }
+
+    /// Kills the server and starts it again; how long until a message published then is in the room.
+    async fn restart_server(&mut self, number: usize) -> anyhow::Result<()> {
+        let address = self.nats.address;
+        self.sink.reset().await?;
+        self.nats.kill();
+        self.nats = servers::nats(self.folder.path(), address, None)?;
+        let returned = Instant::now();
+        let context = load::connect(address).await?;
+        load::publish(&context, number..number + 1, None).await?;
+        self.sink.wait(1).await?;
+        let what = "delivered after the server's kill -9 and return";
+        self.table.row(vec![what.into(), "–".into(), "–".into(), seconds(returned.elapsed())]);
+        Ok(())
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.2}", duration.as_secs_f64())
+}

@@ -1,0 +1,3 @@
+//! Nothing: what a process itself costs.
+
+fn main() {}
