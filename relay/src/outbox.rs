@@ -1,8 +1,8 @@
 //! The engine's deliveries to `HAL_OUT`, in the log's order, from one writer at a time.
 //!
 //! Every write names the stream's last sequence it expects, so that a deposed leader cannot write: the new one
-//! moves that sequence first, with a fence. A window of writes is under way at once; after any refusal the
-//! writer looks at what is there and goes on from that. What is already waiting, posted or dead is not written
+//! moves that sequence first, with a fence. A window of writes is under way at once, each naming the one before
+//! it; after any refusal the writer looks at what is there and goes on from that. What is already waiting, posted or dead is not written
 //! again: a room's deliveries are written in order, so the last place of each room tells.
 
 use std::collections::{HashMap, VecDeque};
@@ -109,6 +109,9 @@ impl Outbox {
             if output.place().sequence <= self.doubtful && self.is_written(&output).await? {
                 continue;
             }
+            if let Output::Note(note) = &output {
+                self.metrics.delivered(&note.room, note.outcome.as_str(), 1);
+            }
             match output {
                 Output::Deliver(delivery) if self.is_full(&delivery.room) => {
                     // What came before must be there first: the last place of a room stands for all before it.
@@ -178,7 +181,6 @@ impl Outbox {
                 (self.bus.names.out(&delivery.room), self.chain(publish))
             }
             Output::Note(note) => {
-                self.metrics.delivered(&note.room, note.outcome.as_str(), 1);
                 let id = format!("{}/{}/{}", note.place.sequence, note.place.number, note.outcome.as_str());
                 let publish =
                     PublishMessage::build().payload(serde_json::to_vec(note)?.into()).message_id(id);
