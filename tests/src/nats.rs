@@ -105,6 +105,12 @@ impl NatsServer {
         async_nats::jetstream::new(self.client().await)
     }
 
+    /// How many messages `stream` holds.
+    pub async fn messages(&self, stream: &str) -> u64 {
+        let stream = self.jetstream().await.get_stream(stream).await.expect("the stream is there");
+        stream.cached_info().state.messages
+    }
+
     async fn wait_ready(&mut self) {
         let (dir, addr) = (self.dir.path().to_owned(), self.port.addr());
         let pid = self.process.pid();
