@@ -340,9 +340,8 @@ async fn an_open_page_does_not_hold_up_the_relay() {
     let page = Page::serve(&bus).await;
     let mut reader = page.open(None).await;
     reader.until("live").await;
-    let begun = Instant::now();
     page.shutdown.cancel();
     page.task.await.unwrap().unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
-    assert!(reader.next().await.is_none());
+    // What was under way still comes, then the end.
+    reader.end().await;
 }
