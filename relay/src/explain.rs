@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::message::{Message, Received};
 use tellhal::timestamp::Timestamp;
@@ -12,11 +13,23 @@ use crate::engine::entry::{Entry, Happening};
 use crate::engine::matcher::Condition;
 use crate::engine::routing::{Route, ThrottleBy};
 use crate::engine::{Engine, Output, Rules};
+use crate::render;
+use crate::room::{Post, Room};
 
 /// Everything about one message.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct Explanation {
     pub message: Message,
+    #[serde(flatten)]
+    pub said: Said,
+    /// What is posted.
+    #[serde(skip)]
+    pub deliveries: Vec<Delivery>,
+}
+
+/// What the rules say to it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Said {
     /// Every route in order, those that do not match too.
     pub routes: Vec<RouteSaid>,
     /// The names of the routes that drop it.
@@ -26,13 +39,10 @@ pub struct Explanation {
     /// The room that gets everything in the environment `dev`, instead of these.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<InsteadOf>,
-    /// What is posted.
-    #[serde(skip)]
-    pub deliveries: Vec<Delivery>,
 }
 
 /// The environment `dev` at work.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct InsteadOf {
     pub dev_room: String,
     /// Where it would have gone.
@@ -40,7 +50,7 @@ pub struct InsteadOf {
 }
 
 /// What one route says to the message.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub struct RouteSaid {
     pub name: String,
     pub verdict: Verdict,
@@ -56,7 +66,7 @@ pub struct RouteSaid {
     pub throttle: Option<Throttled>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     Matches,
@@ -66,11 +76,37 @@ pub enum Verdict {
 }
 
 /// What a throttle would count as a repeat of this message.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Throttled {
     pub within: String,
     /// Such as `tag=backup.mysql source=db1`.
     pub key: String,
+}
+
+/// What one room would show.
+#[derive(Debug, Serialize, JsonSchema)]
+pub struct Shown {
+    pub room: String,
+    /// Such as `irc`.
+    pub kind: &'static str,
+    /// The routes that name it; none when it is the default room.
+    pub routes: Vec<String>,
+    /// What a reader sees, part by part.
+    pub shown: Vec<String>,
+    /// Why the room's own look is not known here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plain_because: Option<String>,
+}
+
+/// The delivery as its room renders it; where the room could not be opened, as every room would read it.
+pub fn shown(delivery: &Delivery, kind: &'static str, room: Result<&dyn Room, String>) -> Shown {
+    let post = Post::single(delivery.clone());
+    let (shown, plain_because) = match room {
+        Ok(room) => (room.render(&post).into_iter().map(|part| part.shown).collect(), None),
+        Err(reason) => (vec![render::lines(&post).join("\n")], Some(reason)),
+    };
+    let (room, routes) = (delivery.room.clone(), delivery.routes.clone());
+    Shown { room, kind, routes, shown, plain_because }
 }
 
 /// Explains `message`, as if it came at `at` and nothing had come before.
@@ -95,7 +131,8 @@ pub fn explain(rules: &Arc<Rules>, message: Message, at: Timestamp) -> Explanati
         rooms.dedup();
         InsteadOf { dev_room, rooms }
     });
-    Explanation { message, routes, dropped_by, by_default: taken.is_empty(), instead_of, deliveries }
+    let said = Said { routes, dropped_by, by_default: taken.is_empty(), instead_of };
+    Explanation { message, said, deliveries }
 }
 
 fn delivery(output: Output) -> Option<Delivery> {
@@ -268,7 +305,7 @@ mod tests {
         };
         let yes = about("", "backup.mysql", fits);
         assert_eq!(rooms(&yes), ["ops", "dba"]);
-        let [backups, slow, noise] = &yes.routes[..] else { panic!("{:?}", yes.routes) };
+        let [backups, slow, noise] = &yes.said.routes[..] else { panic!("{:?}", yes.said.routes) };
         assert_eq!(
             backups.held,
             [
@@ -285,22 +322,25 @@ mod tests {
             fits(message);
             message.fields.insert("env".into(), "dev".into());
         });
-        assert_eq!(no.routes[0].refused.as_deref(), Some("field env is \"dev\", not \"prod\" or \"stage\""));
+        assert_eq!(
+            no.said.routes[0].refused.as_deref(),
+            Some("field env is \"dev\", not \"prod\" or \"stage\"")
+        );
         assert_eq!(rooms(&no), ["dba"]);
     }
 
     #[test]
     fn says_where_it_goes_by_default_by_drop_and_in_dev() {
         let alone = about("", "deploy", |message| message.text = "fine".into());
-        assert!(alone.by_default);
+        assert!(alone.said.by_default);
         assert_eq!(rooms(&alone), ["page"]);
 
         let dropped = about("", "noise", |message| message.text = "fine".into());
         assert!(rooms(&dropped).is_empty());
-        assert_eq!(dropped.dropped_by, ["noise"]);
+        assert_eq!(dropped.said.dropped_by, ["noise"]);
 
         let dev = about("environment = \"dev\"\ndev_room = \"page\"\n", "deploy", |_| {});
         assert_eq!(rooms(&dev), ["page"]);
-        assert_eq!(dev.instead_of.unwrap().rooms, ["dba"]);
+        assert_eq!(dev.said.instead_of.unwrap().rooms, ["dba"]);
     }
 }

@@ -20,11 +20,12 @@ use crate::deliver;
 use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
 use crate::engine::{Engine, Rules};
 use crate::files;
-use crate::inbox::{Inbox, LogEntry};
+use crate::follow::Follow;
 use crate::lease;
 use crate::metrics::{ByKind, Metrics};
 use crate::notice::Notices;
 use crate::outbox::{self, Outbox};
+use crate::scan::Found;
 use crate::status::{Role, Status};
 use crate::workers::{Rooms, Workers};
 
@@ -124,7 +125,10 @@ impl Relay {
         let mut leading = leading?;
         let mut workers = Workers::start(&self.rooms.borrow_and_update().clone(), shared);
         self.metrics.leading.set(1);
-        self.status.change(|now| now.role = Role::Leading);
+        self.status.change(|now| {
+            now.role = Role::Leading;
+            now.folded = leading.engine.sequence();
+        });
         let result = self.follow(&mut leading, &mut workers, shared).await;
         workers.stop(GRACE).await;
         // After an error something the engine said may not be written: then the fold starts from the last snapshot.
@@ -197,7 +201,7 @@ struct Leading {
     streams: Streams,
     metrics: Arc<Metrics>,
     engine: Engine,
-    inbox: Inbox,
+    inbox: Follow,
     outbox: Outbox,
     /// The configuration in force at the end of the log, which the engine may not have reached.
     in_force: Option<String>,
@@ -222,18 +226,20 @@ impl Leading {
             engine.sequence()
         );
         let outbox = Outbox::open(&bus, &streams, &lease, &metrics).await?;
-        let inbox = Inbox::new(streams.ops.clone(), bus.connections.clone(), engine.sequence());
+        let everything = String::new();
+        let inbox = Follow::new(streams.ops.clone(), everything, bus.connections.clone(), engine.sequence());
         let in_force = in_force(&bus, &streams).await?;
         let kept = engine.sequence();
         Ok(Leading { bus, streams, metrics, engine, inbox, outbox, in_force, kept, ticked: 0, ahead: 0 })
     }
 
-    async fn fold(&mut self, entry: LogEntry) -> anyhow::Result<()> {
-        let LogEntry { sequence, at, subject, once, payload } = entry;
+    async fn fold(&mut self, found: Found) -> anyhow::Result<()> {
+        let (sequence, at) = (found.sequence, found.at);
         if sequence == self.ticked {
             self.ahead = at.0 - Timestamp::now().0;
         }
-        let what = match entry::read(&self.bus.names, &subject, &payload, once.as_deref(), sequence, at) {
+        let Found { subject, payload, .. } = &found;
+        let what = match entry::read(&self.bus.names, subject, payload, found.once(), sequence, at) {
             Raw::Ready(what) => what,
             Raw::Config(hash) => match files::load_rules(&self.streams.files, &hash).await? {
                 Some(rules) => Happening::Config(rules),

@@ -59,6 +59,8 @@ pub struct Metrics {
     pub throttle_keys: Gauge,
     pub throttle_overflow: Counter,
     pub possible_duplicates: Family<ByRoom, Counter>,
+    pub page_readers: Gauge,
+    pub index_behind: Gauge,
     pub config_ok: Gauge,
     pub reloads: Family<ByKind, Counter>,
     config_hash: Family<ByHash, Gauge>,
@@ -79,6 +81,8 @@ impl Default for Metrics {
             throttle_keys: Gauge::default(),
             throttle_overflow: Counter::default(),
             possible_duplicates: Family::default(),
+            page_readers: Gauge::default(),
+            index_behind: Gauge::default(),
             config_ok: Gauge::default(),
             reloads: Family::default(),
             config_hash: Family::default(),
@@ -98,6 +102,13 @@ impl Default for Metrics {
         registry.register("throttle_overflow", help, m.throttle_overflow.clone());
         let help = "Posts whose earlier try may have been taken";
         registry.register("possible_duplicates", help, m.possible_duplicates.clone());
+        registry.register(
+            "page_readers",
+            "Open pages and other readers of the stream",
+            m.page_readers.clone(),
+        );
+        let help = "Entries of the log that are not in the page's index yet";
+        registry.register("index_behind", help, m.index_behind.clone());
         let help = "1 if the last reload of the configuration succeeded";
         registry.register("config_last_reload_successful", help, m.config_ok.clone());
         registry.register("config_reloads", "Reloads of the configuration by result", m.reloads.clone());

@@ -19,7 +19,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use crate::bus::{Bus, Streams};
-use crate::delivery::{DeadLetter, Delivery, Place, Receipt};
+use crate::delivery::{Attempts, DeadLetter, Delivery, Place, Receipt};
 use crate::engine::Output;
 use crate::lease::Lease;
 use crate::metrics::Metrics;
@@ -243,7 +243,14 @@ impl Outbox {
         bury(
             &self.bus,
             &self.lease,
-            DeadLetter { room: delivery.room.clone(), reason, at: delivery.at, tries: 0, delivery },
+            DeadLetter {
+                room: delivery.room.clone(),
+                reason,
+                at: delivery.at,
+                tries: 0,
+                attempts: Attempts::default(),
+                delivery,
+            },
         )
         .await
     }

@@ -3,10 +3,14 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
 use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
+use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
+use async_nats::{HeaderMap, Subject};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use tellhal::Timestamp;
 
@@ -23,8 +27,14 @@ pub struct Scan {
 #[derive(Clone, Debug)]
 pub struct Found {
     pub sequence: u64,
+    /// The stream's time.
     pub at: Timestamp,
-    pub message: Message,
+    pub subject: Subject,
+    pub headers: Option<HeaderMap>,
+    pub payload: Bytes,
+    /// Its number among those its consumer gave, from 1, and how many that consumer has still to give.
+    pub(crate) number: u64,
+    pub(crate) pending: u64,
 }
 
 impl Scan {
@@ -43,7 +53,7 @@ impl Scan {
         let next = tokio::time::timeout(PATIENCE, messages.next());
         let message = next.await.context("the server stopped answering")?.context("the stream ended")??;
         let found = Found::new(message)?;
-        if found.message.info().map_err(anyhow::Error::from_boxed)?.pending == 0 {
+        if found.pending == 0 {
             self.messages = None;
         }
         Ok(Some(found))
@@ -51,10 +61,28 @@ impl Scan {
 }
 
 impl Found {
+    /// What a consumer gave.
     pub fn new(message: Message) -> anyhow::Result<Found> {
         let info = message.info().map_err(anyhow::Error::from_boxed)?;
         let (sequence, at) = (info.stream_sequence, Timestamp::from_stream(info.published));
-        Ok(Found { sequence, at, message })
+        let (number, pending) = (info.consumer_sequence, info.pending);
+        let async_nats::Message { subject, headers, payload, .. } = message.message;
+        Ok(Found { sequence, at, subject, headers, payload, number, pending })
+    }
+
+    /// Its `Nats-Msg-Id`.
+    pub fn once(&self) -> Option<&str> {
+        self.headers.as_ref()?.get(NATS_MESSAGE_ID).map(|id| id.as_str())
+    }
+}
+
+/// What was asked for by its sequence.
+impl From<StreamMessage> for Found {
+    fn from(message: StreamMessage) -> Found {
+        let StreamMessage { subject, sequence, headers, payload, time } = message;
+        let (at, headers) =
+            (Timestamp::from_stream(time), Some(headers).filter(|headers| !headers.is_empty()));
+        Found { sequence, at, subject, headers, payload, number: 0, pending: 0 }
     }
 }
 

@@ -1,13 +1,16 @@
 //! What this relay is doing right now, for health, page and metrics. Written by the pipeline, read by everyone.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::timestamp::Timestamp;
 
+use crate::delivery::Attempts;
+
 /// Where a relay stands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Connecting, or the streams are not good.
@@ -23,12 +26,52 @@ pub enum Role {
 pub struct RoomState {
     /// Deliveries waiting.
     pub pending: u64,
-    /// `ok`, `retrying`, `broken` (credentials or the room itself).
-    pub state: &'static str,
+    pub state: State,
     pub last_success: Option<Timestamp>,
     pub last_error: Option<String>,
     pub last_error_at: Option<Timestamp>,
     pub tries: u32,
+    /// The post that was not taken yet.
+    pub retrying: Option<Retrying>,
+}
+
+impl RoomState {
+    /// What the receipts tell of the time before this relay led.
+    pub fn remember(&mut self, posted: Option<Timestamp>, refused: Option<(Timestamp, String)>) {
+        if self.state != State::Unknown {
+            return;
+        }
+        if posted.is_some() || refused.is_some() {
+            let refused_last =
+                refused.as_ref().is_some_and(|(at, _)| posted.is_none_or(|posted| posted < *at));
+            self.state = if refused_last { State::Broken } else { State::Ok };
+        }
+        self.last_success = posted;
+        (self.last_error_at, self.last_error) = refused.unzip();
+    }
+}
+
+/// How a room is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "RoomState")]
+pub enum State {
+    /// Not heard of yet, or this relay does not lead.
+    #[default]
+    Unknown,
+    Ok,
+    /// A post was not taken and is tried again.
+    Retrying,
+    /// Credentials or the room itself need somebody: what comes becomes dead letters.
+    Broken,
+}
+
+/// A post that is tried again.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Retrying {
+    /// The deliveries in it.
+    pub ids: Arc<[String]>,
+    pub attempts: Attempts,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]

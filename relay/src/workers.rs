@@ -13,10 +13,18 @@ use crate::stranded;
 
 /// The rooms of one configuration, opened.
 pub struct Rooms {
-    pub open: BTreeMap<String, Arc<dyn Room>>,
+    pub open: BTreeMap<String, Open>,
     /// What a delivery for an unknown room goes to, and after how long.
     pub default_room: String,
     pub stranded_after: Duration,
+}
+
+/// A room that was opened.
+#[derive(Clone)]
+pub struct Open {
+    /// Such as `irc`.
+    pub kind: &'static str,
+    pub room: Arc<dyn Room>,
 }
 
 /// The tasks that post.
@@ -29,7 +37,7 @@ impl Workers {
     pub fn start(rooms: &Arc<Rooms>, shared: &Shared) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         for (name, room) in &rooms.open {
-            tasks.spawn(deliver::run(room.clone(), name.clone(), shared.clone(), stop.clone()));
+            tasks.spawn(deliver::run(room.room.clone(), name.clone(), shared.clone(), stop.clone()));
         }
         tasks.spawn(stranded::run(rooms.clone(), shared.clone(), stop.clone()));
         shared.status.change(|now| now.rooms.retain(|name, _| rooms.open.contains_key(name)));

@@ -9,7 +9,7 @@ use nats::{Server, make, make_log, publish};
 use relay::admin::Operator;
 use relay::admin::dead;
 use relay::admin::trace::{Fate, Search};
-use relay::delivery::{Content, DeadLetter, Delivery, Outcome, Place, Receipt};
+use relay::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Place, Receipt};
 use relay::engine::entry::Retry;
 use relay::outbox::INBOX;
 use tellhal::message::Message;
@@ -66,6 +66,7 @@ impl Bus {
             place: delivery.place,
             at: Timestamp::now(),
             tries: 1,
+            attempts: Attempts::default(),
             post: Some("p1".into()),
             link: None,
             possible_duplicate: false,
@@ -76,7 +77,8 @@ impl Bus {
 
     async fn bury(&self, delivery: Delivery) {
         let (room, reason) = (delivery.room.clone(), "no such channel".into());
-        let letter = DeadLetter { room: room.clone(), reason, at: Timestamp::now(), tries: 3, delivery };
+        let (at, attempts) = (Timestamp::now(), Attempts::default());
+        let letter = DeadLetter { room: room.clone(), reason, at, tries: 3, attempts, delivery };
         self.publish(self.operator.names.dead(&room), &letter).await;
     }
 

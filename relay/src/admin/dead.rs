@@ -5,18 +5,19 @@ use anyhow::{Context as _, bail};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::consumer::DeliverPolicy;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use tellhal::timestamp::Timestamp;
 
 use super::Operator;
-use crate::delivery::{Content, DeadLetter, Delivery, Outcome, Receipt};
+use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
 use crate::outbox::NOTES;
 use crate::scan::{Found, Scan};
 
 /// A dead letter as it is listed.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Letter {
     /// The delivery's id; `dead-N` where there is no delivery.
     pub id: String,
@@ -26,6 +27,8 @@ pub struct Letter {
     pub message: Value,
     pub at: Timestamp,
     pub tries: u32,
+    /// What came of each try.
+    pub attempts: Attempts,
     /// Its place among the dead letters.
     pub sequence: u64,
     #[serde(skip)]
@@ -44,17 +47,18 @@ pub async fn list(bus: &Operator, room: Option<&str>, from: DeliverPolicy) -> an
 }
 
 impl Letter {
-    fn read(found: &Found) -> Letter {
-        let (payload, sequence, at) = (&found.message.payload, found.sequence, found.at);
-        let room = found.message.subject.rsplit('.').next().unwrap_or_default().to_owned();
+    pub(crate) fn read(found: &Found) -> Letter {
+        let (payload, sequence, at) = (&found.payload, found.sequence, found.at);
+        let room = found.subject.rsplit('.').next().unwrap_or_default().to_owned();
         match serde_json::from_slice::<DeadLetter>(payload) {
-            Ok(DeadLetter { reason, at, tries, delivery, .. }) => {
+            Ok(DeadLetter { reason, at, tries, attempts, delivery, .. }) => {
                 let message = match &delivery.content {
                     Content::Message(message) => serde_json::to_value(message),
                     Content::Summary(summary) => serde_json::to_value(summary),
                 };
                 let (id, message) = (delivery.id.clone(), message.unwrap_or_default());
-                Letter { id, room, reason, message, at, tries, sequence, delivery: Some(Box::new(delivery)) }
+                let delivery = Some(Box::new(delivery));
+                Letter { id, room, reason, message, at, tries, attempts, sequence, delivery }
             }
             Err(_) => {
                 let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
@@ -62,7 +66,8 @@ impl Letter {
                 let reason = value.get("reason").and_then(Value::as_str).unwrap_or("it could not be read");
                 let (id, reason) = (format!("dead-{sequence}"), reason.to_owned());
                 let message = value.get_mut("payload").map(Value::take).unwrap_or(value);
-                Letter { id, room, reason, message, at, tries: 0, sequence, delivery: None }
+                let attempts = Attempts::default();
+                Letter { id, room, reason, message, at, tries: 0, attempts, sequence, delivery: None }
             }
         }
     }

@@ -36,7 +36,7 @@ impl Operator {
     }
 
     /// A stream, or `None` where it was never made.
-    async fn stream(&self, name: &str) -> anyhow::Result<Option<Stream>> {
+    pub(crate) async fn stream(&self, name: &str) -> anyhow::Result<Option<Stream>> {
         match self.jetstream.get_stream(name).await {
             Ok(stream) => Ok(Some(stream)),
             Err(error) => match error.kind() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::stream::{LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
 use serde::Serialize;
 use tellhal::message::{Message, read};
 use tellhal::subject::Subject;
@@ -16,7 +16,8 @@ use super::Operator;
 use super::dead::{self, Letter};
 use crate::delivery::{Delivery, Receipt};
 use crate::engine::entry::Retry;
-use crate::scan::Scan;
+use crate::index::search::Traces;
+use crate::scan::{Found, Scan};
 
 /// The fewest characters of an id that may stand for it.
 const SHORTEST: usize = 8;
@@ -89,15 +90,14 @@ impl Operator {
     }
 
     async fn at_sequence(&self, log: &Stream, sequence: u64) -> anyhow::Result<Search> {
-        let message = match log.get_raw_message(sequence).await {
-            Ok(message) => message,
+        let found: Found = match log.get_raw_message(sequence).await {
+            Ok(message) => message.into(),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
                 return Ok(Search::Nothing);
             }
             Err(error) => return Err(error).context("reading the log"),
         };
-        let at = Timestamp::from_stream(message.time);
-        let located = self.located(&message.subject, &message.payload, sequence, at);
+        let located = self.located(&found);
         Ok(located.map_or(Search::Nothing, |located| Search::One(Box::new(located))))
     }
 
@@ -105,11 +105,7 @@ impl Operator {
         let mut scan = Scan::open(log, self.names.all_ops(), from).await?;
         let mut candidates: Vec<Located> = Vec::new();
         while let Some(found) = scan.next().await? {
-            let message = &found.message;
-            let Some(located) = self.located(&message.subject, &message.payload, found.sequence, found.at)
-            else {
-                continue;
-            };
+            let Some(located) = self.located(&found) else { continue };
             if located.message.id == id {
                 return Ok(Search::One(Box::new(located)));
             }
@@ -125,23 +121,64 @@ impl Operator {
         })
     }
 
-    fn located(&self, subject: &str, payload: &[u8], sequence: u64, at: Timestamp) -> Option<Located> {
-        let Some(Subject::Ops { source, tag }) = self.names.parse(subject) else { return None };
-        Some(Located { sequence, at, message: read(source, tag, payload, sequence, at).message })
+    fn located(&self, found: &Found) -> Option<Located> {
+        let Found { sequence, at, payload, .. } = found;
+        let Some(Subject::Ops { source, tag }) = self.names.parse(&found.subject) else { return None };
+        let message = read(source, tag, payload, *sequence, *at).message;
+        Some(Located { sequence: *sequence, at: *at, message })
     }
 
-    /// What became of a message.
+    /// What became of a message, found by reading everything that came after it.
     pub async fn fate(&self, located: Located) -> anyhow::Result<Fate> {
         let id = &located.message.id;
         let retries = self.retries(&located).await?;
-        let mut waiting = self.waiting(id, located.sequence).await?;
-        for retry in &retries {
-            waiting.extend(self.waiting(id, retry.sequence).await?);
-        }
+        let waiting = self.all_waiting(&located, &retries).await?;
         let receipts = self.receipts(&located).await?;
         let letters = dead::list(self, None, from(located.at)?).await?;
         let dead = letters.into_iter().filter(|letter| is_about(&letter.id, id)).collect();
         Ok(Fate { waiting, receipts, dead, retries, located })
+    }
+
+    /// The same for who knows where its traces are.
+    pub async fn fate_by(&self, located: Located, traces: Traces) -> anyhow::Result<Fate> {
+        let log = self.log().await?;
+        let mut retries = Vec::new();
+        for found in self.read(Some(log), &traces.retries).await? {
+            let Ok(retry) = serde_json::from_slice::<Retry>(&found.payload) else { continue };
+            let (id, room, reason) = (retry.delivery.id, retry.room, retry.reason);
+            retries.push(Retried { sequence: found.sequence, at: found.at, room, reason, id });
+        }
+        let waiting = self.all_waiting(&located, &retries).await?;
+        let sent = self.stream(&self.names.sent_stream()).await?;
+        let receipts = self.read(sent, &traces.receipts).await?;
+        let receipts =
+            receipts.iter().filter_map(|found| serde_json::from_slice(&found.payload).ok()).collect();
+        let letters = self.stream(&self.names.dead_stream()).await?;
+        let dead = self.read(letters, &traces.dead).await?.iter().map(Letter::read).collect();
+        Ok(Fate { waiting, receipts, dead, retries, located })
+    }
+
+    /// Messages of a stream by their sequences; those that are gone are left out.
+    async fn read(&self, stream: Option<Stream>, sequences: &[u64]) -> anyhow::Result<Vec<Found>> {
+        let mut all = Vec::new();
+        let Some(stream) = stream else { return Ok(all) };
+        for sequence in sequences {
+            match stream.direct_get(*sequence).await {
+                Ok(message) => all.push(message.into()),
+                Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
+                Err(error) => return Err(error).context("reading what became of it"),
+            }
+        }
+        Ok(all)
+    }
+
+    async fn all_waiting(&self, located: &Located, retries: &[Retried]) -> anyhow::Result<Vec<Delivery>> {
+        let id = &located.message.id;
+        let mut waiting = self.waiting(id, located.sequence).await?;
+        for retry in retries {
+            waiting.extend(self.waiting(id, retry.sequence).await?);
+        }
+        Ok(waiting)
     }
 
     async fn retries(&self, located: &Located) -> anyhow::Result<Vec<Retried>> {
@@ -150,7 +187,7 @@ impl Operator {
         let mut scan = Scan::open(&self.log().await?, self.names.ctl("retry"), from).await?;
         let mut retries = Vec::new();
         while let Some(found) = scan.next().await? {
-            let Ok(retry) = serde_json::from_slice::<Retry>(&found.message.payload) else { continue };
+            let Ok(retry) = serde_json::from_slice::<Retry>(&found.payload) else { continue };
             if is_about(&retry.delivery.id, &located.message.id) {
                 let (sequence, at, id) = (found.sequence, found.at, retry.delivery.id);
                 retries.push(Retried { sequence, at, room: retry.room, reason: retry.reason, id });
@@ -166,10 +203,10 @@ impl Operator {
         let mut receipts = Vec::new();
         while let Some(found) = scan.next().await? {
             // Most receipts are others'; looking is much cheaper than reading.
-            if !std::str::from_utf8(&found.message.payload).is_ok_and(|text| text.contains(id)) {
+            if !std::str::from_utf8(&found.payload).is_ok_and(|text| text.contains(id)) {
                 continue;
             }
-            let Ok(receipt) = serde_json::from_slice::<Receipt>(&found.message.payload) else { continue };
+            let Ok(receipt) = serde_json::from_slice::<Receipt>(&found.payload) else { continue };
             if receipt.ids.iter().any(|delivery| is_about(delivery, id)) {
                 receipts.push(receipt);
             }

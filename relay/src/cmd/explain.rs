@@ -7,9 +7,8 @@ use std::sync::Arc;
 use relay::config::Config;
 use relay::delivery::Delivery;
 use relay::engine::Rules;
-use relay::explain::{Explanation, RouteSaid, Verdict, explain};
-use relay::room::Post;
-use relay::{render, room};
+use relay::explain::{self, Explanation, RouteSaid, Said, Shown, Verdict};
+use relay::room;
 use serde::Serialize;
 use tellhal::message::{Message, Severity, Status};
 use tellhal::tag::{Tag, is_token};
@@ -65,20 +64,6 @@ fn field(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What one room would show.
-#[derive(Serialize)]
-struct Shown {
-    room: String,
-    kind: &'static str,
-    /// The routes that name it; none when it is the default room.
-    routes: Vec<String>,
-    /// What a reader sees, part by part.
-    shown: Vec<String>,
-    /// Why the room's own look is not known here.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    plain_because: Option<String>,
-}
-
 #[derive(Serialize)]
 struct Report<'a> {
     #[serde(flatten)]
@@ -92,7 +77,7 @@ impl Explain {
         let at = self.at.unwrap_or_else(Timestamp::now);
         let json = self.json;
         let rules = Arc::new(Rules::new(config.routing.clone())?);
-        let explanation = explain(&rules, self.message(at)?, at);
+        let explanation = explain::explain(&rules, self.message(at)?, at);
         let shared = room::Shared::default();
         let rooms = explanation.deliveries.iter().map(|delivery| shown(&config, delivery, &shared)).collect();
         let report = Report { explanation: &explanation, rooms };
@@ -120,21 +105,18 @@ impl Explain {
     }
 }
 
-/// The delivery as its room renders it; where the room cannot be opened, as every room would read it.
+/// The delivery as its room renders it, if the room can be opened here.
 fn shown(config: &Config, delivery: &Delivery, shared: &room::Shared) -> Shown {
     let settings = &config.rooms[&delivery.room];
-    let post = Post::single(delivery.clone());
-    let (shown, plain_because) = match room::open(&delivery.room, settings, shared) {
-        Ok(room) => (room.render(&post).into_iter().map(|part| part.shown).collect(), None),
-        Err(error) => (vec![render::lines(&post).join("\n")], Some(format!("{error:#}"))),
-    };
-    let (room, routes) = (delivery.room.clone(), delivery.routes.clone());
-    Shown { room, kind: settings.kind(), routes, shown, plain_because }
+    let room = room::open(&delivery.room, settings, shared);
+    let room = room.as_ref().map(|room| room.as_ref()).map_err(|error| format!("{error:#}"));
+    explain::shown(delivery, settings.kind(), room)
 }
 
 /// The report as a page for a terminal.
 fn page(report: &Report) -> String {
-    let Explanation { message, routes, dropped_by, by_default, instead_of, .. } = report.explanation;
+    let Explanation { message, said, .. } = report.explanation;
+    let Said { routes, dropped_by, by_default, instead_of } = said;
     let mut out = format!("{} {} from {}\n\nroutes\n", message.severity, message.tag, message.source);
     let mut refusals = 0;
     let listed = routes.iter().filter(|said| {

@@ -177,7 +177,7 @@ async fn test(config: &Config, name: &str, shared: &room::Shared) -> Tested {
     let settings = &config.rooms[name];
     let (room, kind) = (name.to_owned(), settings.kind());
     match post(name, settings, shared).await {
-        Ok(Sent { post, link }) => Tested { room, kind, posted: true, post, link, reason: None },
+        Ok(Sent { post, link, .. }) => Tested { room, kind, posted: true, post, link, reason: None },
         Err(error) => {
             let reason = Some(format!("{error:#}"));
             Tested { room, kind, posted: false, post: None, link: None, reason }

@@ -8,11 +8,12 @@ use anyhow::Context as _;
 use relay::bus::Bus;
 use relay::config::{Config, Problems, files, watch as watch_files};
 use relay::engine::Rules;
+use relay::index::Index;
 use relay::lead::Relay;
 use relay::metrics::{ByKind, Metrics};
 use relay::notice::Notices;
 use relay::status::Status;
-use relay::workers::Rooms;
+use relay::workers::{Open, Rooms};
 use relay::{page, room};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -51,11 +52,13 @@ impl Run {
         let (rooms_tx, rooms) = watch::channel(rooms);
         let tasks = TaskTracker::new();
         let site = page::Shared {
+            config: config.page.clone(),
+            bus: bus.clone(),
             status: status.clone(),
             metrics: metrics.clone(),
-            jetstream: bus.js.clone(),
-            names: bus.names.clone(),
-            feed: shared.feed.follow().1,
+            rules: rules.clone(),
+            rooms: rooms.clone(),
+            index: open_index(&config, &bus),
         };
         tasks.spawn(serve(listener, site, stop.clone()));
         let (news_tx, news) = mpsc::channel(1);
@@ -108,9 +111,20 @@ fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
         stranded_after: config.stranded_after,
     };
     for (name, settings) in &config.rooms {
-        rooms.open.insert(name.clone(), room::open(name, settings, shared)?.into());
+        let (kind, room) = (settings.kind(), room::open(name, settings, shared)?.into());
+        rooms.open.insert(name.clone(), Open { kind, room });
     }
     Ok(rooms)
+}
+
+/// The page's index; the relay does its work without one.
+fn open_index(config: &Config, bus: &Bus) -> Result<Arc<Index>, String> {
+    let folder = config.state_dir().ok_or("there is no state_dir to keep it in")?;
+    Index::open(&folder, &bus.names).map_err(|error| {
+        let error = format!("{error:#}");
+        tracing::warn!(error, "no index: the page shows only the latest messages");
+        error
+    })
 }
 
 async fn serve(listener: tokio::net::TcpListener, site: page::Shared, stop: CancellationToken) {
@@ -160,7 +174,7 @@ impl Reload {
         let config = config?;
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let (old, new) = (&self.started_with, &config);
-        if old.nats != new.nats || old.page.listen != new.page.listen {
+        if old.nats != new.nats || old.page != new.page {
             tracing::warn!("[nats] and [page] change only with a restart");
         }
         let rules = Arc::new(Rules::new(config.routing.clone()).context("routes")?);

@@ -2,7 +2,6 @@
 //! `routes` checks the rules, `cases` runs the tests in the files.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,9 +10,9 @@ use tellhal::tag::{is_token, legal_token};
 
 use super::document::Document;
 use super::problem::{Level, Problem};
-use super::raw::{self, DEFAULT_LISTEN, DEFAULT_STRANDED_AFTER, Environment};
+use super::raw::{self, DEFAULT_STRANDED_AFTER, Environment};
 use super::shape::joined;
-use super::{Config, Page, cases, nearest, routes};
+use super::{Config, cases, nearest, page, routes};
 use crate::engine::routing::Routing;
 use crate::room;
 
@@ -38,7 +37,7 @@ pub(super) fn check(documents: &[Document], misshapen: bool) -> (Option<Config>,
     let dev_room = checks.room("dev_room", |raw| raw.dev_room.clone());
     checks.presence(dev, &default_room, &dev_room);
     let nats = checks.nats();
-    let listen = checks.listen();
+    let page = page::check(&mut checks);
     let stranded_after = checks.stranded_after();
     let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
     let routes = routes::check(&mut checks);
@@ -51,16 +50,8 @@ pub(super) fn check(documents: &[Document], misshapen: bool) -> (Option<Config>,
     let sound = !misshapen && !checks.has_errors();
     let tests = cases::run(&mut checks, &routing, sound);
     let sound = !checks.has_errors();
-    let config = Config {
-        nats,
-        page: Page { listen },
-        routing,
-        rooms,
-        stranded_after,
-        state_dir,
-        tests,
-        warnings: Vec::new(),
-    };
+    let config =
+        Config { nats, page, routing, rooms, stranded_after, state_dir, tests, warnings: Vec::new() };
     (sound.then_some(config), checks.problems)
 }
 
@@ -75,7 +66,7 @@ impl Checks<'_> {
     }
 
     /// A setting that only one file may make.
-    fn only<T>(&mut self, key: &str, get: impl Fn(&raw::File) -> Option<T>) -> Option<T> {
+    pub(super) fn only<T>(&mut self, key: &str, get: impl Fn(&raw::File) -> Option<T>) -> Option<T> {
         let mut said = self.documents.iter().filter(|document| document.has(key) && !document.unreadable);
         let first = said.next()?;
         for second in said {
@@ -193,35 +184,6 @@ impl Checks<'_> {
             self.problems.push(Problem { at_start: true, ..problem });
         }
         nats
-    }
-
-    fn listen(&mut self) -> SocketAddr {
-        let said = self.only("page", |raw| raw.page.as_ref().and_then(|page| page.listen.clone()));
-        let listen = said.as_deref().unwrap_or(DEFAULT_LISTEN);
-        let parsed = listen.parse::<SocketAddr>();
-        if parsed.as_ref().is_ok_and(|address| address.ip().is_loopback()) {
-            return parsed.unwrap_or_else(|_| ([127, 0, 0, 1], 0).into());
-        }
-        let Some(document) = self.documents.iter().find(|document| document.has("page.listen")) else {
-            return ([127, 0, 0, 1], 0).into();
-        };
-        let (what, hint) = match parsed {
-            Err(_) => {
-                (format!("{listen:?} is not an address and a port"), format!("such as {DEFAULT_LISTEN}"))
-            }
-            Ok(address) => (
-                format!(
-                    "{} is not on the loopback interface: the page has no access tokens yet",
-                    address.ip()
-                ),
-                format!(
-                    "listen = \"127.0.0.1:{}\", and a reverse proxy or ssh -L in front of it",
-                    address.port()
-                ),
-            ),
-        };
-        self.problems.push(document.error("page.listen", what, hint));
-        ([127, 0, 0, 1], 0).into()
     }
 
     fn stranded_after(&mut self) -> Duration {

@@ -12,7 +12,8 @@ mod check;
 mod document;
 pub mod files;
 mod last_good;
-mod nearest;
+pub(crate) mod nearest;
+pub mod page;
 pub mod problem;
 mod raw;
 mod routes;
@@ -21,7 +22,6 @@ mod shape;
 pub mod watch;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,6 +30,7 @@ use tellhal::nats::NatsConfig;
 use crate::engine::routing::Routing;
 use crate::room;
 use document::Document;
+pub use page::Page;
 pub use problem::{Level, Problem, Problems};
 pub use raw::schema;
 
@@ -50,11 +51,6 @@ pub struct Config {
     pub tests: usize,
     /// What somebody should look at.
     pub warnings: Vec<Problem>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Page {
-    pub listen: SocketAddr,
 }
 
 impl Config {
@@ -127,6 +123,9 @@ mod tests {
         assert_eq!(config.state_dir, Some("conf/state".into()));
         assert_eq!(config.routing.dev_room.as_deref(), Some("page"));
         assert_eq!(config.rooms.len(), 3);
+        assert_eq!((config.page.loopback, config.page.tokens.len()), (None, 1));
+        let proxy = config.page.proxy.unwrap();
+        assert_eq!((proxy.addresses.len(), proxy.operators.len()), (2, 2));
         let [noise, databases] = &config.routing.routes[..] else { panic!() };
         assert!(noise.drop && noise.stop && noise.fields["ticket"].is_empty());
         assert_eq!((noise.tag.len(), noise.source.len(), noise.fields["shard"].len()), (2, 2, 2));

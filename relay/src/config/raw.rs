@@ -10,6 +10,7 @@ use serde::Deserialize;
 use tellhal::nats::NatsConfig;
 
 use crate::room;
+use crate::secret::Secret;
 
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
 pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
@@ -53,11 +54,58 @@ pub(super) enum Environment {
     Dev,
 }
 
-#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Page {
-    /// Address and port, on the loopback interface; `127.0.0.1:8480` when absent.
+    /// Address and port; `127.0.0.1:8480` when absent. Beyond the loopback interface somebody must have a token.
     pub listen: Option<String>,
+    /// What whoever is on this machine may do without a token; `viewer` when absent.
+    pub loopback: Option<Loopback>,
+    /// Who may see the page from elsewhere, and who may act.
+    pub tokens: Vec<PageToken>,
+    /// A reverse proxy in front that says who asks.
+    pub proxy: Option<Proxy>,
+}
+
+/// What whoever is on this machine may do without a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Loopback {
+    #[default]
+    Viewer,
+    Operator,
+    None,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct PageToken {
+    /// Who has it: one word, unlike every other's. Required.
+    pub name: Option<String>,
+    /// `viewer` may look, `operator` may also tell, retry and drop. Required.
+    pub role: Option<PageRole>,
+    /// The token itself, at least 16 characters.
+    pub token: Option<Secret>,
+    /// Or the file that holds it.
+    pub token_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum PageRole {
+    Viewer,
+    Operator,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Proxy {
+    /// The addresses its connections come from. Required.
+    pub addresses: Option<OneOrMany>,
+    /// The header in which it names the user; from anywhere else it is ignored. Required.
+    pub user_header: Option<String>,
+    /// The users who may act; all others may look.
+    pub operators: Option<OneOrMany>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -5,9 +5,11 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use tellhal::Timestamp;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::delivery::{Answered, Attempt, Attempts};
 use crate::lease::{self, Lease, Lost};
 use crate::room::{Failure, Part, Post, Room, Sent};
 
@@ -22,6 +24,7 @@ pub(super) struct Sending<'a> {
     parts: Vec<Part>,
     next: usize,
     pub(super) tries: u32,
+    pub(super) attempts: Attempts,
     /// An earlier try may have been taken.
     pub(super) ambiguous: bool,
     sent: Sent,
@@ -45,7 +48,15 @@ impl<'a> Sending<'a> {
     pub(super) fn new(room: &'a dyn Room, post: &Post) -> Result<Self, Failure> {
         let parts = std::panic::catch_unwind(AssertUnwindSafe(|| room.render(post)))
             .map_err(|_| Failure::Permanent { reason: "the renderer panicked".into() })?;
-        Ok(Sending { room, parts, next: 0, tries: 0, ambiguous: false, sent: Sent::default() })
+        Ok(Sending {
+            room,
+            parts,
+            next: 0,
+            tries: 0,
+            attempts: Attempts::default(),
+            ambiguous: false,
+            sent: Sent::default(),
+        })
     }
 
     /// Sends what has not been sent. The outer error is no answer of the room.
@@ -55,6 +66,26 @@ impl<'a> Sending<'a> {
         stop: &CancellationToken,
     ) -> Result<Result<Sent, Failure>, Interrupted> {
         self.tries += 1;
+        let begun = Instant::now();
+        let answer = self.send(lease, stop).await?;
+        let said = match &answer {
+            Ok(sent) => sent.answer.clone(),
+            Err(failure) => failure.to_string(),
+        };
+        self.attempts.push(Attempt {
+            at: Timestamp::now(),
+            seconds: begun.elapsed().as_secs_f64(),
+            outcome: answered(&answer),
+            answer: said,
+        });
+        Ok(answer)
+    }
+
+    async fn send(
+        &mut self,
+        lease: &Lease,
+        stop: &CancellationToken,
+    ) -> Result<Result<Sent, Failure>, Interrupted> {
         while let Some(part) = self.parts.get(self.next) {
             self.limit(lease, stop).await?;
             let send = AssertUnwindSafe(timeout(self.room.timeout(), self.room.send(part))).catch_unwind();
@@ -67,6 +98,7 @@ impl<'a> Sending<'a> {
                 Ok(sent) => {
                     self.next += 1;
                     self.sent = Sent {
+                        answer: sent.answer,
                         post: sent.post.or(self.sent.post.take()),
                         link: sent.link.or(self.sent.link.take()),
                     };
@@ -99,6 +131,15 @@ impl<'a> Sending<'a> {
             pause(Duration::from_millis(50), lease, stop).await?;
         }
         Ok(())
+    }
+}
+
+fn answered(answer: &Result<Sent, Failure>) -> Answered {
+    match answer {
+        Ok(_) => Answered::Ok,
+        Err(Failure::Transient { .. }) => Answered::Transient,
+        Err(Failure::Permanent { .. }) => Answered::Permanent,
+        Err(Failure::Auth { .. }) => Answered::Auth,
     }
 }
 

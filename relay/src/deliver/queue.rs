@@ -137,8 +137,11 @@ impl Queue {
             lease.bound(outbox::last::<Receipt>(&streams.sent, bus.names.sent(&self.room))).await??;
         let letter =
             lease.bound(outbox::last::<DeadLetter>(&streams.dead, bus.names.dead(&self.room))).await??;
+        let posted = receipt.as_ref().filter(|receipt| receipt.tries > 0).map(|receipt| receipt.at);
+        let refused = letter.as_ref().map(|letter| (letter.at, letter.reason.clone()));
         self.done = receipt.into_iter().flat_map(|receipt| receipt.ids).collect();
         self.done.extend(letter.map(|letter| letter.delivery.id));
+        self.shared.status.room(&self.room, |room| room.remember(posted, refused));
         Ok(())
     }
 

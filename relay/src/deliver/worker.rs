@@ -14,13 +14,13 @@ use super::backlog::{Backlog, FEW, MOST, Waiting};
 use super::post::{Sending, backoff, pause};
 use super::queue::{Pulled, Queue, Stop, acknowledge};
 use crate::bus::{Bus, Streams};
-use crate::delivery::{DeadLetter, Delivery, Outcome, Receipt};
+use crate::delivery::{Attempts, DeadLetter, Delivery, Outcome, Receipt};
 use crate::lease::Lease;
 use crate::metrics::{ByRoom, Metrics, RoomOutcome};
 use crate::notice::Notices;
 use crate::outbox;
 use crate::room::{Failure, Post, Room, Sent};
-use crate::status::Status;
+use crate::status::{Retrying, State, Status};
 
 /// After this long in the log a delivery becomes a dead letter.
 const PATIENCE: Duration = Duration::from_secs(86_400);
@@ -142,20 +142,25 @@ impl Worker {
     async fn deliver(&mut self, post: Post, taken: Vec<Waiting<Acker>>) -> Result<(), Stop> {
         let room = self.room.clone();
         let failure = match Sending::new(room.as_ref(), &post) {
-            Ok(mut sending) => match self.send(&mut sending, &post).await? {
+            Ok(mut sending) => match self.send(&mut sending, &post, &taken).await? {
                 Ok(sent) => return self.receipt(&post, &taken, &sending, sent).await,
-                Err(failure) => (failure, sending.tries),
+                Err(failure) => (failure, sending.tries, sending.attempts),
             },
-            Err(failure) => (failure, 0),
+            Err(failure) => (failure, 0, Attempts::default()),
         };
-        self.give_up(failure.0, failure.1, post, taken).await
+        self.give_up(failure, post, taken).await
     }
 
     /// Tries until the room takes it, refuses it, or patience ends.
-    async fn send(&mut self, sending: &mut Sending<'_>, post: &Post) -> Result<Result<Sent, Failure>, Stop> {
+    async fn send(
+        &mut self,
+        sending: &mut Sending<'_>,
+        post: &Post,
+        taken: &[Waiting<Acker>],
+    ) -> Result<Result<Sent, Failure>, Stop> {
         loop {
             let answer = sending.attempt(&self.shared.lease, &self.stop).await?;
-            self.count_attempt(&answer, sending.tries);
+            self.count_attempt(sending, answer.as_ref().err(), taken);
             let (reason, wait) = match answer {
                 Err(Failure::Transient { reason, wait, .. }) => (reason, wait),
                 decided => return Ok(decided),
@@ -192,6 +197,7 @@ impl Worker {
             place: taken.iter().map(|waiting| waiting.delivery.place).max().unwrap_or_default(),
             at: now,
             tries: sending.tries,
+            attempts: sending.attempts.clone(),
             post: sent.post,
             link: sent.link,
             possible_duplicate: sending.ambiguous,
@@ -208,8 +214,7 @@ impl Worker {
     /// The room will not take it. Of a post of many each is then tried alone, unless the room itself is broken.
     async fn give_up(
         &mut self,
-        failure: Failure,
-        tries: u32,
+        (failure, tries, attempts): (Failure, u32, Attempts),
         post: Post,
         taken: Vec<Waiting<Acker>>,
     ) -> Result<(), Stop> {
@@ -228,6 +233,7 @@ impl Worker {
                 reason: failure.to_string(),
                 at: Timestamp::now(),
                 tries,
+                attempts: attempts.clone(),
                 delivery,
             };
             outbox::bury(&self.shared.bus, &self.shared.lease, letter).await?;
@@ -258,26 +264,32 @@ impl Worker {
         taken.iter().for_each(|waiting| seconds.observe(receipt.at.since(waiting.delivery.at).as_secs_f64()));
     }
 
-    fn count_attempt(&self, answer: &Result<Sent, Failure>, tries: u32) {
-        let outcome = match answer {
-            Ok(_) => "ok",
-            Err(Failure::Transient { .. }) => "transient",
-            Err(Failure::Permanent { .. }) => "permanent",
-            Err(Failure::Auth { .. }) => "auth",
-        };
+    fn count_attempt(&self, sending: &Sending<'_>, failure: Option<&Failure>, taken: &[Waiting<Acker>]) {
+        let Some(attempt) = sending.attempts.last() else { return };
+        let outcome = attempt.outcome.as_str();
         self.shared.metrics.attempts.get_or_create(&RoomOutcome { room: self.name.clone(), outcome }).inc();
-        let Err(failure) = answer else { return };
+        let Some(failure) = failure else { return };
         self.shared.status.room(&self.name, |room| {
-            room.state = if matches!(failure, Failure::Auth { .. }) { "broken" } else { "retrying" };
-            room.tries = tries;
+            room.state =
+                if matches!(failure, Failure::Auth { .. }) { State::Broken } else { State::Retrying };
+            room.tries = sending.tries;
             room.last_error = Some(failure.to_string());
-            room.last_error_at = Some(Timestamp::now());
+            room.last_error_at = Some(attempt.at);
+            let attempts = sending.attempts.clone();
+            match &mut room.retrying {
+                Some(retrying) if sending.tries > 1 => retrying.attempts = attempts,
+                _ => {
+                    let ids = taken.iter().map(|waiting| waiting.delivery.id.clone()).collect();
+                    room.retrying = Some(Retrying { ids, attempts });
+                }
+            }
         });
     }
 
     async fn broken(&mut self, failure: &Failure) {
         self.shared.status.room(&self.name, |room| {
-            room.state = "broken";
+            room.retrying = None;
+            room.state = State::Broken;
             room.last_error = Some(failure.to_string());
             room.last_error_at = Some(Timestamp::now());
         });
@@ -288,8 +300,9 @@ impl Worker {
 
     async fn recovered(&mut self, now: Timestamp) {
         self.shared.status.room(&self.name, |room| {
-            room.state = "ok";
+            room.state = State::Ok;
             room.tries = 0;
+            room.retrying = None;
             room.last_success = Some(now);
         });
         if std::mem::replace(&mut self.failing, false) {

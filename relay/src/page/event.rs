@@ -1,12 +1,14 @@
 //! What the page shows, as JSON and as server-sent events.
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::message::{Message, Received, read};
 use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
-use crate::delivery::Summary;
 use crate::scan::Found;
 use crate::status::Status;
 
@@ -16,23 +18,23 @@ pub(super) const KEEP_ALIVE: Bytes = Bytes::from_static(b"event: alive\ndata: {}
 /// Told once what came before the connection has been sent.
 pub(super) const LIVE: Bytes = Bytes::from_static(b"event: live\ndata: {}\n\n");
 
-/// One message of the log, as the API gives it.
-#[derive(Debug, Serialize)]
+/// One message of the log.
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Entry {
-    sequence: u64,
-    /// The stream's time.
-    at: Timestamp,
-    message: Message,
+    /// Its place in the log.
+    pub(super) sequence: u64,
+    /// The stream's time, which decides.
+    pub(super) at: Timestamp,
+    pub(super) message: Message,
     /// What a reader should know about how it was read, in words.
-    marks: Vec<String>,
+    pub(super) marks: Vec<String>,
 }
 
 impl Entry {
     /// `None` for an entry of the log that is no message.
-    fn new(names: &Names, found: &Found) -> Option<Entry> {
-        let message = &found.message;
-        let Some(Subject::Ops { source, tag }) = names.parse(&message.subject) else { return None };
-        let Received { message, marks } = read(source, tag, &message.payload, found.sequence, found.at);
+    pub(super) fn new(names: &Names, found: &Found) -> Option<Entry> {
+        let Some(Subject::Ops { source, tag }) = names.parse(&found.subject) else { return None };
+        let Received { message, marks } = read(source, tag, &found.payload, found.sequence, found.at);
         let marks = marks.iter().map(ToString::to_string).collect();
         Some(Entry { sequence: found.sequence, at: found.at, message, marks })
     }
@@ -41,35 +43,32 @@ impl Entry {
 /// One server-sent event, encoded once for every reader.
 #[derive(Clone, Debug)]
 pub(super) struct Frame {
-    /// The log's sequence; absent for what is not in the log.
-    pub(super) sequence: Option<u64>,
+    /// Absent for what is not in the log.
+    pub(super) entry: Option<Arc<Entry>>,
     pub(super) bytes: Bytes,
 }
 
 impl Frame {
     /// A message of the log. `None` for an entry that is no message.
     pub(super) fn message(names: &Names, found: &Found) -> Option<Frame> {
-        let json = serde_json::to_string(&Entry::new(names, found)?).ok()?;
+        let entry = Entry::new(names, found)?;
+        let json = serde_json::to_string(&entry).ok()?;
         let bytes = format!("id: {}\ndata: {json}\n\n", found.sequence).into();
-        Some(Frame { sequence: Some(found.sequence), bytes })
-    }
-
-    /// What a throttle held back: delivered to the page as to any room, but no entry of the log.
-    pub(super) fn summary(id: &str, at: Timestamp, summary: &Summary) -> Option<Frame> {
-        #[derive(Serialize)]
-        struct Told<'a> {
-            id: &'a str,
-            at: Timestamp,
-            summary: &'a Summary,
-        }
-        let json = serde_json::to_string(&Told { id, at, summary }).ok()?;
-        Some(Frame { sequence: None, bytes: format!("event: summary\ndata: {json}\n\n").into() })
+        Some(Frame { entry: Some(Arc::new(entry)), bytes })
     }
 
     /// Whether the relay itself is well: a page that is connected to a relay without a log must say so.
     pub(super) fn state(status: &Status) -> Frame {
         let problem = status.ready().err();
         let json = serde_json::json!({ "problem": problem });
-        Frame { sequence: None, bytes: format!("event: state\ndata: {json}\n\n").into() }
+        Frame { entry: None, bytes: format!("event: state\ndata: {json}\n\n").into() }
+    }
+
+    pub(super) fn live() -> Frame {
+        Frame { entry: None, bytes: LIVE }
+    }
+
+    pub(super) fn sequence(&self) -> Option<u64> {
+        self.entry.as_ref().map(|entry| entry.sequence)
     }
 }

@@ -1,55 +1,85 @@
-//! The page, health and metrics: a window on the log, served over HTTP. It reads the log itself and is
-//! told only what is not there; it never posts, routes or decides anything.
+//! The page, its API, health and metrics: a window on the log, served over HTTP. It reads the streams itself; it
+//! posts, routes and decides nothing. What people do with it (tell, retry, drop) it writes on the log, like any
+//! other client.
+//!
+//! ```text
+//!  HAL_OPS ──▶ tail (the last messages, and what comes) ──▶ stream ──▶ open pages
+//!          └─▶ index (on disk) ──▶ api ──▶ views' scripts, and whoever else asks
+//! ```
 
+mod access;
+mod api;
+mod assets;
 mod event;
 mod health;
+mod params;
 mod problem;
 mod stream;
 mod tail;
+mod views;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn};
-use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, get};
-use tellhal::subject::Names;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
+use tower_http::compression::CompressionLayer;
 
+use self::access::Access;
 use self::problem::Problem;
 use self::tail::Tail;
-use crate::delivery::Delivery;
+use crate::bus::Bus;
+use crate::config;
+use crate::config::page::Role;
+use crate::engine::Rules;
+use crate::index::Index;
 use crate::metrics::Metrics;
 use crate::status::Status;
+use crate::workers::Rooms;
 
 /// How many pages may be open at once.
 const READERS: usize = 256;
 /// How long open requests may take to end once the relay stops.
 const GRACE: Duration = Duration::from_secs(2);
+/// How often the index's progress is told as a metric.
+const MEASURE: Duration = Duration::from_secs(5);
 
 /// What the page needs of the relay.
 pub struct Shared {
+    pub config: config::Page,
+    pub bus: Bus,
     pub status: Arc<Status>,
     pub metrics: Arc<Metrics>,
-    pub jetstream: async_nats::jetstream::Context,
-    pub names: Names,
-    /// Deliveries to the room `page`, of which those are shown that are not in the log.
-    pub feed: broadcast::Receiver<Arc<Delivery>>,
+    /// The rules and rooms of this relay's configuration.
+    pub rules: watch::Receiver<Arc<Rules>>,
+    pub rooms: watch::Receiver<Arc<Rooms>>,
+    /// The index, or why there is none.
+    pub index: Result<Arc<Index>, String>,
 }
 
 /// What every request reaches.
 struct Site {
     shared: Shared,
+    access: Access,
     tail: Tail,
     readers: Arc<Semaphore>,
     shutdown: CancellationToken,
+}
+
+impl Site {
+    fn index(&self) -> Result<&Arc<Index>, Problem> {
+        let none = |reason: &String| Problem::unavailable(format!("there is no index: {reason}"));
+        self.shared.index.as_ref().map_err(none)
+    }
 }
 
 /// Takes the port, so that a port in use is known before anything else starts.
@@ -59,110 +89,88 @@ pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Serves the page until `shutdown`.
+/// Serves the page, and keeps the index in step, until `shutdown`.
 pub async fn serve(listener: TcpListener, shared: Shared, shutdown: CancellationToken) -> anyhow::Result<()> {
+    let access = Access::open(&shared.config).context("page.tokens")?;
     let readers = Arc::new(Semaphore::new(READERS));
-    let site = Arc::new(Site { shared, tail: Tail::new(), readers, shutdown: shutdown.clone() });
-    let service = routes(site.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let site = Arc::new(Site { shared, access, tail: Tail::new(), readers, shutdown: shutdown.clone() });
+    let service = routes(&site).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;
     };
+    let work = async {
+        tokio::join!(
+            site.tail.run(&site.shared, shutdown.clone()),
+            keep_index(&site.shared, shutdown.clone()),
+            server.into_future()
+        )
+    };
     tokio::select! {
-        ((), served) = async { tokio::join!(site.tail.run(&site.shared, shutdown.clone()), server.into_future()) } => {
-            served.context("page")
-        }
+        ((), (), served) = work => served.context("page"),
         () = overdue => Ok(()),
     }
 }
 
-fn routes(site: Arc<Site>) -> Router {
+async fn keep_index(shared: &Shared, shutdown: CancellationToken) {
+    let Ok(index) = &shared.index else { return };
+    let measure = async {
+        loop {
+            tokio::time::sleep(MEASURE).await;
+            shared.metrics.index_behind.set(i64::try_from(index.progress().behind).unwrap_or(i64::MAX));
+        }
+    };
+    tokio::select! {
+        () = index.clone().run(shared.bus.clone(), shutdown) => {}
+        () = measure => {}
+    }
+}
+
+fn routes(site: &Arc<Site>) -> Router {
+    let guard = from_fn_with_state((site.clone(), Role::Viewer), access::guard);
+    let document = api::document().to_string();
+    let document = get(async move || ([(header::CONTENT_TYPE, "application/json")], document));
     Router::new()
-        .route("/", asset("text/html; charset=utf-8", include_str!("assets/index.html")))
-        .route("/page.css", asset("text/css; charset=utf-8", include_str!("assets/page.css")))
-        .route("/page.js", asset("text/javascript; charset=utf-8", include_str!("assets/page.js")))
-        .route("/icon.svg", asset("image/svg+xml", include_str!("assets/icon.svg")))
-        .route("/api/stream", get(stream::stream))
-        .layer(from_fn(only_here))
+        .route("/metrics", get(health::metrics))
+        .route_layer(guard)
+        .merge(views::router(site))
+        .merge(api::router(site))
+        .merge(assets::router())
+        .route("/api/openapi.json", document)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .route("/metrics", get(health::metrics))
-        .fallback(async || Problem::new(StatusCode::NOT_FOUND, "there is nothing here; the page is at /"))
+        .fallback(views::nothing_here)
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this can only be read: use GET")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method")
+                .into_response()
         })
+        .layer(DefaultBodyLimit::max(api::BODY))
+        .layer(CompressionLayer::new())
         .layer(from_fn(hardened))
-        .with_state(site)
+        .with_state(site.clone())
 }
 
-/// A file that is built in.
-fn asset(kind: &'static str, body: &'static str) -> MethodRouter<Arc<Site>> {
-    let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
-    get(move || async move { (headers, body) })
-}
-
-/// Messages are shown to this machine only, until there are tokens to ask for: whatever address the port
-/// is bound to. A name in `Host` is refused as well, since a web page elsewhere can make its own name
-/// point here (DNS rebinding); addresses and `localhost` it cannot.
-async fn only_here(ConnectInfo(peer): ConnectInfo<SocketAddr>, request: Request, next: Next) -> Response {
-    let what = if !peer.ip().to_canonical().is_loopback() {
-        "messages are shown on the relay's own machine only; use a tunnel, such as ssh -L 8480:127.0.0.1:8480"
-    } else if !request.headers().get(header::HOST).is_none_or(is_address) {
-        "open the page by its address or as localhost, not by another name"
-    } else {
-        return next.run(request).await;
-    };
-    Problem::new(StatusCode::FORBIDDEN, what).into_response()
-}
-
-fn is_address(host: &HeaderValue) -> bool {
-    let Ok(host) = host.to_str() else { return false };
-    let name = match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    };
-    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
-    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+/// The OpenAPI document of the API.
+pub fn openapi() -> serde_json::Value {
+    api::document()
 }
 
 /// Nothing is loaded from elsewhere, nothing inline runs, nobody may frame the page.
 async fn hardened(request: Request, next: Next) -> Response {
-    const HEADERS: [(HeaderName, &str); 3] = [
+    const HEADERS: [(HeaderName, &str); 4] = [
         (
             header::CONTENT_SECURITY_POLICY,
             "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
-             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+             base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     let mut response = next.run(request).await;
     for (name, value) in HEADERS {
         response.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_that_others_control_are_refused() {
-        let hosts = [
-            ("127.0.0.1:8480", true),
-            ("127.0.0.1", true),
-            ("[::1]:8480", true),
-            ("LocalHost:80", true),
-            ("10.0.0.5:8480", true),
-            ("evil.example:8480", false),
-            ("127.0.0.1.evil.example", false),
-            ("localhost.evil.example:8480", false),
-            ("", false),
-        ];
-        for (host, fine) in hosts {
-            assert_eq!(is_address(&HeaderValue::from_static(host)), fine, "{host}");
-        }
-    }
 }

@@ -1,7 +1,13 @@
 //! Errors of the page and its API, as `application/problem+json` (RFC 9457).
 
-use axum::http::{StatusCode, header};
+use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The media type.
+pub(super) const KIND: &str = "application/problem+json";
 
 /// What is wrong with a request, or with us, in words for a person.
 #[derive(Debug)]
@@ -10,17 +16,64 @@ pub(super) struct Problem {
     detail: String,
 }
 
+/// What goes over the wire.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Body<'a> {
+    /// The status in words.
+    title: &'a str,
+    /// The HTTP status.
+    status: u16,
+    /// What is wrong, and what would be right.
+    detail: &'a str,
+}
+
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Problem { status, detail: detail.into() }
     }
+
+    pub(super) fn bad(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::NOT_FOUND, detail)
+    }
+
+    /// The relay cannot answer now: NATS or the index is not there.
+    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
 }
+
+/// What went wrong behind the page is the server's or the disk's, and may pass.
+impl From<anyhow::Error> for Problem {
+    fn from(error: anyhow::Error) -> Self {
+        Problem::unavailable(format!("{error:#}"))
+    }
+}
+
+macro_rules! from_rejection {
+    ($($rejection:ty),*) => {$(
+        impl From<$rejection> for Problem {
+            fn from(rejection: $rejection) -> Self {
+                Problem::new(rejection.status(), rejection.body_text())
+            }
+        }
+    )*};
+}
+from_rejection!(PathRejection, QueryRejection, BytesRejection);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let title = self.status.canonical_reason().unwrap_or("error");
-        let body =
-            serde_json::json!({ "title": title, "status": self.status.as_u16(), "detail": self.detail });
-        (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+        let body = Body { title, status: self.status.as_u16(), detail: &self.detail };
+        let body = serde_json::to_string(&body).unwrap_or_default();
+        let mut response = (self.status, [(header::CONTENT_TYPE, KIND)], body).into_response();
+        if self.status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
     }
 }

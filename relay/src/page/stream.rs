@@ -1,39 +1,47 @@
 //! One open page: what it missed, then what comes. Ends when the page falls too far behind or the relay
 //! stops; the browser then comes back with the last sequence it saw.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use axum::body::{Body, Bytes};
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::{OwnedSemaphorePermit, broadcast};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::broadcast::{self, error::TryRecvError};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::Site;
-use super::event::{Frame, KEEP_ALIVE, LIVE};
+use super::api::Given;
+use super::event::{Frame, KEEP_ALIVE};
+use super::params::{AFTER, FILTER, Params};
 use super::problem::Problem;
 use super::tail::Joined;
+use crate::index::filter::Filter;
 use crate::scan::Scan;
 
 const QUIET: Duration = Duration::from_secs(15);
+/// How much is sent in one go, in bytes, when much comes at once.
+const TOGETHER: usize = 64 * 1024;
 
 /// `GET /api/stream`.
 pub(super) async fn stream(
     State(site): State<Arc<Site>>,
-    Query(query): Query<BTreeMap<String, String>>,
+    query: Given,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
+    let params = Params::new(query?.0, &[FILTER, AFTER])?;
+    let filter = params.filter()?;
+    let seen = seen(&headers, &params)?;
     let Ok(permit) = site.readers.clone().try_acquire_owned() else {
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many pages are open; close some"));
     };
-    let seen = seen(&headers, &query)?;
-    let reader = Reader::new(site, permit, seen);
+    let reader = Reader::new(site, permit, filter, seen);
     let frames = futures_util::stream::unfold(reader, async |mut reader| {
         let bytes = reader.next().await?;
         Some((Ok::<Bytes, std::convert::Infallible>(bytes), reader))
@@ -44,19 +52,20 @@ pub(super) async fn stream(
 
 /// Where this page left off: `Last-Event-ID`, which the browser sends by itself when it comes back, else
 /// `after`, for a connection that had to be made anew.
-fn seen(headers: &HeaderMap, query: &BTreeMap<String, String>) -> Result<Option<u64>, Problem> {
-    let id = headers.get("last-event-id").map(|id| id.to_str().unwrap_or_default());
-    let Some(id) = id.or(query.get("after").map(String::as_str)) else { return Ok(None) };
+fn seen(headers: &HeaderMap, params: &Params) -> Result<Option<u64>, Problem> {
+    let id = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?"));
+    let Some(id) = id.or(params.get("after")) else { return Ok(None) };
     let what = "Last-Event-ID or after is not a sequence of the log, such as 1234";
-    id.parse().map(Some).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, what))
+    id.parse::<i64>().ok().and_then(|id| u64::try_from(id).ok()).map(Some).ok_or_else(|| Problem::bad(what))
 }
 
 struct Reader {
     site: Arc<Site>,
     shutdown: CancellationToken,
+    filter: Filter,
     /// Ready to be sent.
     queue: VecDeque<Frame>,
-    /// The last sequence that was sent; nothing up to it is sent again.
+    /// The last sequence that was sent or left out; nothing up to it is sent again.
     seen: Option<u64>,
     source: Source,
     _permit: OwnedSemaphorePermit,
@@ -74,20 +83,18 @@ enum Source {
 }
 
 impl Reader {
-    fn new(site: Arc<Site>, permit: OwnedSemaphorePermit, seen: Option<u64>) -> Self {
+    fn new(site: Arc<Site>, permit: OwnedSemaphorePermit, filter: Filter, seen: Option<u64>) -> Self {
         let shutdown = site.shutdown.clone();
         let queue = VecDeque::from([Frame::state(&site.shared.status)]);
-        Reader { site, shutdown, queue, seen, source: Source::Start, _permit: permit }
+        site.shared.metrics.page_readers.inc();
+        Reader { site, shutdown, filter, queue, seen, source: Source::Start, _permit: permit }
     }
 
     /// The next bytes to send; `None` ends the connection.
     async fn next(&mut self) -> Option<Bytes> {
         loop {
-            if let Some(frame) = self.queue.pop_front() {
-                if frame.sequence.is_some() {
-                    self.seen = frame.sequence;
-                }
-                return Some(frame.bytes);
+            if let Some(bytes) = self.queued() {
+                return Some(bytes);
             }
             let shutdown = self.shutdown.clone();
             let advanced = tokio::time::timeout(QUIET, shutdown.run_until_cancelled(self.advance()));
@@ -103,21 +110,57 @@ impl Reader {
         }
     }
 
+    /// Everything that is ready and meant, as far as it is sent together.
+    fn queued(&mut self) -> Option<Bytes> {
+        let mut first: Option<Bytes> = None;
+        let mut more = Vec::new();
+        while let Some(frame) = self.queue.front() {
+            let length = first.as_ref().map_or(0, |first| first.len().max(more.len()));
+            if length > 0 && length + frame.bytes.len() > TOGETHER {
+                break;
+            }
+            let Some(frame) = self.queue.pop_front() else { break };
+            self.seen = frame.sequence().or(self.seen);
+            if !frame.entry.is_none_or(|entry| self.filter.matches(&entry.message, entry.at)) {
+                continue;
+            }
+            match &first {
+                // Most come alone, and those are every reader's same bytes.
+                None => first = Some(frame.bytes),
+                Some(only) => {
+                    if more.is_empty() {
+                        more.extend_from_slice(only);
+                    }
+                    more.extend_from_slice(&frame.bytes);
+                }
+            }
+        }
+        if more.is_empty() { first } else { Some(more.into()) }
+    }
+
     /// One step; safe to be dropped at any await.
     async fn advance(&mut self) -> anyhow::Result<()> {
         match &mut self.source {
             Source::Start => self.start().await?,
             Source::Behind { scan, until } => match scan.next().await? {
-                Some(found) => self.queue.extend(Frame::message(&self.site.shared.names, &found)),
+                Some(found) => self.queue.extend(Frame::message(&self.site.shared.bus.names, &found)),
                 None => {
                     self.seen = self.seen.max(Some(*until));
                     self.source = Source::Start;
                 }
             },
             Source::Live(live) => {
-                let frame = live.recv().await.context("it fell behind the log")?;
-                if frame.sequence.is_none_or(|sequence| self.seen.is_none_or(|seen| seen < sequence)) {
-                    self.queue.push_back(frame);
+                let mut next = live.recv().await.context("it fell behind the log")?;
+                loop {
+                    if next.sequence().is_none_or(|sequence| self.seen.is_none_or(|seen| seen < sequence)) {
+                        self.queue.push_back(next);
+                    }
+                    // What came meanwhile goes out with it.
+                    next = match live.try_recv() {
+                        Ok(frame) => frame,
+                        Err(TryRecvError::Empty) => break,
+                        Err(error) => return Err(error).context("it fell behind the log"),
+                    };
                 }
             }
         }
@@ -131,10 +174,10 @@ impl Reader {
             return Ok(());
         };
         let last = tail.last().await;
-        let shared = &self.site.shared;
+        let bus = &self.site.shared.bus;
         if seen > last {
             // Either the tail is a moment late, or the log was started anew since.
-            let log = shared.jetstream.get_stream(shared.names.ops_stream()).await?;
+            let log = bus.js.get_stream(bus.names.ops_stream()).await?;
             if seen > log.cached_info().state.last_sequence {
                 self.seen = None;
                 return Ok(());
@@ -144,16 +187,21 @@ impl Reader {
             self.go_live(joined);
             return Ok(());
         }
-        let log = shared.jetstream.get_stream(shared.names.ops_stream()).await?;
+        let log = bus.js.get_stream(bus.names.ops_stream()).await?;
         let from = DeliverPolicy::ByStartSequence { start_sequence: seen + 1 };
-        let scan = Box::new(Scan::open(&log, shared.names.all_ops(), from).await?);
+        let scan = Box::new(Scan::open(&log, bus.names.all_ops(), from).await?);
         self.source = Source::Behind { scan, until: last };
         Ok(())
     }
 
     fn go_live(&mut self, (frames, live): Joined) {
         self.queue.extend(frames);
-        self.queue.push_back(Frame { sequence: None, bytes: LIVE });
         self.source = Source::Live(live);
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.site.shared.metrics.page_readers.dec();
     }
 }

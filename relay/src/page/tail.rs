@@ -2,34 +2,35 @@
 //! It never waits for a page; one that falls behind is cut off and resumes by itself.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::{Info, Stream};
-use futures_util::StreamExt;
 use time::OffsetDateTime;
 use tokio::sync::{broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use super::Shared;
-use super::event::Frame;
-use crate::delivery::Content;
-use crate::scan::{Found, ordered};
+use super::event::{Entry, Frame};
+use crate::follow::Follow;
+use crate::scan::ordered;
 
-/// How many messages a page gets when it is opened.
-const KEPT: usize = 200;
+/// How many messages a stream begins with.
+const RECENT: usize = 200;
+/// How many messages are kept at most, and how many bytes of them.
+const KEPT: usize = 1000;
+const KEPT_BYTES: usize = 4 << 20;
 /// How far a page may fall behind the log before it is cut off, in messages.
 const LAG: usize = 1024;
 /// How soon the log is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often connection and state are looked at.
+/// How often the relay's own state is looked at.
 const AGAIN: Duration = Duration::from_secs(1);
-/// After how much quiet the log is looked at, in [`AGAIN`]s.
-const IDLE: u32 = 5;
+/// After how much quiet the log is looked at.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// The end of the log.
 pub(super) struct Tail {
@@ -42,6 +43,7 @@ struct Kept {
     /// When the log that this is from was made.
     log: Option<OffsetDateTime>,
     frames: VecDeque<Frame>,
+    bytes: usize,
     /// Every message after this sequence, up to `last`, is among `frames`.
     complete_after: u64,
     /// The last sequence that was read.
@@ -49,8 +51,18 @@ struct Kept {
     live: broadcast::Sender<Frame>,
 }
 
-/// What a page shows at once, and what comes after it without a gap.
+/// What a page shows at once, and what comes after it without a gap. That what came before is complete is told at
+/// the end of the former, or by the tail once it has found the log's end.
 pub(super) type Joined = (Vec<Frame>, broadcast::Receiver<Frame>);
+
+/// The last messages of the log.
+pub(super) struct Recent {
+    /// Newest first.
+    pub(super) entries: Vec<Arc<Entry>>,
+    /// Every message after this sequence, up to `last`, is among them.
+    pub(super) complete_after: u64,
+    pub(super) last: u64,
+}
 
 impl Tail {
     pub(super) fn new() -> Self {
@@ -60,19 +72,29 @@ impl Tail {
     /// The last messages and everything from here on.
     pub(super) fn join(&self) -> Joined {
         let kept = self.lock();
-        (kept.frames.iter().cloned().collect(), kept.live.subscribe())
+        self.joined(&kept, kept.frames.len().saturating_sub(RECENT))
     }
 
-    /// Everything after `sequence`, if it is recent enough. What is not in the log is told again rather
-    /// than lost; its id tells.
+    /// Everything after `sequence`, if it is recent enough.
     pub(super) fn join_after(&self, sequence: u64) -> Option<Joined> {
         let kept = self.lock();
         if sequence < kept.complete_after {
             return None;
         }
-        let known = |frame: &Frame| frame.sequence.is_some_and(|at| at <= sequence);
-        let start = kept.frames.iter().rposition(known).map_or(0, |at| at + 1);
-        Some((kept.frames.iter().skip(start).cloned().collect(), kept.live.subscribe()))
+        let known = |frame: &Frame| frame.sequence().is_some_and(|at| at <= sequence);
+        Some(self.joined(&kept, kept.frames.partition_point(known)))
+    }
+
+    fn joined(&self, kept: &Kept, start: usize) -> Joined {
+        let live = self.is_placed().then(Frame::live);
+        (kept.frames.iter().skip(start).cloned().chain(live).collect(), kept.live.subscribe())
+    }
+
+    /// Everything that is kept.
+    pub(super) fn recent(&self) -> Recent {
+        let kept = self.lock();
+        let entries = kept.frames.iter().rev().filter_map(|frame| frame.entry.clone()).collect();
+        Recent { entries, complete_after: kept.complete_after, last: kept.last }
     }
 
     /// The last sequence that was read, once the log's end was reached.
@@ -83,7 +105,12 @@ impl Tail {
         self.lock().last
     }
 
-    /// Follows log, feed and state until `shutdown`.
+    /// Whether the log's end was reached.
+    pub(super) fn is_placed(&self) -> bool {
+        *self.placed.borrow()
+    }
+
+    /// Follows log and state until `shutdown`.
     pub(super) async fn run(&self, shared: &Shared, shutdown: CancellationToken) {
         let work = async { tokio::join!(self.keep_following(shared), self.tell(shared)) };
         shutdown.run_until_cancelled(work).await;
@@ -105,43 +132,39 @@ impl Tail {
         }
     }
 
-    /// Hands on what comes, from where it left off. Ends when the connection or the log is not
-    /// what it was.
+    /// Hands on what comes, from where it left off. Ends when the log is not what it was.
     async fn follow(&self, shared: &Shared) -> anyhow::Result<()> {
-        let name = shared.names.ops_stream();
-        let client = shared.jetstream.client();
-        let connects = client.statistics().connects.load(Relaxed);
-        let mut quiet = 0;
-        let stream = shared.jetstream.get_stream(&name).await.with_context(|| format!("stream {name}"))?;
+        let (bus, filter) = (&shared.bus, shared.bus.names.all_ops());
+        let name = bus.names.ops_stream();
+        let stream = bus.js.get_stream(&name).await.with_context(|| format!("stream {name}"))?;
         let log = stream.cached_info();
         self.check(log);
         let last = self.lock().last;
-        let start = if last > 0 { last + 1 } else { start_of_last(&stream, shared.names.all_ops()).await? };
+        let start = if last > 0 { last + 1 } else { start_of_last(&stream, filter.clone()).await? };
         self.begin(log.created, start - 1);
-        let from = DeliverPolicy::ByStartSequence { start_sequence: start };
-        let consumer = ordered(&stream, shared.names.all_ops(), from).await?;
-        let mut at_end = consumer.cached_info().num_pending == 0;
-        let mut messages = consumer.messages().await?;
+        let mut follow = Follow::new(stream.clone(), filter, bus.connections.clone(), start - 1);
         loop {
-            self.placed.send_if_modified(|placed| at_end && !std::mem::replace(placed, at_end));
-            let Ok(message) = tokio::time::timeout(AGAIN, messages.next()).await else {
-                // A consumer finds out late that its server was gone, and outlives its stream.
-                if client.statistics().connects.load(Relaxed) != connects {
-                    return Ok(());
+            let quiet = if self.is_placed() { QUIET } else { PAUSE };
+            match tokio::time::timeout(quiet, follow.next()).await {
+                Ok(found) => {
+                    let found = found.with_context(|| format!("stream {name}"))?;
+                    if let Some(frame) = Frame::message(&bus.names, &found) {
+                        self.push(frame);
+                    }
                 }
-                quiet += 1;
-                if quiet % IDLE == 0 && self.check(&stream.get_info().await?) {
-                    return Ok(());
-                }
-                continue;
-            };
-            quiet = 0;
-            let message = message.with_context(|| format!("reading stream {name} ended"))??;
-            at_end |= message.info().is_ok_and(|info| info.pending == 0);
-            let found = Found::new(message)?;
-            if let Some(frame) = Frame::message(&shared.names, &found) {
-                self.push(frame);
+                // A consumer outlives its stream.
+                Err(_) if self.is_placed() && self.check(&stream.get_info().await?) => return Ok(()),
+                Err(_) => {}
             }
+            self.place(follow.at_end());
+        }
+    }
+
+    fn place(&self, at_end: bool) {
+        if at_end && !self.is_placed() {
+            let kept = self.lock();
+            self.placed.send_replace(true);
+            let _ = kept.live.send(Frame::live());
         }
     }
 
@@ -166,52 +189,34 @@ impl Tail {
         }
     }
 
-    /// Hands on summaries that were delivered to the page, and the relay's own state when it changes.
+    /// Hands on the relay's own state when it changes.
     async fn tell(&self, shared: &Shared) {
-        let mut feed = shared.feed.resubscribe();
         let mut every = tokio::time::interval(AGAIN);
         let mut told = None;
         loop {
-            tokio::select! {
-                delivery = feed.recv() => match delivery {
-                    Ok(delivery) => self.deliver(&delivery),
-                    Err(broadcast::error::RecvError::Lagged(missed)) => warn!(missed, "the page fell behind"),
-                    Err(broadcast::error::RecvError::Closed) => return,
-                },
-                _ = every.tick() => {
-                    let now = shared.status.ready().err();
-                    if told.replace(now.clone()) != Some(now) {
-                        // Nobody may be there to hear it.
-                        let _ = self.lock().live.send(Frame::state(&shared.status));
-                    }
-                }
+            every.tick().await;
+            let now = shared.status.ready().err();
+            if told.replace(now.clone()) != Some(now) {
+                // Nobody may be there to hear it.
+                let _ = self.lock().live.send(Frame::state(&shared.status));
             }
-        }
-    }
-
-    /// Messages are in the log already; the rest is shown from here.
-    fn deliver(&self, delivery: &crate::delivery::Delivery) {
-        if let Content::Summary(summary) = &delivery.content
-            && let Some(frame) = Frame::summary(&delivery.id, delivery.at, summary)
-        {
-            self.push(frame);
         }
     }
 
     fn push(&self, frame: Frame) {
         let mut kept = self.lock();
-        if let Some(sequence) = frame.sequence {
-            // A consumer that had to be made anew may begin too early.
-            if sequence <= kept.last {
-                return;
-            }
-            kept.last = sequence;
+        let sequence = frame.sequence().unwrap_or_default();
+        // A consumer that had to be made anew may begin too early.
+        if sequence <= kept.last {
+            return;
         }
+        kept.last = sequence;
+        kept.bytes += frame.bytes.len();
         kept.frames.push_back(frame.clone());
-        if kept.frames.len() > KEPT
-            && let Some(gone) = kept.frames.pop_front().and_then(|gone| gone.sequence)
-        {
-            kept.complete_after = gone;
+        while kept.frames.len() > KEPT || kept.bytes > KEPT_BYTES {
+            let Some(gone) = kept.frames.pop_front() else { break };
+            kept.bytes -= gone.bytes.len();
+            kept.complete_after = gone.sequence().unwrap_or_default();
         }
         // Sent under the lock, so that who joins misses nothing. Nobody may be there to hear it.
         let _ = kept.live.send(frame);
@@ -225,16 +230,16 @@ impl Tail {
 impl Kept {
     fn new() -> Self {
         let live = broadcast::Sender::new(LAG);
-        Kept { log: None, frames: VecDeque::new(), complete_after: 0, last: 0, live }
+        Kept { log: None, frames: VecDeque::new(), bytes: 0, complete_after: 0, last: 0, live }
     }
 }
 
-/// Where to begin to see at least the last [`KEPT`] messages, or all there are. The log also holds what
+/// Where to begin to see at least the last [`RECENT`] messages, or all there are. The log also holds what
 /// is no message, so the server is asked how many there are behind ever earlier sequences.
 async fn start_of_last(stream: &Stream, filter: String) -> anyhow::Result<u64> {
     let state = &stream.cached_info().state;
     let first = state.first_sequence.max(1);
-    let mut window = 2 * KEPT as u64;
+    let mut window = 2 * RECENT as u64;
     loop {
         let start = (state.last_sequence + 1).saturating_sub(window).max(first);
         if start == first {
@@ -244,7 +249,7 @@ async fn start_of_last(stream: &Stream, filter: String) -> anyhow::Result<u64> {
         let consumer = ordered(stream, filter.clone(), from).await?;
         let info = consumer.cached_info();
         stream.delete_consumer(&info.name).await?;
-        if info.num_pending >= KEPT as u64 {
+        if info.num_pending >= RECENT as u64 {
             return Ok(start);
         }
         window *= 4;

@@ -11,7 +11,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{StatusCode, Url, dns};
 use tokio::time::Instant;
 
-use super::{Failure, Problem, TIMEOUT, tls};
+use super::{Failure, Problem, Sent, TIMEOUT, tls};
 use crate::render::text::{cut, one_line};
 use crate::secret::Secret;
 
@@ -126,6 +126,11 @@ impl Endpoint {
                 Err(Failure::Transient { reason, wait: answer.wait, ambiguous: code == 502 || code == 504 })
             }
         }
+    }
+
+    /// What there is to say of an answer that means "taken".
+    pub(super) fn taken(&self, answer: &Answer) -> Sent {
+        Sent { answer: self.reason(&format!("answered {}", answer.status)), ..Sent::default() }
     }
 
     /// A failure to try again later, with the room's own wish when.

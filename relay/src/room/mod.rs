@@ -6,7 +6,7 @@
 pub mod console;
 mod http;
 pub mod irc;
-pub mod page;
+mod page;
 pub mod slack;
 mod tls;
 pub mod webhook;
@@ -106,6 +106,9 @@ pub struct Part {
 /// What a platform said when it took a part.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sent {
+    /// Its answer in words, for whoever looks at what became of a message.
+    pub answer: String,
+    /// The platform's own id of the post, and its address.
     pub post: Option<String>,
     pub link: Option<String>,
 }
@@ -141,6 +144,11 @@ impl Limiter {
     /// No limit at all.
     pub fn none() -> Self {
         Limiter::new(Duration::ZERO, u32::MAX)
+    }
+
+    /// How much it lets through: after a burst of so many one each so often. Nothing when it sets no limit.
+    pub fn rate(&self) -> Option<(Duration, u32)> {
+        (!self.every.is_zero()).then_some((self.every, self.burst))
     }
 
     /// Takes one token, or says how long until there is one.
@@ -193,7 +201,7 @@ impl Failure {
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Config {
-    /// Built in: the live list every relay serves. Nobody writes it.
+    /// Built in: the page every relay serves. Nobody writes it.
     #[serde(skip)]
     Page,
     Console(console::Config),
@@ -268,8 +276,6 @@ pub fn clashes(rooms: &BTreeMap<String, Config>) -> Vec<(String, Problem)> {
 /// What the rooms of one relay have in common; kept across reloads, so that connections are too.
 #[derive(Debug, Default)]
 pub struct Shared {
-    /// What the page shows.
-    pub feed: Arc<page::Feed>,
     irc: irc::Connections,
 }
 
@@ -277,7 +283,7 @@ pub struct Shared {
 pub fn open(name: &str, config: &Config, shared: &Shared) -> anyhow::Result<Box<dyn Room>> {
     use anyhow::Context as _;
     let room: anyhow::Result<Box<dyn Room>> = match config {
-        Config::Page => Ok(Box::new(page::Page::open(shared.feed.clone()))),
+        Config::Page => Ok(Box::new(page::Page::open())),
         Config::Console(_) => Ok(Box::new(console::Console::open())),
         Config::Irc(config) => irc::Irc::open(config, &shared.irc).map(boxed),
         Config::Slack(config) => slack::Slack::open(config).map(boxed),

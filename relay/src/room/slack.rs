@@ -198,13 +198,13 @@ impl Slack {
         serde_json::to_string(&request).unwrap_or_default()
     }
 
-    fn sent(&self, ts: Option<String>) -> Sent {
+    fn sent(&self, answer: &Answer, ts: Option<String>) -> Sent {
         let link = || {
             let (workspace, channel) = (self.workspace_url.as_deref()?, self.channel.as_deref()?);
             let at = ts.as_deref()?.replace('.', "");
             Some(format!("{}/archives/{channel}/p{at}", workspace.trim_end_matches('/')))
         };
-        Sent { link: link(), post: ts }
+        Sent { link: link(), post: ts, ..self.endpoint.taken(answer) }
     }
 
     /// What the Web API says: also errors come with status 200.
@@ -214,7 +214,7 @@ impl Slack {
             return Err(self.endpoint.later(answer, "the answer is not Slack's", true));
         };
         match reply.ok {
-            true => Ok(self.sent(reply.ts)),
+            true => Ok(self.sent(answer, reply.ts)),
             false => Err(self.by_name(&reply.error, answer)),
         }
     }
@@ -231,7 +231,7 @@ impl Slack {
         self.endpoint.by_status(answer)?;
         let taken = word == "ok" || serde_json::from_str::<Reply>(word).is_ok_and(|reply| reply.ok);
         match taken {
-            true => Ok(Sent::default()),
+            true => Ok(self.endpoint.taken(answer)),
             false => Err(self.endpoint.later(answer, "the answer is not Slack's", true)),
         }
     }

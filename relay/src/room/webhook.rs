@@ -266,7 +266,7 @@ impl Room for Webhook {
         let headers = self.signed(&part.id, Timestamp::now().0 / 1000, &part.wire)?;
         let answer = self.endpoint.post(part.wire.clone(), headers).await?;
         self.endpoint.by_status(&answer)?;
-        Ok(Sent::default())
+        Ok(self.endpoint.taken(&answer))
     }
 }
 

@@ -230,7 +230,9 @@ impl<'a> Session<'a> {
 
     fn confirm(&mut self, token: &str, id: Option<String>) {
         if let Some(waits) = self.take(|waits| waits.token == token) {
-            let sent = Sent { post: id.or(waits.id), link: None };
+            let post = id.or(waits.id);
+            let how = if post.is_some() { "echoed" } else { "confirmed" };
+            let sent = Sent { answer: self.settings.reason(how), post, link: None };
             if waits.say.reply.is_closed() {
                 self.late.truncate(LATE - 1);
                 self.late.push_front((waits.say, sent));

@@ -151,16 +151,28 @@ impl Reader {
     }
 }
 
-/// Sends a post as `deliver` does: a token before each part.
+/// Sends a post as `deliver` does: a token before each part, and again what was not taken.
 async fn deliver(room: &Irc, post: &Post) -> Vec<Sent> {
     let mut sent = Vec::new();
     for part in room.render(post) {
         while let Err(wait) = room.limiter().take() {
             tokio::time::sleep(wait).await;
         }
-        sent.push(room.send(&part).await.unwrap());
+        sent.push(until_taken(room, &part).await);
     }
     sent
+}
+
+/// A slow server may confirm a line later than we wait: then it is asked again, and not said again.
+async fn until_taken(room: &Irc, part: &Part) -> Sent {
+    for _ in 0..10 {
+        match room.send(part).await {
+            Ok(sent) => return sent,
+            Err(Failure::Transient { .. }) => tokio::time::sleep(Duration::from_millis(250)).await,
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+    panic!("the server never confirms it");
 }
 
 /// Hostile and long: three pieces of text that only just fit, and every attempt to inject.

@@ -1,0 +1,196 @@
+//! `[page]`: where it listens and who may see it.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::HeaderName;
+use tellhal::tag::{is_token, legal_token};
+
+use super::check::Checks;
+use super::document::Document;
+use super::problem::Problem;
+use super::raw::{self, DEFAULT_LISTEN};
+use crate::secret::{Pair, Secret};
+
+/// The shortest token, in bytes: what is guessed over a network must be long.
+pub const SHORTEST: usize = 16;
+
+/// Where the page listens, and who may see it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    pub listen: SocketAddr,
+    /// What whoever is on this machine may do without a token; nothing when absent.
+    pub loopback: Option<Role>,
+    pub tokens: Vec<Token>,
+    pub proxy: Option<Proxy>,
+}
+
+/// What somebody may do with the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Look.
+    Viewer,
+    /// And tell, retry and drop.
+    Operator,
+}
+
+/// Somebody who may see the page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Token {
+    pub name: String,
+    pub role: Role,
+    inline: Option<Secret>,
+    file: Option<std::path::PathBuf>,
+}
+
+/// A reverse proxy that says who asks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Proxy {
+    /// Only from these addresses is it believed.
+    pub addresses: Vec<IpAddr>,
+    pub user_header: HeaderName,
+    /// The users who are operators; all others are viewers.
+    pub operators: BTreeSet<String>,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+        }
+    }
+}
+
+impl Token {
+    fn pair(&self) -> Pair<'_> {
+        Pair::new("token", "token_file", &self.inline, &self.file)
+    }
+
+    /// The token itself, or what is wrong with it.
+    pub fn read(&self) -> Result<Secret, crate::room::Problem> {
+        let pair = self.pair();
+        if let Some(problem) = pair.required() {
+            return Err(problem);
+        }
+        match pair.read()? {
+            Some(secret) if secret.reveal().len() >= SHORTEST => Ok(secret),
+            _ => {
+                let what = format!("the token is shorter than {SHORTEST} characters");
+                let key = if self.file.is_some() { "token_file" } else { "token" };
+                Err(crate::room::Problem::new(key, what, "make one with: openssl rand -hex 24"))
+            }
+        }
+    }
+}
+
+pub(super) fn check(checks: &mut Checks<'_>) -> Page {
+    let documents = checks.documents;
+    let said = checks.only("page", |raw| raw.page.clone()).unwrap_or_default();
+    let nowhere: SocketAddr = ([127, 0, 0, 1], 0).into();
+    let Some(document) = documents.iter().find(|document| document.has("page") && !document.unreadable)
+    else {
+        let listen = DEFAULT_LISTEN.parse().unwrap_or(nowhere);
+        return Page { listen, loopback: Some(Role::Viewer), tokens: Vec::new(), proxy: None };
+    };
+    let mut problems = Vec::new();
+    let tokens = tokens(document, &said.tokens, &mut problems);
+    let proxy = said.proxy.as_ref().and_then(|said| proxy(document, said, &mut problems));
+    let listen = listen(document, &said, &mut problems).unwrap_or(nowhere);
+    checks.problems.extend(problems);
+    let loopback = match said.loopback.unwrap_or_default() {
+        raw::Loopback::Viewer => Some(Role::Viewer),
+        raw::Loopback::Operator => Some(Role::Operator),
+        raw::Loopback::None => None,
+    };
+    Page { listen, loopback, tokens, proxy }
+}
+
+fn listen(document: &Document, said: &raw::Page, problems: &mut Vec<Problem>) -> Option<SocketAddr> {
+    let text = said.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
+    let Ok(address) = text.parse::<SocketAddr>() else {
+        let what = format!("{text:?} is not an address and a port");
+        problems.push(document.error("page.listen", what, format!("such as {DEFAULT_LISTEN}")));
+        return None;
+    };
+    if !address.ip().is_loopback() && said.tokens.is_empty() && said.proxy.is_none() {
+        let what = format!("{} is not on the loopback interface, and nobody has a token", address.ip());
+        let hint = format!(
+            "add [[page.tokens]] with name, role and token_file, or listen on 127.0.0.1:{} and use ssh -L",
+            address.port()
+        );
+        problems.push(document.error("page.listen", what, hint));
+    }
+    Some(address)
+}
+
+fn tokens(document: &Document, said: &[raw::PageToken], problems: &mut Vec<Problem>) -> Vec<Token> {
+    let mut names = BTreeSet::new();
+    let mut tokens = Vec::new();
+    for (i, said) in said.iter().enumerate() {
+        let key = |name: &str| format!("page.tokens[{i}].{name}");
+        let name = said.name.clone().unwrap_or_default();
+        if said.name.is_none() && document.has(&key("name")) {
+            // Its shape is wrong, which was said already.
+        } else if name.is_empty() {
+            let hint = "name = \"…\": who has it, as the log will say";
+            problems.push(document.error(&format!("page.tokens[{i}]"), "name is missing", hint));
+        } else if !is_token(&name) {
+            let hint = format!("one word of A-Z a-z 0-9 _ -, such as {}", legal_token(&name));
+            problems.push(document.error(&key("name"), format!("{name:?} cannot be a name"), hint));
+        } else if !names.insert(name.clone()) {
+            let what = format!("there is a token of {name} already");
+            problems.push(document.error(&key("name"), what, "give one of them another name"));
+        }
+        let role = match said.role {
+            Some(raw::PageRole::Viewer) => Role::Viewer,
+            Some(raw::PageRole::Operator) => Role::Operator,
+            None if document.has(&key("role")) => Role::Viewer,
+            None => {
+                let hint = "role = \"viewer\" may look, role = \"operator\" may also tell, retry and drop";
+                problems.push(document.error(&format!("page.tokens[{i}]"), "role is missing", hint));
+                Role::Viewer
+            }
+        };
+        let token = Token { name, role, inline: said.token.clone(), file: said.token_file.clone() };
+        if let Some(problem) = token.pair().required() {
+            let place = if token.pair().is_set() { key(problem.key) } else { format!("page.tokens[{i}]") };
+            problems.push(document.error(&place, problem.what, problem.hint));
+        } else if let Err(problem) = token.read() {
+            let found = document.warning(&key(problem.key), problem.what, problem.hint);
+            problems.push(Problem { at_start: true, ..found });
+        }
+        tokens.push(token);
+    }
+    tokens
+}
+
+fn proxy(document: &Document, said: &raw::Proxy, problems: &mut Vec<Problem>) -> Option<Proxy> {
+    let mut addresses = Vec::new();
+    for (end, text) in said.addresses.iter().flat_map(raw::OneOrMany::items) {
+        match text.parse() {
+            Ok(address) => addresses.push(address),
+            Err(_) => {
+                let what = format!("{text:?} is not an address");
+                let key = format!("page.proxy.addresses{end}");
+                problems.push(document.error(&key, what, "an IP address without a port, such as 127.0.0.1"));
+            }
+        }
+    }
+    if said.addresses.as_ref().is_none_or(raw::OneOrMany::is_empty) {
+        let hint = "addresses = \"127.0.0.1\": where the proxy's connections come from";
+        problems.push(document.error("page.proxy", "addresses are missing", hint));
+    }
+    let Some(header) = &said.user_header else {
+        let hint = "user_header = \"X-Forwarded-User\": the header in which the proxy names the user";
+        problems.push(document.error("page.proxy", "user_header is missing", hint));
+        return None;
+    };
+    let Ok(user_header) = header.parse() else {
+        let what = format!("{header:?} is not a header's name");
+        problems.push(document.error("page.proxy.user_header", what, "letters, digits and -"));
+        return None;
+    };
+    let operators = said.operators.iter().flat_map(raw::OneOrMany::items).map(|(_, user)| user.to_owned());
+    Some(Proxy { addresses, user_header, operators: operators.collect() })
+}

@@ -1,0 +1,87 @@
+//! Keeps the index in step with its streams: each is read from where the index stopped, whatever happens in
+//! between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures_util::FutureExt as _;
+use tellhal::timestamp::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use super::Index;
+use super::store::Origin;
+use crate::bus::Bus;
+use crate::follow::Follow;
+
+/// The most messages of one batch.
+const BATCH: usize = 1000;
+/// How soon a stream is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+/// How often a stream is looked at for what it let go of, and whether it is still the same.
+const LOOK: Duration = Duration::from_secs(60);
+/// How long a stream may be quiet before it is looked at too.
+const QUIET: Duration = Duration::from_secs(5);
+
+/// Reads all streams until `stop`.
+pub(super) async fn run(index: Arc<Index>, bus: Bus, stop: CancellationToken) {
+    let work = async {
+        tokio::join!(
+            keep_following(&index, &bus, Origin::Log),
+            keep_following(&index, &bus, Origin::Receipts),
+            keep_following(&index, &bus, Origin::DeadLetters),
+        )
+    };
+    stop.run_until_cancelled(work).await;
+}
+
+async fn keep_following(index: &Arc<Index>, bus: &Bus, origin: Origin) {
+    loop {
+        // That a stream is missing, or the server, is the relay's to say.
+        if let Err(error) = follow(index, bus, origin).await {
+            let error = format!("{error:#}");
+            tracing::debug!(?origin, error, "the index reads on in a moment");
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result<()> {
+    let name = match origin {
+        Origin::Log => bus.names.ops_stream(),
+        Origin::Receipts => bus.names.sent_stream(),
+        Origin::DeadLetters => bus.names.dead_stream(),
+    };
+    let stream = bus.js.get_stream(&name).await.with_context(|| name.clone())?;
+    let created = stream.cached_info().created;
+    let after = index.write(move |store| store.begin(origin, Timestamp::from_stream(created))).await?;
+    index.reached(origin, after, stream.cached_info().state.last_sequence.saturating_sub(after));
+    let mut follow = Follow::new(stream.clone(), String::new(), bus.connections.clone(), after);
+    let mut look_at = tokio::time::Instant::now();
+    loop {
+        let now = tokio::time::Instant::now();
+        if now >= look_at {
+            look_at = now + LOOK;
+            let info = stream.get_info().await?;
+            if info.created != created {
+                return Ok(());
+            }
+            let first = info.state.first_sequence;
+            index.write(move |store| store.forget(origin, first)).await?;
+        }
+        let Ok(first) = tokio::time::timeout(QUIET, follow.next()).await else {
+            look_at = now;
+            continue;
+        };
+        let mut batch = vec![first?];
+        while batch.len() < BATCH
+            && let Some(Ok(found)) = follow.next().now_or_never()
+        {
+            batch.push(found);
+        }
+        let (last, behind) = batch.last().map_or((after, 0), |last| (last.sequence, last.pending));
+        let names = bus.names.clone();
+        index.write(move |store| store.add(origin, &names, &batch)).await?;
+        index.reached(origin, last, behind);
+    }
+}

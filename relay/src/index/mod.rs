@@ -1,0 +1,175 @@
+//! The index: what to look up in the log by, kept on the relay's own disk for the page. It holds no message, but
+//! which there are by tag, severity, source, time and text, and where the traces of each are. It is made from the
+//! streams alone and can be lost; nothing waits for it and nothing but the page asks it.
+//!
+//! ```text
+//!  HAL_OPS, HAL_SENT, HAL_DEAD ──follow──▶ store (SQLite) ◀──search── page
+//! ```
+
+pub mod filter;
+mod follow;
+pub mod search;
+mod store;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use rusqlite::Connection;
+use tellhal::subject::Names;
+use tellhal::timestamp::Timestamp;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::Bus;
+use filter::Filter;
+use search::{Counts, Hits, Name, Traces};
+use store::{Kind, Origin, Store};
+
+/// How many questions are answered at once; further ones wait.
+const AT_ONCE: usize = 2;
+
+/// The index of one log.
+pub struct Index {
+    path: PathBuf,
+    store: Mutex<Store>,
+    readers: Mutex<Vec<Connection>>,
+    at_once: Semaphore,
+    reached: Mutex<Reached>,
+    /// Held as long as the file is ours.
+    _lock: File,
+}
+
+/// How far the log is in the index.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reached {
+    /// Every message of the log up to this sequence is in the index.
+    pub sequence: u64,
+    /// How many entries of the log are not yet.
+    pub behind: u64,
+    /// Whether the log has been looked at.
+    pub known: bool,
+}
+
+impl Index {
+    /// Opens the index in `folder`, which is made when it is missing.
+    pub fn open(folder: &Path, names: &Names) -> anyhow::Result<Arc<Index>> {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let path = folder.join(format!("index-{}.db", names.prefix()));
+        let lock = path.with_extension("lock");
+        let lock = File::create(&lock).with_context(|| lock.display().to_string())?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => anyhow::bail!("{} is another relay's", path.display()),
+            Err(TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
+        }
+        let store = Store::open(&path).with_context(|| path.display().to_string())?;
+        Ok(Arc::new(Index {
+            path,
+            store: Mutex::new(store),
+            readers: Mutex::default(),
+            at_once: Semaphore::new(AT_ONCE),
+            reached: Mutex::default(),
+            _lock: lock,
+        }))
+    }
+
+    /// Keeps it in step with the streams until `stop`.
+    pub async fn run(self: Arc<Self>, bus: Bus, stop: CancellationToken) {
+        follow::run(self, bus, stop).await;
+    }
+
+    /// How far the log is in here.
+    pub fn progress(&self) -> Reached {
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The messages before sequence `before` that are meant, newest first, at most `limit`.
+    pub async fn search(self: &Arc<Self>, filter: Filter, before: u64, limit: usize) -> anyhow::Result<Hits> {
+        self.read(move |db| search::search(db, &filter, before, limit)).await
+    }
+
+    /// How many messages before sequence `before` are meant in each of `spans` equal spans of `range`.
+    pub async fn count(
+        self: &Arc<Self>,
+        filter: Filter,
+        before: u64,
+        range: (Timestamp, Timestamp),
+        spans: usize,
+    ) -> anyhow::Result<Counts> {
+        self.read(move |db| search::count(db, &filter, before, range, spans)).await
+    }
+
+    /// When the oldest message came that is in here.
+    pub async fn first_at(self: &Arc<Self>) -> anyhow::Result<Option<Timestamp>> {
+        self.read(search::first_at).await
+    }
+
+    /// The sources after `after` in the order of their names, at most `limit`.
+    pub async fn sources(self: &Arc<Self>, after: String, limit: usize) -> anyhow::Result<Vec<Name>> {
+        self.read(move |db| search::names(db, Kind::Source, &after, limit, Timestamp::now())).await
+    }
+
+    /// The tags, in the same way.
+    pub async fn tags(self: &Arc<Self>, after: String, limit: usize) -> anyhow::Result<Vec<Name>> {
+        self.read(move |db| search::names(db, Kind::Tag, &after, limit, Timestamp::now())).await
+    }
+
+    /// The log's sequences of the messages with this id, oldest first.
+    pub async fn find(self: &Arc<Self>, id: String) -> anyhow::Result<Vec<u64>> {
+        self.read(move |db| search::find(db, &id)).await
+    }
+
+    /// Where the traces of the message with any of these ids are.
+    pub async fn traces(self: &Arc<Self>, ids: Vec<String>) -> anyhow::Result<Traces> {
+        self.read(move |db| search::traces(db, &ids.iter().map(String::as_str).collect::<Vec<_>>())).await
+    }
+
+    /// The hash of the configuration that was in force at an entry of the log.
+    pub async fn configuration(self: &Arc<Self>, sequence: u64) -> anyhow::Result<Option<String>> {
+        self.read(move |db| search::configuration(db, sequence)).await
+    }
+
+    fn reached(&self, origin: Origin, sequence: u64, behind: u64) {
+        if origin == Origin::Log {
+            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) =
+                Reached { sequence, behind, known: true };
+        }
+    }
+
+    async fn write<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Store) -> rusqlite::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let index = self.clone();
+        let done = tokio::task::spawn_blocking(move || {
+            work(&mut index.store.lock().unwrap_or_else(PoisonError::into_inner))
+        });
+        let written = done.await?;
+        if let Err(error) = &written {
+            tracing::warn!(%error, path = %self.path.display(), "the index cannot be written");
+        }
+        Ok(written?)
+    }
+
+    async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let _turn = self.at_once.acquire().await?;
+        let index = self.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            let free = index.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let db = free.map_or_else(|| store::reader(&index.path), Ok)?;
+            let answer = ask(&db)?;
+            // One that failed is not used again.
+            index.readers.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            Ok::<T, rusqlite::Error>(answer)
+        });
+        answer.await?.context("the index cannot be read")
+    }
+}
+
+#[cfg(test)]
+mod tests;

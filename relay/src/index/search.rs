@@ -1,0 +1,348 @@
+//! Questions to the index. Each walks the messages from the newest to the oldest and looks at every one: a million
+//! take some tenths of a second, and there is nothing to keep up to date beside the messages themselves.
+//! Blocking, and bounded in time: what was not looked at is said.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use memchr::memmem::Finder;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use tellhal::message::Severity;
+use tellhal::timestamp::Timestamp;
+
+use super::filter::Filter;
+use super::store::{Kind, Trace, key, severity_number, signed, unsigned};
+
+/// How long one question may take.
+pub(super) const BUDGET: Duration = Duration::from_secs(2);
+/// How many messages are looked at between two looks at the clock.
+const STRIDE: u32 = 4096;
+/// The hours a [`Name`] counts one by one.
+pub const HOURS: usize = 24;
+const HOUR: i64 = 3_600_000;
+
+/// Some of the messages that are meant, newest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hits {
+    pub sequences: Vec<u64>,
+    /// There may be more, all before this sequence.
+    pub before: Option<u64>,
+    /// Time ran out: what came before this moment was not looked at.
+    pub until: Option<Timestamp>,
+}
+
+/// How many messages are meant in each of equal spans of time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// By span, then by severity from least to most.
+    pub spans: Vec<[u64; 6]>,
+    /// Time ran out: what came before this moment was not looked at.
+    pub until: Option<Timestamp>,
+}
+
+/// A source or a tag, and how often it told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Name {
+    pub name: String,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    pub last_sequence: u64,
+    /// The last full host name it gave.
+    pub host: Option<String>,
+    /// Messages in the log.
+    pub count: u64,
+    /// The worst of the last [`HOURS`] hours.
+    pub worst: Option<Severity>,
+    /// How many each hour, the last one's last.
+    pub hours: [u64; HOURS],
+}
+
+/// Where the traces of a message are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Traces {
+    /// Sequences of receipts.
+    pub receipts: Vec<u64>,
+    /// Sequences of dead letters.
+    pub dead: Vec<u64>,
+    /// Sequences of the log's entries that ask for another try.
+    pub retries: Vec<u64>,
+}
+
+/// A message as the index has it.
+struct Line {
+    sequence: u64,
+    at: i64,
+    severity: usize,
+    source: i64,
+    tag: i64,
+}
+
+impl Line {
+    fn read(row: &Row<'_>) -> rusqlite::Result<Line> {
+        let severity = usize::try_from(row.get::<_, i64>(2)?).unwrap_or(0).min(Severity::ALL.len() - 1);
+        let (sequence, at) = (unsigned(row.get(0)?), row.get(1)?);
+        Ok(Line { sequence, at, severity, source: row.get(3)?, tag: row.get(4)? })
+    }
+}
+
+/// A filter in the index's own terms.
+struct Wanted<'a> {
+    severity: usize,
+    since: i64,
+    until: i64,
+    /// Absent when any will do.
+    tags: Option<HashSet<i64>>,
+    sources: Option<HashSet<i64>>,
+    words: Vec<Finder<'a>>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(db: &Connection, filter: &'a Filter) -> rusqlite::Result<Self> {
+        let tags = match filter.tags.is_empty() {
+            true => None,
+            false => Some(ids(db, Kind::Tag, |name| name.parse().is_ok_and(|tag| filter.has_tag(&tag)))?),
+        };
+        let sources = match filter.sources.is_empty() {
+            true => None,
+            false => Some(ids(db, Kind::Source, |name| filter.has_source(name))?),
+        };
+        Ok(Wanted {
+            severity: filter.severity.map_or(0, |least| severity_number(least) as usize),
+            since: filter.since.map_or(i64::MIN, |at| at.0),
+            until: filter.until.map_or(i64::MAX, |at| at.0),
+            tags,
+            sources,
+            words: filter.words.iter().map(|word| Finder::new(word.as_bytes())).collect(),
+        })
+    }
+
+    fn takes(&self, line: &Line) -> bool {
+        line.severity >= self.severity
+            && line.at >= self.since
+            && line.at < self.until
+            && self.tags.as_ref().is_none_or(|tags| tags.contains(&line.tag))
+            && self.sources.as_ref().is_none_or(|sources| sources.contains(&line.source))
+    }
+
+    /// Nothing can be found.
+    fn is_empty(&self) -> bool {
+        let none = |ids: &Option<HashSet<i64>>| ids.as_ref().is_some_and(HashSet::is_empty);
+        none(&self.tags) || none(&self.sources)
+    }
+}
+
+fn ids(db: &Connection, kind: Kind, wanted: impl Fn(&str) -> bool) -> rusqlite::Result<HashSet<i64>> {
+    let mut select = db.prepare_cached("select id, name from name where kind = ?")?;
+    let mut rows = select.query([kind as i64])?;
+    let mut ids = HashSet::new();
+    while let Some(row) = rows.next()? {
+        if row.get_ref(1)?.as_str().is_ok_and(&wanted) {
+            ids.insert(row.get(0)?);
+        }
+    }
+    Ok(ids)
+}
+
+/// Shows `visit` every message before `before` that is meant, newest first, until it has enough or time is up. In
+/// the latter case says how far it came.
+fn walk(
+    db: &Connection,
+    filter: &Filter,
+    before: u64,
+    budget: Duration,
+    mut visit: impl FnMut(&Line) -> bool,
+) -> rusqlite::Result<Option<(u64, Timestamp)>> {
+    let wanted = Wanted::new(db, filter)?;
+    if wanted.is_empty() {
+        return Ok(None);
+    }
+    let start = signed(before).min(first_at_or_after(db, wanted.until)?);
+    let clock = Instant::now();
+    let mut looked: u32 = 0;
+    let mut late = || {
+        looked = looked.wrapping_add(1);
+        looked.is_multiple_of(STRIDE) && clock.elapsed() > budget
+    };
+    if wanted.words.is_empty() {
+        let mut select = db.prepare_cached(
+            "select sequence, at, severity, source, tag from message where sequence < ? order by sequence desc",
+        )?;
+        let mut rows = select.query([start])?;
+        while let Some(row) = rows.next()? {
+            let line = Line::read(row)?;
+            if line.at < wanted.since || (wanted.takes(&line) && !visit(&line)) {
+                return Ok(None);
+            }
+            if late() {
+                return Ok(Some((line.sequence, Timestamp(line.at))));
+            }
+        }
+        return Ok(None);
+    }
+    let mut select =
+        db.prepare_cached("select sequence, text from haystack where sequence < ? order by sequence desc")?;
+    let mut line =
+        db.prepare_cached("select sequence, at, severity, source, tag from message where sequence = ?")?;
+    let mut line = |sequence: i64| line.query_row([sequence], Line::read).optional();
+    let mut rows = select.query([start])?;
+    while let Some(row) = rows.next()? {
+        let text = row.get_ref(1)?.as_bytes().unwrap_or_default();
+        let late = late();
+        if late || wanted.words.iter().all(|word| word.find(text).is_some()) {
+            let Some(line) = line(row.get(0)?)? else { continue };
+            if line.at < wanted.since {
+                return Ok(None);
+            }
+            // Where time ran out it does not matter whether this one was meant: it is looked at again.
+            if late {
+                return Ok(Some((line.sequence + 1, Timestamp(line.at))));
+            }
+            if wanted.takes(&line) && !visit(&line) {
+                return Ok(None);
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// The first sequence of this moment or later. Times never go back in the index, so it is found by halving.
+fn first_at_or_after(db: &Connection, at: i64) -> rusqlite::Result<i64> {
+    if at == i64::MAX {
+        return Ok(i64::MAX);
+    }
+    let mut ends =
+        db.prepare_cached("select ifnull(min(sequence), 0), ifnull(max(sequence), 0) + 1 from message")?;
+    let (mut low, mut high): (i64, i64) = ends.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut next =
+        db.prepare_cached("select sequence, at from message where sequence >= ? order by sequence limit 1")?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found: Option<(i64, i64)> =
+            next.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        match found {
+            Some((sequence, time)) if time < at => low = sequence + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+pub(super) fn search(db: &Connection, filter: &Filter, before: u64, limit: usize) -> rusqlite::Result<Hits> {
+    let mut sequences = Vec::new();
+    let late = walk(db, filter, before, BUDGET, |line| {
+        sequences.push(line.sequence);
+        sequences.len() < limit
+    })?;
+    let (before, until) = match late {
+        Some((sequence, at)) => (Some(sequence), Some(at)),
+        None => (sequences.last().copied().filter(|_| sequences.len() >= limit), None),
+    };
+    Ok(Hits { sequences, before, until })
+}
+
+/// Counts what is meant before sequence `before` in `spans` equal spans from `since` to `until`.
+pub(super) fn count(
+    db: &Connection,
+    filter: &Filter,
+    before: u64,
+    (since, until): (Timestamp, Timestamp),
+    spans: usize,
+) -> rusqlite::Result<Counts> {
+    let filter = Filter { since: Some(since), until: Some(until), ..filter.clone() };
+    let mut counts = Counts { spans: vec![[0; 6]; spans], until: None };
+    let late = walk(db, &filter, before, BUDGET, |line| {
+        counts.spans[span(Timestamp(line.at), (since, until), spans)][line.severity] += 1;
+        true
+    })?;
+    counts.until = late.map(|(_, at)| at);
+    Ok(counts)
+}
+
+/// In which of `spans` equal spans `at` is, the nearest for what is outside.
+pub fn span(at: Timestamp, (since, until): (Timestamp, Timestamp), spans: usize) -> usize {
+    let whole = i128::from((until.0 - since.0).max(1));
+    let part = i128::from(at.0 - since.0).clamp(0, whole - 1) * spans as i128 / whole;
+    usize::try_from(part).unwrap_or(0).min(spans.saturating_sub(1))
+}
+
+/// When the first message came that is still here.
+pub(super) fn first_at(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
+    let mut select = db.prepare_cached("select at from message order by sequence limit 1")?;
+    Ok(select.query_row([], |row| row.get(0)).optional()?.map(Timestamp))
+}
+
+/// Every source or every tag, in the order of their names, after the name `after`.
+pub(super) fn names(
+    db: &Connection,
+    kind: Kind,
+    after: &str,
+    limit: usize,
+    now: Timestamp,
+) -> rusqlite::Result<Vec<Name>> {
+    let mut select = db.prepare_cached(
+        "select id, name, first_at, last_at, last_sequence, host from name where kind = ? and name > ?
+         order by name limit ?",
+    )?;
+    let mut rows = select.query(params![kind as i64, after, limit as i64])?;
+    let (mut names, mut places) = (Vec::new(), HashMap::new());
+    while let Some(row) = rows.next()? {
+        places.insert(row.get::<_, i64>(0)?, names.len());
+        names.push(Name {
+            name: row.get(1)?,
+            first: Timestamp(row.get(2)?),
+            last: Timestamp(row.get(3)?),
+            last_sequence: unsigned(row.get(4)?),
+            host: row.get(5)?,
+            count: 0,
+            worst: None,
+            hours: [0; HOURS],
+        });
+    }
+    walk(db, &Filter::default(), u64::MAX, BUDGET, |line| {
+        let id = if kind == Kind::Source { line.source } else { line.tag };
+        let Some(name) = places.get(&id).and_then(|place| names.get_mut(*place)) else { return true };
+        name.count += 1;
+        let ago = usize::try_from((now.0 - line.at).max(0) / HOUR).unwrap_or(usize::MAX);
+        if ago < HOURS {
+            name.hours[HOURS - 1 - ago] += 1;
+            name.worst = name.worst.max(Some(Severity::ALL[line.severity]));
+        }
+        true
+    })?;
+    Ok(names)
+}
+
+/// The log's sequences of the messages with this id, oldest first.
+pub(super) fn find(db: &Connection, id: &str) -> rusqlite::Result<Vec<u64>> {
+    let mut select =
+        db.prepare_cached("select sequence from message where id = ? order by sequence limit 100")?;
+    select.query_map([key(id)], |row| row.get(0).map(unsigned))?.collect()
+}
+
+/// The traces of any of these ids.
+pub(super) fn traces(db: &Connection, ids: &[&str]) -> rusqlite::Result<Traces> {
+    let mut traces = Traces::default();
+    let mut select = db
+        .prepare_cached("select kind, sequence from trace where id = ? order by kind, sequence limit 1000")?;
+    for id in ids {
+        let mut rows = select.query([key(id)])?;
+        while let Some(row) = rows.next()? {
+            let list = match row.get::<_, i64>(0)? {
+                kind if kind == Trace::Receipt as i64 => &mut traces.receipts,
+                kind if kind == Trace::Dead as i64 => &mut traces.dead,
+                _ => &mut traces.retries,
+            };
+            list.push(unsigned(row.get(1)?));
+        }
+    }
+    Ok(traces)
+}
+
+/// The hash of the configuration that was in force at `sequence`.
+pub(super) fn configuration(db: &Connection, sequence: u64) -> rusqlite::Result<Option<String>> {
+    // Before the first one on the log the first one is in force.
+    let mut select = db.prepare_cached(
+        "select hash from configuration order by sequence > ?1, abs(sequence - ?1) limit 1",
+    )?;
+    select.query_row([signed(sequence)], |row| row.get(0)).optional()
+}

@@ -1,0 +1,356 @@
+//! The index's file: what is in it and how it is written and asked. Blocking; `Index` calls it from threads
+//! that may block. Everything here can be made again from the streams, so a file of another version, or one that
+//! is broken, is simply begun anew.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
+use sha2::{Digest as _, Sha256};
+use tellhal::message::{Message, Received, Severity};
+use tellhal::subject::{Names, Subject};
+use tellhal::timestamp::Timestamp;
+
+use super::filter::haystack;
+use crate::delivery::{DeadLetter, Receipt, message_id};
+use crate::engine::entry::{ConfigEntry, Retry};
+use crate::scan::Found;
+
+/// Changes with the tables: a file of another version is begun anew.
+const VERSION: i64 = 1;
+/// How many names are remembered between two batches, and in the file of those that no message bears any more.
+const NAMES: usize = 50_000;
+/// How long a source that tells nothing any more is remembered, in ms.
+const SILENT: i64 = 90 * 86_400_000;
+
+const TABLES: &str = "
+    -- How far each stream was read, and when that stream was made.
+    create table reached (stream integer primary key, created integer, sequence integer);
+    create table message (
+        sequence integer primary key, at integer not null, severity integer not null,
+        source integer not null, tag integer not null, id blob
+    );
+    -- Of its own, so that what asks for no text need not read past it.
+    create table haystack (sequence integer primary key, text text not null);
+    create index message_id on message (id) where id is not null;
+    create table name (
+        id integer primary key, kind integer not null, name text not null,
+        first_at integer not null, last_at integer not null, last_sequence integer not null, host text
+    );
+    create unique index name_name on name (kind, name);
+    create table configuration (sequence integer primary key, hash text not null);
+    create table trace (
+        id blob not null, kind integer not null, sequence integer not null, primary key (id, kind, sequence)
+    ) without rowid;
+";
+
+/// The streams an index reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    Log,
+    Receipts,
+    DeadLetters,
+}
+
+/// What a name is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kind {
+    Source,
+    Tag,
+}
+
+/// What a trace is, and so in which stream its sequence is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trace {
+    Receipt,
+    Dead,
+    Retry,
+}
+
+/// The one writer.
+pub(super) struct Store {
+    db: Connection,
+    /// Ids of names met lately.
+    names: HashMap<(Kind, String), i64>,
+    /// The latest time of the log: as the engine's it never goes back, even if the server's clock does.
+    last_at: i64,
+}
+
+/// What one batch adds to a name.
+struct Told {
+    at: i64,
+    sequence: i64,
+    host: Option<String>,
+}
+
+impl Store {
+    /// Opens the file, or begins it anew when it is of another version or broken.
+    pub(super) fn open(path: &Path) -> rusqlite::Result<Store> {
+        match Store::existing(path) {
+            Ok(Some(store)) => return Ok(store),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, path = %path.display(), "the index is begun anew"),
+        }
+        for end in ["", "-wal", "-shm"] {
+            let mut name = path.as_os_str().to_owned();
+            name.push(end);
+            // What cannot be removed shows when it is opened.
+            let _ = std::fs::remove_file(name);
+        }
+        let db = Connection::open(path)?;
+        tune(&db)?;
+        db.execute_batch(&format!("begin; {TABLES} pragma user_version = {VERSION}; commit;"))?;
+        Ok(Store { db, names: HashMap::new(), last_at: 0 })
+    }
+
+    fn existing(path: &Path) -> rusqlite::Result<Option<Store>> {
+        if !path.exists() {
+            return Ok(None);
+        }
+        let db = Connection::open(path)?;
+        let version: i64 = db.query_row("pragma user_version", [], |row| row.get(0))?;
+        if version != VERSION {
+            return Ok(None);
+        }
+        tune(&db)?;
+        let last_at = db.query_row("select ifnull(max(last_at), 0) from name", [], |row| row.get(0))?;
+        Ok(Some(Store { db, names: HashMap::new(), last_at }))
+    }
+
+    /// The last sequence of the stream that is in here. Forgets what is of an older stream of the same name.
+    pub(super) fn begin(&mut self, origin: Origin, created: Timestamp) -> rusqlite::Result<u64> {
+        let known: Option<(i64, u64)> = self
+            .db
+            .query_row("select created, sequence from reached where stream = ?", [origin as i64], |row| {
+                Ok((row.get(0)?, unsigned(row.get(1)?)))
+            })
+            .optional()?;
+        if let Some((_, sequence)) = known.filter(|(at, _)| *at == created.0) {
+            return Ok(sequence);
+        }
+        let tx = self.db.transaction()?;
+        if known.is_some() {
+            tracing::warn!(?origin, "the stream was made anew; the index forgets the old one");
+            forget(&tx, origin, i64::MAX)?;
+        }
+        tx.execute("insert or replace into reached values (?, ?, 0)", params![origin as i64, created.0])?;
+        tx.commit()?;
+        Ok(0)
+    }
+
+    /// Adds what was read of a stream, all or nothing.
+    pub(super) fn add(&mut self, origin: Origin, names: &Names, batch: &[Found]) -> rusqlite::Result<()> {
+        let Some(last) = batch.last() else { return Ok(()) };
+        if self.names.len() > NAMES {
+            self.names.clear();
+        }
+        let tx = self.db.transaction()?;
+        let mut adding =
+            Adding { tx: &tx, names: &mut self.names, last_at: self.last_at, told: HashMap::new() };
+        for found in batch {
+            match origin {
+                Origin::Log => adding.entry(names, found)?,
+                Origin::Receipts => adding.receipt(found)?,
+                Origin::DeadLetters => adding.dead_letter(found)?,
+            }
+        }
+        adding.names_told()?;
+        let last_at = adding.last_at;
+        tx.execute(
+            "update reached set sequence = ? where stream = ?",
+            params![signed(last.sequence), origin as i64],
+        )?;
+        match tx.commit() {
+            Ok(()) => self.last_at = last_at,
+            Err(error) => {
+                // Ids that were given in it are nobody's.
+                self.names.clear();
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets what the stream has let go of. Who told is remembered for longer than what was told.
+    pub(super) fn forget(&mut self, origin: Origin, before: u64) -> rusqlite::Result<()> {
+        let tx = self.db.transaction()?;
+        forget(&tx, origin, signed(before))?;
+        if origin == Origin::Log {
+            let silent = Timestamp(self.last_at.saturating_sub(SILENT));
+            tx.execute(
+                "delete from name where last_sequence < ?1 and (last_at < ?2 or id not in
+                 (select id from name order by last_at desc limit ?3))",
+                params![signed(before), silent.0, NAMES as i64],
+            )?;
+            self.names.clear();
+        }
+        tx.commit()
+    }
+}
+
+/// A connection that only reads.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    db.busy_timeout(std::time::Duration::from_secs(2))?;
+    db.pragma_update(None, "cache_size", -2000)?;
+    Ok(db)
+}
+
+/// A write-ahead log, so that readers and the writer do not wait for each other; what a power cut takes of it is
+/// read from the streams again.
+fn tune(db: &Connection) -> rusqlite::Result<()> {
+    db.busy_timeout(std::time::Duration::from_secs(2))?;
+    db.pragma_update(None, "journal_mode", "wal")?;
+    db.pragma_update(None, "synchronous", "normal")?;
+    db.pragma_update(None, "cache_size", -4000)?;
+    db.pragma_update(None, "journal_size_limit", 8 << 20)
+}
+
+fn forget(tx: &Transaction<'_>, origin: Origin, before: i64) -> rusqlite::Result<()> {
+    let traces = |kind: Trace| {
+        tx.execute("delete from trace where kind = ? and sequence < ?", params![kind as i64, before])
+    };
+    match origin {
+        Origin::Log => {
+            tx.execute("delete from message where sequence < ?", [before])?;
+            tx.execute("delete from haystack where sequence < ?", [before])?;
+            // The last of those before is still in force.
+            tx.execute(
+                "delete from configuration where sequence < (select max(sequence) from configuration where sequence <= ?)",
+                [before],
+            )?;
+            traces(Trace::Retry)?;
+        }
+        Origin::Receipts => _ = traces(Trace::Receipt)?,
+        Origin::DeadLetters => _ = traces(Trace::Dead)?,
+    }
+    Ok(())
+}
+
+/// A batch on its way in.
+struct Adding<'a> {
+    tx: &'a Transaction<'a>,
+    names: &'a mut HashMap<(Kind, String), i64>,
+    last_at: i64,
+    told: HashMap<(Kind, i64), Told>,
+}
+
+impl Adding<'_> {
+    fn entry(&mut self, names: &Names, found: &Found) -> rusqlite::Result<()> {
+        match names.parse(&found.subject) {
+            Some(Subject::Ops { source, tag }) => {
+                let Received { message, .. } =
+                    tellhal::message::read(source, tag, &found.payload, found.sequence, found.at);
+                self.message(found, &message)
+            }
+            Some(Subject::Ctl("retry")) => match serde_json::from_slice::<Retry>(&found.payload) {
+                Ok(retry) => self.trace(&retry.delivery.id, Trace::Retry, found.sequence),
+                Err(_) => Ok(()),
+            },
+            Some(Subject::Ctl("config")) => match serde_json::from_slice::<ConfigEntry>(&found.payload) {
+                Ok(entry) => {
+                    let mut insert =
+                        self.tx.prepare_cached("insert or replace into configuration values (?, ?)")?;
+                    insert.execute(params![signed(found.sequence), entry.hash]).map(drop)
+                }
+                Err(_) => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+
+    fn message(&mut self, found: &Found, message: &Message) -> rusqlite::Result<()> {
+        self.last_at = self.last_at.max(found.at.0);
+        let (sequence, at) = (signed(found.sequence), self.last_at);
+        let source = self.name(Kind::Source, &message.source, at, sequence, message.host.as_deref())?;
+        let tag = self.name(Kind::Tag, message.tag.as_str(), at, sequence, None)?;
+        // A message without an id of its own is found by its sequence.
+        let id = (!message.id.starts_with("seq-")).then(|| key(&message.id));
+        let severity = severity_number(message.severity);
+        let mut insert =
+            self.tx.prepare_cached("insert or replace into message values (?, ?, ?, ?, ?, ?)")?;
+        insert.execute(params![sequence, at, severity, source, tag, id])?;
+        let mut insert = self.tx.prepare_cached("insert or replace into haystack values (?, ?)")?;
+        insert.execute(params![sequence, haystack(message)]).map(drop)
+    }
+
+    fn receipt(&mut self, found: &Found) -> rusqlite::Result<()> {
+        let Ok(receipt) = serde_json::from_slice::<Receipt>(&found.payload) else { return Ok(()) };
+        receipt.ids.iter().try_for_each(|id| self.trace(id, Trace::Receipt, found.sequence))
+    }
+
+    fn dead_letter(&mut self, found: &Found) -> rusqlite::Result<()> {
+        let Ok(letter) = serde_json::from_slice::<DeadLetter>(&found.payload) else { return Ok(()) };
+        self.trace(&letter.delivery.id, Trace::Dead, found.sequence)
+    }
+
+    fn trace(&self, delivery: &str, kind: Trace, sequence: u64) -> rusqlite::Result<()> {
+        let mut insert = self.tx.prepare_cached("insert or ignore into trace values (?, ?, ?)")?;
+        insert.execute(params![key(message_id(delivery)), kind as i64, signed(sequence)]).map(drop)
+    }
+
+    /// The id of a name, which was just told.
+    fn name(
+        &mut self,
+        kind: Kind,
+        name: &str,
+        at: i64,
+        sequence: i64,
+        host: Option<&str>,
+    ) -> rusqlite::Result<i64> {
+        let known = (kind, name.to_owned());
+        let id = match self.names.get(&known) {
+            Some(id) => *id,
+            None => {
+                let mut insert = self.tx.prepare_cached(
+                    "insert into name (kind, name, first_at, last_at, last_sequence) values (?1, ?2, ?3, ?3, ?4)
+                     on conflict (kind, name) do update set name = name returning id",
+                )?;
+                let id = insert.query_row(params![kind as i64, name, at, sequence], |row| row.get(0))?;
+                self.names.insert(known, id);
+                id
+            }
+        };
+        let told = self.told.entry((kind, id)).or_insert(Told { at, sequence, host: None });
+        (told.at, told.sequence) = (at, sequence);
+        if let Some(host) = host {
+            told.host = Some(host.to_owned());
+        }
+        Ok(id)
+    }
+
+    fn names_told(&mut self) -> rusqlite::Result<()> {
+        let mut update = self.tx.prepare_cached(
+            "update name set last_at = ?, last_sequence = ?, host = ifnull(?, host) where id = ?",
+        )?;
+        for ((_, id), Told { at, sequence, host }) in self.told.drain() {
+            update.execute(params![at, sequence, host, id])?;
+        }
+        Ok(())
+    }
+}
+
+/// What stands for an id of any form: a UUID's bytes, which grow with time, else a hash of it.
+pub(super) fn key(id: &str) -> [u8; 16] {
+    if let Ok(uuid) = uuid::Uuid::try_parse(id)
+        && id.len() == 36
+    {
+        return *uuid.as_bytes();
+    }
+    let mut key = [0; 16];
+    key.copy_from_slice(&Sha256::digest(id.as_bytes())[..16]);
+    key
+}
+
+pub(super) fn severity_number(severity: Severity) -> i64 {
+    Severity::ALL.iter().position(|known| *known == severity).unwrap_or(0) as i64
+}
+
+/// Sequences as SQLite has numbers.
+pub(super) fn signed(sequence: u64) -> i64 {
+    i64::try_from(sequence).unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(sequence: i64) -> u64 {
+    u64::try_from(sequence).unwrap_or(0)
+}

@@ -1,0 +1,303 @@
+//! The index on a file of its own, fed by hand.
+
+use proptest::prelude::*;
+use tellhal::message::{Message, Severity};
+
+use super::search::{self, span};
+use super::store::reader;
+use super::*;
+use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Place, Receipt};
+use crate::engine::entry::{ConfigEntry, Retry};
+use crate::scan::Found;
+
+const LOG: Timestamp = Timestamp(1);
+
+struct Indexed {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+    store: Store,
+}
+
+impl Indexed {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("index.db");
+        let mut store = Store::open(&path).unwrap();
+        assert_eq!(store.begin(Origin::Log, LOG).unwrap(), 0);
+        store.begin(Origin::Receipts, LOG).unwrap();
+        store.begin(Origin::DeadLetters, LOG).unwrap();
+        Indexed { _folder: folder, path, store }
+    }
+
+    fn add(&mut self, origin: Origin, batch: &[Found]) {
+        self.store.add(origin, &Names::default(), batch).unwrap();
+    }
+
+    fn db(&self) -> Connection {
+        reader(&self.path).unwrap()
+    }
+
+    fn search(&self, filter: &Filter, before: u64, limit: usize) -> Hits {
+        search::search(&self.db(), filter, before, limit).unwrap()
+    }
+
+    fn all(&self, filter: &Filter) -> Vec<u64> {
+        self.search(filter, u64::MAX, 1000).sequences
+    }
+}
+
+fn found(sequence: u64, at: i64, subject: String, body: &impl serde::Serialize) -> Found {
+    let payload = serde_json::to_vec(body).unwrap().into();
+    let subject = subject.into();
+    Found { sequence, at: Timestamp(at), subject, headers: None, payload, number: 0, pending: 0 }
+}
+
+fn message(source: &str, tag: &str, severity: Severity, text: &str) -> Message {
+    let mut message = Message::new(source, tag.parse().unwrap(), text);
+    message.severity = severity;
+    message
+}
+
+fn told(sequence: u64, at: i64, message: &Message) -> Found {
+    found(sequence, at, Names::default().ops(&message.source, &message.tag), message)
+}
+
+fn filter(change: impl Fn(&mut Filter)) -> Filter {
+    let mut filter = Filter::default();
+    change(&mut filter);
+    filter
+}
+
+fn delivery(id: &str) -> Delivery {
+    let content = Content::Message(Box::new(message("db1", "a", Severity::Info, "x")));
+    let (room, at) = ("ops".to_owned(), Timestamp(0));
+    Delivery { id: id.into(), room, place: Place::default(), at, routes: vec![], marks: vec![], content }
+}
+
+fn receipt(ids: &[&str]) -> Receipt {
+    let mut receipt =
+        Receipt::unsent("ops", Outcome::Posted, "", Place::default(), Timestamp(0), String::new());
+    receipt.ids = ids.iter().map(|id| (*id).to_owned()).collect();
+    receipt
+}
+
+#[test]
+fn finds_by_tag_severity_source_text_and_time_newest_first() {
+    let mut index = Indexed::new();
+    let mysql = message("db1", "backup.mysql", Severity::Error, "Disk FULL on /var");
+    let files = message("web1", "backup.files", Severity::Info, "fine");
+    let deploy = message("web1", "deploy", Severity::Notice, "version 7, disk fine");
+    index.add(Origin::Log, &[told(1, 1000, &mysql), told(3, 2000, &files), told(4, 3000, &deploy)]);
+    let tag = |pattern: &str| vec![pattern.parse().unwrap()];
+    assert_eq!(index.all(&Filter::default()), [4, 3, 1]);
+    assert_eq!(index.all(&filter(|f| f.tags = tag("backup.>"))), [3, 1]);
+    assert_eq!(index.all(&filter(|f| f.tags = tag("nothing.>"))), [0; 0]);
+    assert_eq!(index.all(&filter(|f| f.severity = Some(Severity::Notice))), [4, 1]);
+    assert_eq!(index.all(&filter(|f| f.sources = vec!["web1".into()])), [4, 3]);
+    assert_eq!(index.all(&filter(|f| f.words = filter::words("disk"))), [4, 1]);
+    assert_eq!(index.all(&filter(|f| f.words = filter::words("disk full"))), [1]);
+    assert_eq!(index.all(&filter(|f| f.since = Some(Timestamp(2000)))), [4, 3]);
+    assert_eq!(index.all(&filter(|f| f.until = Some(Timestamp(2000)))), [1]);
+    let both = filter(|f| {
+        f.words = filter::words("fine");
+        f.until = Some(Timestamp(3000));
+    });
+    assert_eq!(index.all(&both), [3]);
+    let found = search::find(&index.db(), &deploy.id).unwrap();
+    assert_eq!(found, [4]);
+    assert!(search::find(&index.db(), "seq-4").unwrap().is_empty(), "that is told by the id itself");
+}
+
+#[test]
+fn pages_follow_each_other_without_a_gap() {
+    let mut index = Indexed::new();
+    let batch: Vec<Found> =
+        (1..=25).map(|n| told(n, n as i64, &message("s", "t", Severity::Info, "x"))).collect();
+    index.add(Origin::Log, &batch);
+    let (mut before, mut all) = (u64::MAX, Vec::new());
+    loop {
+        let page = index.search(&Filter::default(), before, 10);
+        all.extend(page.sequences);
+        assert_eq!(page.until, None);
+        match page.before {
+            Some(next) => before = next,
+            None => break,
+        }
+    }
+    assert_eq!(all, (1..=25).rev().collect::<Vec<u64>>());
+}
+
+#[test]
+fn a_clock_that_goes_back_hides_nothing() {
+    let mut index = Indexed::new();
+    let text = message("s", "t", Severity::Info, "x");
+    index.add(Origin::Log, &[told(1, 5000, &text), told(2, 1000, &text)]);
+    index.add(Origin::Log, &[told(3, 6000, &text)]);
+    assert_eq!(index.all(&filter(|f| f.since = Some(Timestamp(5000)))), [3, 2, 1]);
+    assert_eq!(index.all(&filter(|f| f.until = Some(Timestamp(5500)))), [2, 1]);
+}
+
+#[test]
+fn counts_by_span_and_severity() {
+    let mut index = Indexed::new();
+    let at = |sequence, at, severity| told(sequence, at, &message("s", "t", severity, "x"));
+    index.add(
+        Origin::Log,
+        &[at(1, 0, Severity::Info), at(2, 99, Severity::Error), at(3, 100, Severity::Error)],
+    );
+    index.add(Origin::Log, &[at(4, 199, Severity::Critical), at(5, 200, Severity::Info)]);
+    let range = (Timestamp(0), Timestamp(200));
+    let counts = search::count(&index.db(), &Filter::default(), u64::MAX, range, 2).unwrap();
+    assert_eq!(counts.spans, [[0, 1, 0, 0, 1, 0], [0, 0, 0, 0, 1, 1]]);
+    let errors = filter(|f| f.severity = Some(Severity::Critical));
+    let counts = search::count(&index.db(), &errors, 5, range, 2).unwrap();
+    assert_eq!(counts.spans, [[0; 6], [0, 0, 0, 0, 0, 1]]);
+    assert_eq!(search::first_at(&index.db()).unwrap(), Some(Timestamp(0)));
+}
+
+#[test]
+fn traces_are_found_by_the_message_whatever_the_form_of_its_id() {
+    let mut index = Indexed::new();
+    let id = "019a1ee2-3000-7abc-8def-0123456789ab";
+    let one = format!("{id}/ops");
+    index.add(
+        Origin::Receipts,
+        &[
+            found(1, 0, "hal.sent.ops".into(), &receipt(&[&one, "seq-9/ops"])),
+            found(2, 0, "hal.sent.ops".into(), &receipt(&["backups/deploy@7/sum/ops"])),
+        ],
+    );
+    let (room, reason) = ("ops".to_owned(), "gone".to_owned());
+    let letter = DeadLetter {
+        room,
+        reason,
+        at: Timestamp(0),
+        tries: 1,
+        attempts: Attempts::default(),
+        delivery: delivery(&format!("{id}/dba")),
+    };
+    index.add(Origin::DeadLetters, &[found(5, 0, "hal.dead.dba".into(), &letter)]);
+    let retry = Retry {
+        once: String::new(),
+        delivery: delivery(&format!("{id}/dba")),
+        room: "dba".into(),
+        reason: String::new(),
+    };
+    index.add(Origin::Log, &[found(7, 0, "hal.ctl.retry".into(), &retry)]);
+    let traces = |ids: &[&str]| search::traces(&index.db(), ids).unwrap();
+    let all = traces(&[id, "seq-3"]);
+    assert_eq!((all.receipts, all.dead, all.retries), (vec![1], vec![5], vec![7]));
+    assert_eq!(traces(&["seq-9"]).receipts, [1]);
+    assert_eq!(traces(&["deploy@7"]).receipts, [2]);
+    assert_eq!(traces(&["deploy"]), Traces::default());
+}
+
+#[test]
+fn names_tell_when_and_how_often_even_when_the_log_let_go() {
+    const NOW: Timestamp = Timestamp(100 * 3_600_000);
+    let mut index = Indexed::new();
+    let hours_ago = |hours: i64| NOW.0 - hours * 3_600_000 + 1;
+    let mut old = message("db1", "backup.mysql", Severity::Info, "x");
+    old.host = Some("db1.example.com".into());
+    let bad = message("web1", "deploy", Severity::Error, "x");
+    let fine = message("web1", "deploy", Severity::Info, "x");
+    index.add(
+        Origin::Log,
+        &[told(1, hours_ago(50), &old), told(2, hours_ago(3), &bad), told(3, hours_ago(1), &fine)],
+    );
+    index.store.forget(Origin::Log, 2).unwrap();
+    let sources = search::names(&index.db(), Kind::Source, "", 10, NOW).unwrap();
+    let [db, web] = &sources[..] else { panic!("{sources:?}") };
+    assert_eq!((db.name.as_str(), db.count, db.worst), ("db1", 0, None));
+    assert_eq!((db.host.as_deref(), db.last), (Some("db1.example.com"), Timestamp(hours_ago(50))));
+    assert_eq!((web.count, web.worst, web.last_sequence), (2, Some(Severity::Error), 3));
+    assert_eq!((web.hours[23], web.hours[21], web.hours.iter().sum::<u64>()), (1, 1, 2));
+    let tags = search::names(&index.db(), Kind::Tag, "backup.mysql", 10, NOW).unwrap();
+    assert_eq!(tags.len(), 1, "after a name: {tags:?}");
+    assert_eq!(index.all(&Filter::default()), [3, 2]);
+}
+
+#[test]
+fn knows_the_configuration_in_force() {
+    let mut index = Indexed::new();
+    let config = |sequence, hash: &str| {
+        found(sequence, 0, "hal.ctl.config".into(), &ConfigEntry { hash: hash.into() })
+    };
+    index.add(Origin::Log, &[config(5, "a"), config(9, "b"), config(12, "c")]);
+    let at = |index: &Indexed, sequence| search::configuration(&index.db(), sequence).unwrap().unwrap();
+    let known = |index: &Indexed| [3, 5, 8, 9, 40].map(|sequence| at(index, sequence));
+    assert_eq!(known(&index), ["a", "a", "a", "b", "c"]);
+    index.store.forget(Origin::Log, 10).unwrap();
+    assert_eq!(at(&index, 10), "b");
+}
+
+#[test]
+fn goes_on_after_a_restart_and_begins_anew_with_another_log_or_a_broken_file() {
+    let mut index = Indexed::new();
+    index.add(Origin::Log, &[told(7, 0, &message("s", "t", Severity::Info, "x"))]);
+    index.store = Store::open(&index.path).unwrap();
+    assert_eq!(index.store.begin(Origin::Log, LOG).unwrap(), 7);
+    assert_eq!(index.store.begin(Origin::Log, Timestamp(2)).unwrap(), 0);
+    assert!(index.all(&Filter::default()).is_empty());
+
+    std::fs::write(&index.path, "this is no database, whatever its name says").unwrap();
+    index.store = Store::open(&index.path).unwrap();
+    assert_eq!(index.store.begin(Origin::Log, LOG).unwrap(), 0);
+    index.add(Origin::Log, &[told(1, 0, &message("s", "t", Severity::Info, "x"))]);
+    assert_eq!(index.all(&Filter::default()), [1]);
+}
+
+#[test]
+fn a_file_belongs_to_one_relay() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = Index::open(&folder.path().join("state"), &Names::default()).unwrap();
+    let second = Index::open(&folder.path().join("state"), &Names::default()).err().unwrap();
+    assert!(second.to_string().ends_with("index-hal.db is another relay's"), "{second}");
+    drop(first);
+    Index::open(&folder.path().join("state"), &Names::default()).unwrap();
+}
+
+#[test]
+fn spans_cover_their_range() {
+    let range = (Timestamp(0), Timestamp(100));
+    let of = |at| span(Timestamp(at), range, 4);
+    assert_eq!([-5, 0, 24, 25, 99, 100, 500].map(of), [0, 0, 0, 1, 3, 3, 3]);
+    assert_eq!(span(Timestamp(5), (Timestamp(9), Timestamp(9)), 3), 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Whatever is asked: the index finds what the filter itself takes.
+    #[test]
+    fn finds_what_the_filter_takes(
+        logged in prop::collection::vec((0usize..3, 0usize..4, 0usize..6, "[abc ]{0,6}"), 1..40),
+        tag in prop::option::of(prop::sample::select(vec!["a.>", "a.b", "*", "x"])),
+        severity in prop::option::of(0usize..6),
+        source in prop::option::of(0usize..4),
+        text in "[abc\" ]{0,3}",
+        (since, until) in (prop::option::of(0i64..45), prop::option::of(0i64..45)),
+    ) {
+        let mut index = Indexed::new();
+        let tags = ["a.b", "a.c", "x"];
+        let messages: Vec<Message> = logged.iter().map(|(tag, source, severity, text)| {
+            message(&format!("s{source}"), tags[*tag], Severity::ALL[*severity], text)
+        }).collect();
+        let batch: Vec<Found> =
+            messages.iter().enumerate().map(|(n, message)| told(n as u64 + 1, n as i64, message)).collect();
+        index.add(Origin::Log, &batch);
+        let filter = Filter {
+            tags: tag.into_iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            severity: severity.map(|severity| Severity::ALL[severity]),
+            sources: source.into_iter().map(|source| format!("s{source}")).collect(),
+            words: filter::words(&text),
+            since: since.map(Timestamp),
+            until: until.map(Timestamp),
+        };
+        let meant = |(n, message): &(usize, &Message)| filter.matches(message, Timestamp(*n as i64));
+        let mut want: Vec<u64> =
+            messages.iter().enumerate().filter(meant).map(|(n, _)| n as u64 + 1).collect();
+        want.reverse();
+        prop_assert_eq!(index.all(&filter), want);
+    }
+}

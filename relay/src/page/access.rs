@@ -1,0 +1,352 @@
+//! Who is asking, and what they may do: by a token (in `Authorization`, or in the cookie the login page sets), by a
+//! reverse proxy's word, or by being on this machine. Tokens are compared in constant time and never in an address
+//! or a log.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
+use cookie::{Cookie, SameSite};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::Site;
+use super::problem::Problem;
+use crate::config::page::{Page, Proxy, Role};
+use crate::secret::Secret;
+
+const COOKIE: &str = "hal_token";
+const COOKIE_DAYS: i64 = 30;
+/// The longest user name a proxy may give, in characters.
+const USER: usize = 100;
+
+/// Somebody who may see the page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    /// The token's name or the proxy's user; absent for whoever is on this machine.
+    pub(super) name: Option<String>,
+    pub(super) role: Role,
+    /// The browser keeps a token that logging out takes away.
+    pub(super) by_cookie: bool,
+}
+
+/// The rules.
+pub(super) struct Access {
+    loopback: Option<Role>,
+    tokens: Vec<Known>,
+    proxy: Option<Proxy>,
+}
+
+struct Known {
+    name: String,
+    role: Role,
+    /// Of its token; what is compared says nothing of the token's length either.
+    hash: [u8; 32],
+}
+
+impl Access {
+    /// Reads the tokens.
+    pub(super) fn open(config: &Page) -> anyhow::Result<Self> {
+        let known = config.tokens.iter().map(|token| {
+            let secret = token.read()?;
+            Ok(Known { name: token.name.clone(), role: token.role, hash: hash(secret.reveal()) })
+        });
+        Ok(Access {
+            loopback: config.loopback,
+            tokens: known.collect::<anyhow::Result<_>>()?,
+            proxy: config.proxy.clone(),
+        })
+    }
+
+    /// Whether there is anything to log in with.
+    pub(super) fn has_tokens(&self) -> bool {
+        !self.tokens.is_empty()
+    }
+
+    /// Who asks, or why that is nobody.
+    pub(super) fn who(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Who, Problem> {
+        if let Some(given) = headers.get(header::AUTHORIZATION) {
+            let token = given.to_str().ok().and_then(|given| given.strip_prefix("Bearer "));
+            return token
+                .and_then(|token| self.holder(token.trim(), false))
+                .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "this token is not known here"));
+        }
+        if let Some(who) = cookie(headers).and_then(|token| self.holder(&token, true)) {
+            return Ok(who);
+        }
+        let peer = peer.to_canonical();
+        match &self.proxy {
+            Some(proxy) if proxy.addresses.contains(&peer) => proxied(proxy, headers),
+            _ => self.here(peer, headers),
+        }
+    }
+
+    /// Whoever has this token. Looks at all of them, whichever it is.
+    pub(super) fn holder(&self, token: &str, by_cookie: bool) -> Option<Who> {
+        let hash = hash(token);
+        let mut found = None;
+        for known in &self.tokens {
+            if bool::from(known.hash.ct_eq(&hash)) {
+                found = Some(Who { name: Some(known.name.clone()), role: known.role, by_cookie });
+            }
+        }
+        found
+    }
+
+    /// Somebody on this machine. A name in `Host` is refused, since a web page elsewhere can make its own name point
+    /// here (DNS rebinding); addresses and `localhost` it cannot.
+    fn here(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Who, Problem> {
+        let denied = |what: &str| Err(Problem::new(StatusCode::UNAUTHORIZED, what));
+        if !peer.is_loopback() {
+            return denied("log in, or give a token: Authorization: Bearer …");
+        }
+        let Some(role) = self.loopback else {
+            return denied("log in, or give a token: without one not even this machine may look");
+        };
+        if !headers.get(header::HOST).is_none_or(is_address) {
+            return denied(
+                "log in, or open the page by its address or as localhost instead of by another name",
+            );
+        }
+        Ok(Who { name: None, role, by_cookie: false })
+    }
+}
+
+fn proxied(proxy: &Proxy, headers: &HeaderMap) -> Result<Who, Problem> {
+    let user = headers.get(&proxy.user_header).and_then(|user| user.to_str().ok()).map(str::trim);
+    let Some(user) = user.filter(|user| !user.is_empty() && user.chars().count() <= USER) else {
+        let what = format!("the proxy does not say in {} who asks", proxy.user_header);
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, what));
+    };
+    let role = if proxy.operators.contains(user) { Role::Operator } else { Role::Viewer };
+    Ok(Who { name: Some(user.to_owned()), role, by_cookie: false })
+}
+
+fn hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token.as_bytes()).into()
+}
+
+/// The token in the cookie the login page has set.
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let ours = all.flat_map(Cookie::split_parse).flatten().find(|cookie| cookie.name() == COOKIE)?;
+    String::from_utf8(BASE64.decode(ours.value()).ok()?).ok()
+}
+
+/// The cookie that keeps a token: for this site alone, out of the reach of scripts.
+pub(super) fn keep(token: &Secret, headers: &HeaderMap) -> HeaderValue {
+    set(BASE64.encode(token.reveal()), COOKIE_DAYS, headers)
+}
+
+/// The cookie that takes it away.
+pub(super) fn forget(headers: &HeaderMap) -> HeaderValue {
+    set(String::new(), 0, headers)
+}
+
+fn set(value: String, days: i64, headers: &HeaderMap) -> HeaderValue {
+    // Links that lead here from a chat room bring the cookie along; what others' pages post does not.
+    let secure = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https:"));
+    let cookie = Cookie::build((COOKIE, value))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Lax)
+        .secure(secure)
+        .max_age(time::Duration::days(days));
+    HeaderValue::try_from(cookie.build().to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// Whether a request that changes something comes from our own page, or from no browser at all: browsers say where
+/// their requests come from.
+pub(super) fn same_origin(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
+    let ours = match (text("sec-fetch-site"), text("origin")) {
+        (Some(site), _) => site == "same-origin" || site == "none",
+        (None, Some(origin)) => {
+            let host = origin.split_once("://").map(|(_, host)| host);
+            host.is_some() && host == text("host")
+        }
+        (None, None) => true,
+    };
+    let what = "this was asked by a page of another site";
+    if ours { Ok(()) } else { Err(Problem::new(StatusCode::FORBIDDEN, what)) }
+}
+
+/// Lets a request through to what needs `role`, and tells it who asks.
+pub(super) async fn guard(
+    State((site, role)): State<(Arc<Site>, Role)>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    mut request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let who = match site.access.who(peer.ip(), request.headers()) {
+        Ok(who) => who,
+        Err(_) if wants_page(&request) => return Ok(to_login(&request)),
+        Err(problem) => return Err(problem),
+    };
+    if who.role < role {
+        let what = "this takes the token of an operator; log in with one";
+        return Err(Problem::new(StatusCode::FORBIDDEN, what));
+    }
+    if !request.method().is_safe() && request.headers().get(header::AUTHORIZATION).is_none() {
+        same_origin(request.headers())?;
+    }
+    request.extensions_mut().insert(who);
+    Ok(next.run(request).await)
+}
+
+/// A person with a browser, who is better sent to the login page.
+fn wants_page(request: &Request) -> bool {
+    let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    request.method() == Method::GET && accepts.is_some_and(|accept| accept.contains("text/html"))
+}
+
+fn to_login(request: &Request) -> Response {
+    let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
+    let next = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
+    Redirect::to(&format!("/login?{next}")).into_response()
+}
+
+fn is_address(host: &HeaderValue) -> bool {
+    let Ok(host) = host.to_str() else { return false };
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const TOKENS: &str = r#"
+        default_room = "page"
+        [[page.tokens]]
+        name = "wall"
+        role = "viewer"
+        token = "wall-0123456789abcdef"
+        [[page.tokens]]
+        name = "oncall"
+        role = "operator"
+        token = "oncall-0123456789abcdef"
+    "#;
+    const PROXY: &str = r#"
+        [page.proxy]
+        addresses = ["127.0.0.1", "10.0.0.2"]
+        user_header = "X-Forwarded-User"
+        operators = "alice"
+    "#;
+
+    fn access(text: &str) -> Access {
+        let config = Config::from_texts(&[("relay.toml".into(), text.to_owned())]).unwrap();
+        Access::open(&config.page).unwrap()
+    }
+
+    fn who(access: &Access, peer: &str, headers: &[(&'static str, &str)]) -> Option<(Option<String>, Role)> {
+        let headers = headers.iter().map(|(name, value)| {
+            (header::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        });
+        let who = access.who(peer.parse().unwrap(), &HeaderMap::from_iter(headers)).ok()?;
+        Some((who.name, who.role))
+    }
+
+    fn named(name: &str, role: Role) -> Option<(Option<String>, Role)> {
+        Some((Some(name.into()), role))
+    }
+
+    #[test]
+    fn a_token_is_asked_of_whoever_is_not_on_this_machine() {
+        let access = access(TOKENS);
+        let bearer = |token: &str| [("authorization", format!("Bearer {token}"))];
+        let by = |token: &str| {
+            let [(name, value)] = bearer(token);
+            who(&access, "10.0.0.9", &[(name, &value)])
+        };
+        assert_eq!(by("wall-0123456789abcdef"), named("wall", Role::Viewer));
+        assert_eq!(by("oncall-0123456789abcdef"), named("oncall", Role::Operator));
+        for wrong in ["", "wall", "wall-0123456789abcdeF", "wall-0123456789abcdef0"] {
+            assert_eq!(by(wrong), None, "{wrong:?}");
+        }
+        assert_eq!(who(&access, "10.0.0.9", &[]), None);
+        assert_eq!(who(&access, "127.0.0.1", &[]), Some((None, Role::Viewer)));
+        assert_eq!(who(&access, "::ffff:127.0.0.1", &[]), Some((None, Role::Viewer)));
+        // A wrong token is wrong also where none is needed.
+        assert_eq!(who(&access, "127.0.0.1", &[("authorization", "Bearer x")]), None);
+        assert_eq!(who(&access, "127.0.0.1", &[("authorization", "Basic eDp4")]), None);
+    }
+
+    #[test]
+    fn a_cookie_keeps_a_token_out_of_scripts_reach() {
+        let access = access(TOKENS);
+        let none = HeaderMap::new();
+        let cookie = keep(&Secret::new("oncall-0123456789abcdef"), &none);
+        let cookie = cookie.to_str().unwrap();
+        assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Lax") && !cookie.contains("Secure"));
+        assert!(!cookie.contains("0123456789abcdef"));
+        let pair = cookie.split(';').next().unwrap();
+        let all = format!("theme=dark; {pair}");
+        assert_eq!(who(&access, "10.0.0.9", &[("cookie", &all)]), named("oncall", Role::Operator));
+        assert_eq!(who(&access, "10.0.0.9", &[("cookie", "hal_token=!!!; x")]), None);
+        let https = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static("https://hal.example"))]);
+        assert!(forget(&https).to_str().unwrap().contains("Secure"));
+        assert!(forget(&https).to_str().unwrap().contains("Max-Age=0"));
+    }
+
+    #[test]
+    fn a_proxy_is_believed_from_its_own_address_only() {
+        let access = access(&(TOKENS.to_owned() + PROXY));
+        let user = |peer: &str, user: &str| who(&access, peer, &[("x-forwarded-user", user)]);
+        assert_eq!(user("10.0.0.2", "alice"), named("alice", Role::Operator));
+        assert_eq!(user("127.0.0.1", "bob"), named("bob", Role::Viewer));
+        assert_eq!(user("10.0.0.3", "alice"), None);
+        assert_eq!(user("10.0.0.2", " "), None);
+        // Whoever comes through the proxy is not "on this machine".
+        assert_eq!(who(&access, "127.0.0.1", &[]), None);
+        assert_eq!(who(&access, "::1", &[]), Some((None, Role::Viewer)));
+    }
+
+    #[test]
+    fn names_that_others_control_are_refused() {
+        let hosts = [
+            ("127.0.0.1:8480", true),
+            ("127.0.0.1", true),
+            ("[::1]:8480", true),
+            ("LocalHost:80", true),
+            ("10.0.0.5:8480", true),
+            ("evil.example:8480", false),
+            ("127.0.0.1.evil.example", false),
+            ("localhost.evil.example:8480", false),
+            ("", false),
+        ];
+        let access = access("default_room = \"page\"");
+        for (host, fine) in hosts {
+            assert_eq!(who(&access, "127.0.0.1", &[("host", host)]).is_some(), fine, "{host}");
+        }
+    }
+
+    #[test]
+    fn what_another_sites_page_asks_is_refused() {
+        let asked = |headers: &[(&'static str, &'static str)]| {
+            let headers = headers.iter().map(|(name, value)| {
+                (header::HeaderName::from_static(name), HeaderValue::from_static(value))
+            });
+            same_origin(&HeaderMap::from_iter(headers)).is_ok()
+        };
+        let host = ("host", "127.0.0.1:8480");
+        assert!(asked(&[host]));
+        assert!(asked(&[host, ("origin", "http://127.0.0.1:8480")]));
+        assert!(!asked(&[host, ("origin", "http://127.0.0.1:9999")]));
+        assert!(!asked(&[host, ("origin", "null")]));
+        assert!(!asked(&[host, ("origin", "https://evil.example")]));
+        assert!(asked(&[host, ("origin", "https://hal.example"), ("sec-fetch-site", "same-origin")]));
+        assert!(!asked(&[host, ("origin", "http://127.0.0.1:8480"), ("sec-fetch-site", "cross-site")]));
+        assert!(!asked(&[host, ("sec-fetch-site", "same-site")]));
+    }
+}

@@ -1,0 +1,130 @@
+//! `/api/dead`: what rooms could never take; to be looked at, tried again and given up.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Given, Named, found};
+use crate::admin::Operator;
+use crate::admin::dead::{self, Letter};
+use crate::page::Site;
+use crate::page::access::Who;
+use crate::page::params::{PAGED, Params, ROOM};
+use crate::page::problem::Problem;
+use crate::scan::{Found, Scan, ordered};
+
+/// A page of dead letters.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct DeadLetters {
+    /// Newest first.
+    letters: Vec<Letter>,
+    /// Where the next page begins; absent when there is nothing more.
+    cursor: Option<String>,
+}
+
+/// A dead letter's place among the dead letters.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct Sequence(#[schemars(range(min = 1, max = i64::MAX))] u64);
+
+pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
+    let params = Params::new(query?.0, &[ROOM, PAGED])?;
+    let (limit, before) = (params.limit()?, params.before()?.unwrap_or(u64::MAX));
+    let room = params.get("room").unwrap_or("*");
+    let operator = operator(&site);
+    let Some(stream) = operator.stream(&operator.names.dead_stream()).await? else {
+        return Ok(found(&DeadLetters { letters: Vec::new(), cursor: None }));
+    };
+    let (letters, cursor) = newest(&stream, operator.names.dead(room), before, limit).await?;
+    Ok(found(&DeadLetters { letters, cursor: cursor.map(|before| before.to_string()) }))
+}
+
+/// The last `limit` letters before `before`, newest first, and where the ones before them end. The stream is read
+/// forwards only, so it is read from ever further back until there are enough.
+async fn newest(
+    stream: &Stream,
+    filter: String,
+    before: u64,
+    limit: usize,
+) -> anyhow::Result<(Vec<Letter>, Option<u64>)> {
+    let state = &stream.cached_info().state;
+    let (first, end) = (state.first_sequence.max(1), before.min(state.last_sequence.saturating_add(1)));
+    let mut window = 4 * limit as u64;
+    loop {
+        let start = end.saturating_sub(window).max(first);
+        let from = || DeliverPolicy::ByStartSequence { start_sequence: start };
+        let consumer = ordered(stream, filter.clone(), from()).await?;
+        let enough = consumer.cached_info().num_pending >= 2 * limit as u64;
+        stream.delete_consumer(&consumer.cached_info().name).await?;
+        if !enough && start > first {
+            window *= 4;
+            continue;
+        }
+        let mut scan = Scan::open(stream, filter.clone(), from()).await?;
+        let mut letters = std::collections::VecDeque::new();
+        let mut more = start > first;
+        while let Some(found) = scan.next().await?.filter(|found| found.sequence < end) {
+            if letters.len() == limit {
+                letters.pop_front();
+                more = true;
+            }
+            letters.push_back(Letter::read(&found));
+        }
+        let cursor = letters.front().filter(|_| more).map(|oldest| oldest.sequence);
+        return Ok((letters.into_iter().rev().collect(), cursor));
+    }
+}
+
+pub(super) async fn retry(
+    State(site): State<Arc<Site>>,
+    Extension(who): Extension<Who>,
+    sequence: Named<Sequence>,
+) -> Result<StatusCode, Problem> {
+    let operator = operator(&site);
+    let letter = letter(&operator, sequence?.0).await?;
+    if letter.delivery.is_none() {
+        let what = format!(
+            "{} cannot be tried again: it could not be read, so there is nothing to deliver",
+            letter.id
+        );
+        return Err(Problem::new(StatusCode::CONFLICT, what));
+    }
+    dead::retry(&operator, &letter).await?;
+    tracing::info!(id = letter.id, room = letter.room, by = who.name, "dead letter to be tried again");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn give_up(
+    State(site): State<Arc<Site>>,
+    Extension(who): Extension<Who>,
+    sequence: Named<Sequence>,
+) -> Result<StatusCode, Problem> {
+    let operator = operator(&site);
+    let letter = letter(&operator, sequence?.0).await?;
+    dead::drop(&operator, &letter).await?;
+    tracing::info!(id = letter.id, room = letter.room, by = who.name, "dead letter given up");
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Letter, Problem> {
+    let gone =
+        || Problem::not_found(format!("there is no dead letter {sequence}; perhaps somebody was faster"));
+    let stream = operator.stream(&operator.names.dead_stream()).await?.ok_or_else(gone)?;
+    match stream.direct_get(sequence).await {
+        Ok(message) => Ok(Letter::read(&Found::from(message))),
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Err(gone()),
+        Err(error) => Err(error).context("dead letters").map_err(Problem::from),
+    }
+}
+
+/// The streams as an operator on the command line reaches them.
+pub(super) fn operator(site: &Site) -> Operator {
+    Operator { jetstream: site.shared.bus.js.clone(), names: site.shared.bus.names.clone() }
+}

@@ -1,0 +1,65 @@
+//! `GET /api/explain`: where a message would go, and what each room would show.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tellhal::message::Message;
+use tellhal::tag::{Tag, is_token};
+use tellhal::timestamp::Timestamp;
+
+use super::{Given, found};
+use crate::explain::{Explanation, Shown, explain, shown};
+use crate::page::Site;
+use crate::page::params::{Params, THOUGHT};
+use crate::page::problem::Problem;
+
+/// What would become of a message.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Explained {
+    #[serde(flatten)]
+    explanation: Explanation,
+    rooms: Vec<Shown>,
+}
+
+pub(super) async fn explained(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
+    let params = Params::new(query?.0, &[THOUGHT])?;
+    let message = message(&params)?;
+    let at = message.time;
+    let rules = site.shared.rules.borrow().clone();
+    let rooms = site.shared.rooms.borrow().clone();
+    let explanation = explain(&rules, message, at);
+    let rooms = explanation.deliveries.iter().filter_map(|delivery| {
+        let open = rooms.open.get(&delivery.room)?;
+        Some(shown(delivery, open.kind, Ok(open.room.as_ref())))
+    });
+    let rooms = rooms.collect();
+    Ok(found(&Explained { explanation, rooms }))
+}
+
+fn message(params: &Params) -> Result<Message, Problem> {
+    let tag: Option<Tag> = params.parse("tag")?;
+    let tag = tag.ok_or_else(|| Problem::bad("tag is missing, such as tag=backup.mysql"))?;
+    let source = params.get("source").unwrap_or("host");
+    if !is_token(source) {
+        return Err(Problem::bad(format!("source {source:?} is not one word of A-Z a-z 0-9 _ -")));
+    }
+    let mut message = Message::new(source, tag, params.get("text").unwrap_or_default());
+    message.time = params.parse::<Timestamp>("at")?.unwrap_or(message.time);
+    message.severity = params.parse("severity")?.unwrap_or_default();
+    message.status = params.parse("status")?;
+    message.title = params.get("title").map(str::to_owned);
+    message.key = params.get("key").map(str::to_owned);
+    let mut fields = BTreeMap::new();
+    for field in params.all("field").filter(|field| !field.is_empty()) {
+        match field.split_once('=') {
+            Some((name, value)) if !name.is_empty() => fields.insert(name.to_owned(), value.to_owned()),
+            _ => return Err(Problem::bad(format!("field: {field:?} is not name=value"))),
+        };
+    }
+    message.fields = fields;
+    Ok(message)
+}

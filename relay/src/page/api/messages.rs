@@ -1,0 +1,243 @@
+//! `GET /api/messages`: search. `POST /api/messages`: tell.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::{Extension, State};
+use axum::http::{HeaderName, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tellhal::message::{Link, MAX_TEXT, MAX_TITLE, Message, Severity, Status};
+use tellhal::tag::Tag;
+use tellhal::timestamp::Timestamp;
+
+use super::{Given, Json, answer, found};
+use crate::index::filter::Filter;
+use crate::notice::SOURCE;
+use crate::page::Site;
+use crate::page::access::Who;
+use crate::page::event::Entry;
+use crate::page::params::{FILTER, PAGED, Params};
+use crate::page::problem::Problem;
+use crate::page::tail::Recent;
+use crate::scan::Found;
+
+/// How many messages are asked for at once.
+const AT_ONCE: usize = 64;
+/// How many fields and links one told message may have.
+const FIELDS: usize = 50;
+const LINKS: usize = 20;
+
+/// A page of a search.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Messages {
+    /// Newest first.
+    messages: Vec<Arc<Entry>>,
+    /// Where the next page begins; absent when there is nothing more.
+    cursor: Option<String>,
+    /// Every message up to this sequence of the log was looked at, from the newest on: a stream that begins after
+    /// it misses none.
+    through: u64,
+    /// Why something may be missing here; absent when nothing is.
+    incomplete: Option<Incomplete>,
+}
+
+/// What was not looked at.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Incomplete {
+    /// In words.
+    pub(super) reason: String,
+    /// What came before this moment, when time ran out. The cursor goes on there.
+    pub(super) before: Option<Timestamp>,
+}
+
+impl Incomplete {
+    /// The search ended early.
+    pub(super) fn late(before: Timestamp) -> Self {
+        let reason = "it takes too long; what is older was not looked at yet".into();
+        Incomplete { reason, before: Some(before) }
+    }
+
+    fn because(reason: impl Into<String>) -> Self {
+        Incomplete { reason: reason.into(), before: None }
+    }
+}
+
+pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
+    let params = Params::new(query?.0, &[FILTER, PAGED])?;
+    let (filter, limit, before) = (params.filter()?, params.limit()?, params.before()?);
+    Ok(found(&search(&site, filter, before, limit).await?))
+}
+
+/// The newest messages are in memory, what is older is found by the index and read from the log.
+async fn search(
+    site: &Arc<Site>,
+    filter: Filter,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Messages, Problem> {
+    let before = before.unwrap_or(u64::MAX);
+    let Recent { entries, complete_after, last: through } = site.tail.recent();
+    let meant = entries
+        .into_iter()
+        .filter(|entry| entry.sequence < before && filter.matches(&entry.message, entry.at));
+    let mut messages: Vec<Arc<Entry>> = meant.take(limit).collect();
+    if messages.len() == limit {
+        let cursor = messages.last().map(|last| last.sequence.to_string());
+        return Ok(Messages { messages, cursor, through, incomplete: None });
+    }
+    let mut incomplete = gap(site, complete_after);
+    let index = match &site.shared.index {
+        Ok(index) => index,
+        Err(_) => return Ok(Messages { messages, cursor: None, through, incomplete }),
+    };
+    let older = before.min(complete_after.saturating_add(1));
+    let hits = index.search(filter, older, limit - messages.len()).await?;
+    messages.extend(read(site, &hits.sequences).await?);
+    if let Some(at) = hits.until {
+        incomplete = Some(Incomplete::late(at));
+    }
+    Ok(Messages { messages, cursor: hits.before.map(|before| before.to_string()), through, incomplete })
+}
+
+/// Why what is not in memory may be missing from the index.
+pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
+    match &site.shared.index {
+        Err(reason) => {
+            Some(Incomplete::because(format!("only the latest are here: there is no index: {reason}")))
+        }
+        Ok(index) => {
+            let reached = index.progress();
+            (!site.tail.is_placed() || reached.sequence < complete_after).then(|| {
+                let behind = if reached.known {
+                    format!(", {} entries are left", reached.behind)
+                } else {
+                    String::new()
+                };
+                Incomplete::because(format!("the log is still being read into the index{behind}"))
+            })
+        }
+    }
+}
+
+/// Reads messages from the log; those that are gone are left out.
+async fn read(site: &Arc<Site>, sequences: &[u64]) -> Result<Vec<Arc<Entry>>, Problem> {
+    if sequences.is_empty() {
+        return Ok(Vec::new());
+    }
+    let bus = &site.shared.bus;
+    let log = bus.js.get_stream_no_info(bus.names.ops_stream()).await.map_err(anyhow::Error::from)?;
+    let log = &log;
+    let found = stream::iter(sequences.to_vec())
+        .map(async |sequence| log.direct_get(sequence).await)
+        .buffered(AT_ONCE);
+    let mut entries = Vec::with_capacity(sequences.len());
+    let mut found = std::pin::pin!(found);
+    while let Some(message) = found.next().await {
+        use async_nats::jetstream::stream::DirectGetErrorKind::NotFound;
+        match message {
+            Ok(message) => entries.extend(Entry::new(&bus.names, &Found::from(message)).map(Arc::new)),
+            Err(error) if error.kind() == NotFound => {}
+            Err(error) => return Err(anyhow::Error::from(error).context("the log cannot be read").into()),
+        }
+    }
+    Ok(entries)
+}
+
+/// A message to be told.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Tell {
+    /// What it is about.
+    tag: Tag,
+    /// The contents; at least this or the title.
+    #[serde(default)]
+    #[schemars(length(max = MAX_TEXT))]
+    text: String,
+    #[serde(default)]
+    severity: Severity,
+    /// A headline of one line.
+    #[serde(default)]
+    #[schemars(length(max = MAX_TITLE))]
+    title: Option<String>,
+    /// The thing the message is about.
+    #[serde(default)]
+    #[schemars(length(max = MAX_TITLE))]
+    key: Option<String>,
+    #[serde(default)]
+    status: Option<Status>,
+    #[serde(default)]
+    #[schemars(extend("maxProperties" = FIELDS))]
+    fields: BTreeMap<String, String>,
+    #[serde(default)]
+    #[schemars(length(max = LINKS))]
+    links: Vec<Link>,
+}
+
+/// Where a told message is.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Told {
+    id: String,
+    /// Its place in the log.
+    sequence: u64,
+}
+
+pub(super) async fn tell(
+    State(site): State<Arc<Site>>,
+    Extension(who): Extension<Who>,
+    Json(tell): Json<Tell>,
+) -> Result<Response, Problem> {
+    let message = message(tell, who.name)?;
+    let bus = &site.shared.bus;
+    let subject = bus.names.ops(SOURCE, &message.tag);
+    let payload = serde_json::to_vec(&message).map_err(anyhow::Error::from)?;
+    let sequence = bus.append(subject, &message.id, payload).await?;
+    let place: [(HeaderName, String); 1] = [(header::LOCATION, format!("/api/messages/{}", message.id))];
+    let told = Told { id: message.id, sequence };
+    Ok((place, answer(StatusCode::CREATED, &told)).into_response())
+}
+
+fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
+    let wrong = |what: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what));
+    let Tell { tag, text, severity, title, key, status, fields, links } = tell;
+    let title = title.filter(|title| !title.trim().is_empty());
+    if title.is_none() && text.trim().is_empty() {
+        return wrong("there is neither a title nor a text".into());
+    }
+    for (name, value, most) in [
+        ("text", Some(&text), MAX_TEXT),
+        ("title", title.as_ref(), MAX_TITLE),
+        ("key", key.as_ref(), MAX_TITLE),
+    ] {
+        if value.is_some_and(|value| value.len() > most) {
+            return wrong(format!("the {name} is longer than {most} bytes"));
+        }
+    }
+    if fields.len() > FIELDS || links.len() > LINKS {
+        return wrong(format!("at most {FIELDS} fields and {LINKS} links are taken"));
+    }
+    if let Some(name) = fields
+        .iter()
+        .find_map(|(name, value)| (value.len() > MAX_TITLE || name.len() > MAX_TITLE).then_some(name))
+    {
+        let name: String = name.chars().take(40).collect();
+        return wrong(format!("field {name:?} is longer than {MAX_TITLE} bytes"));
+    }
+    let web = |link: &Link| link.url.starts_with("https://") || link.url.starts_with("http://");
+    if let Some(link) = links.iter().find(|link| !web(link) || link.url.len() > MAX_TITLE) {
+        let url: String = link.url.chars().take(40).collect();
+        return wrong(format!("link {url:?} is not a web address of at most {MAX_TITLE} bytes"));
+    }
+    let mut message = Message::new(SOURCE, tag, text);
+    message.severity = severity;
+    message.title = title;
+    message.key = key.filter(|key| !key.is_empty());
+    message.status = status;
+    message.user = user;
+    message.fields = fields;
+    message.links = links;
+    Ok(message)
+}

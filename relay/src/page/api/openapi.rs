@@ -1,0 +1,136 @@
+//! The OpenAPI document, made from the endpoints' own table and types. It is served, and committed beside the
+//! code; a test holds the two together.
+
+use axum::http::StatusCode;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::{Answer, Endpoint, endpoints};
+use crate::config::page::Role;
+use crate::page::params::Param;
+use crate::page::problem;
+
+/// What every address may answer besides what is its own: a wrong request, nobody, somebody who may not, a relay
+/// that cannot answer now.
+const ALWAYS: [StatusCode; 4] = [
+    StatusCode::BAD_REQUEST,
+    StatusCode::UNAUTHORIZED,
+    StatusCode::FORBIDDEN,
+    StatusCode::SERVICE_UNAVAILABLE,
+];
+
+/// The document.
+pub(in crate::page) fn document() -> Value {
+    // OpenAPI 3.1 has JSON Schema as it is, but for where definitions are.
+    let mut settings = SchemaSettings::draft2020_12();
+    settings.definitions_path = "/components/schemas".into();
+    settings.meta_schema = None;
+    let mut generator = settings.for_serialize().into_generator();
+    let problem: Value = generator.subschema_for::<problem::Body<'static>>().into();
+    let mut paths: Map<String, Value> = Map::new();
+    for endpoint in endpoints() {
+        let operation = operation(&endpoint, &problem, &mut generator);
+        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
+        path[endpoint.method.as_str().to_lowercase()] = operation;
+    }
+    let schemas = generator.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "hal-relay",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The log of ops messages, what became of each, and the rooms. On the relay's own machine no \
+                            token is needed to look; everywhere else, and to change something, one is.",
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::SchemaGenerator) -> Value {
+    let mut parameters: Vec<Value> = endpoint.params.iter().copied().flatten().map(parameter).collect();
+    if let Some((name, schema)) = endpoint.named {
+        let schema = schema(generator);
+        parameters.push(json!({ "name": name, "in": "path", "required": true, "schema": schema }));
+    }
+    if matches!(endpoint.answer, Answer::Events) {
+        let schema = json!({"type": "string", "pattern": "^[0-9]{1,18}$"});
+        let about = "The last sequence that was seen; browsers send it by themselves.";
+        parameters
+            .push(json!({"name": "Last-Event-ID", "in": "header", "description": about, "schema": schema}));
+    }
+    let mut responses = Map::new();
+    let (status, answer) = match endpoint.answer {
+        Answer::Json(status, schema) => (
+            status,
+            json!({"description": reason(status), "content": {"application/json": {"schema": schema(generator)}}}),
+        ),
+        Answer::Events => {
+            let stream = json!({"text/event-stream": {"schema": {"type": "string"}}});
+            (StatusCode::OK, json!({"description": "The events, as they come", "content": stream}))
+        }
+        Answer::Nothing => (StatusCode::NO_CONTENT, json!({"description": "Done"})),
+    };
+    responses.insert(status.as_str().to_owned(), answer);
+    let body: &[StatusCode] = match endpoint.body {
+        Some(_) => &[StatusCode::PAYLOAD_TOO_LARGE, StatusCode::UNSUPPORTED_MEDIA_TYPE],
+        None => &[],
+    };
+    for status in ALWAYS.iter().chain(endpoint.problems).chain(body) {
+        let content = json!({ problem::KIND: { "schema": problem } });
+        responses
+            .insert(status.as_str().to_owned(), json!({"description": reason(*status), "content": content}));
+    }
+    // Looking may need no token, on the relay's own machine.
+    let security = match endpoint.role {
+        Role::Viewer => json!([{}, {"token": []}]),
+        Role::Operator => json!([{"token": []}]),
+    };
+    let mut operation = json!({
+        "summary": endpoint.summary,
+        "description": endpoint.about,
+        "operationId": id(endpoint),
+        "parameters": parameters,
+        "responses": responses,
+        "security": security,
+        "x-role": endpoint.role.as_str(),
+    });
+    if let Some(schema) = endpoint.body {
+        // What is taken differs from what is given: absent members have defaults.
+        let mut settings = SchemaSettings::draft2020_12().for_deserialize();
+        (settings.meta_schema, settings.inline_subschemas) = (None, true);
+        let content = json!({"application/json": {"schema": schema(&mut settings.into_generator())}});
+        operation["requestBody"] = json!({"required": true, "content": content});
+    }
+    operation
+}
+
+fn parameter(param: &Param) -> Value {
+    let schema = (param.schema)();
+    let schema = if param.many { json!({"type": "array", "items": schema}) } else { schema };
+    let mut parameter = json!({
+        "name": param.name,
+        "in": "query",
+        "required": param.required,
+        "description": param.about,
+        "schema": schema,
+    });
+    if param.many {
+        parameter["explode"] = true.into();
+    }
+    parameter
+}
+
+/// `get_messages_id` for `GET /api/messages/{id}`.
+fn id(endpoint: &Endpoint) -> String {
+    let path = endpoint.path.trim_start_matches("/api/").replace(['/', '{', '}'], "_").replace("__", "_");
+    format!("{}_{}", endpoint.method.as_str().to_lowercase(), path.trim_end_matches('_'))
+}
+
+fn reason(status: StatusCode) -> &'static str {
+    status.canonical_reason().unwrap_or_default()
+}

@@ -1,0 +1,117 @@
+//! `GET /api/rooms`: what the rooms are doing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::extract::State as From;
+use axum::response::Response;
+use futures_util::TryStreamExt as _;
+use schemars::JsonSchema;
+use serde::Serialize;
+use tellhal::timestamp::Timestamp;
+
+use super::found;
+use crate::delivery::Attempts;
+use crate::page::Site;
+use crate::page::problem::Problem;
+use crate::status::{Role, State};
+
+/// The rooms, and the relay that serves them.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Rooms {
+    /// Whether this relay leads; one that stands by does not know the rooms' states.
+    role: Role,
+    /// What is wrong with the relay itself; absent when nothing is.
+    problem: Option<String>,
+    /// What is wrong with the changed configuration that was refused; absent when nothing is.
+    config_error: Option<String>,
+    /// In the environment `dev`: the one room everything goes to.
+    dev_room: Option<String>,
+    /// The last entry of the log whose deliveries were decided.
+    folded: u64,
+    rooms: Vec<Room>,
+}
+
+/// One room.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Room {
+    name: String,
+    kind: &'static str,
+    /// Where messages go that no route takes.
+    is_default: bool,
+    state: State,
+    /// Deliveries waiting.
+    pending: u64,
+    /// Dead letters on the list.
+    dead: u64,
+    /// How the platform lets us go on; absent when it sets no limit.
+    limiter: Option<Limiter>,
+    last_success: Option<Timestamp>,
+    last_error: Option<String>,
+    last_error_at: Option<Timestamp>,
+    /// The post that is tried again: how often it was, and what came of it.
+    tries: u32,
+    attempts: Attempts,
+}
+
+/// A token bucket: `burst` posts at once, then one each `every` seconds.
+#[derive(Serialize, JsonSchema)]
+struct Limiter {
+    burst: u32,
+    /// In seconds.
+    every: f64,
+    /// How many posts may go out now.
+    tokens: u64,
+    /// How long until the next may, in seconds; 0 when one may now.
+    wait: f64,
+}
+
+pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Problem> {
+    let now = site.shared.status.get();
+    let dead = dead_letters(&site).await.unwrap_or_default();
+    let rules = site.shared.rules.borrow().clone();
+    let served = site.shared.rooms.borrow().clone();
+    let rooms = served.open.iter().map(|(name, room)| {
+        let state = now.rooms.get(name).cloned().unwrap_or_default();
+        let limiter = room.room.limiter();
+        let limiter = limiter.rate().map(|(every, burst)| Limiter {
+            burst,
+            every: every.as_secs_f64(),
+            tokens: limiter.tokens() as u64,
+            wait: limiter.wait().unwrap_or_default().as_secs_f64(),
+        });
+        Room {
+            name: name.clone(),
+            kind: room.kind,
+            is_default: *name == rules.routing.default_room,
+            state: state.state,
+            pending: state.pending,
+            dead: dead.get(name).copied().unwrap_or_default(),
+            limiter,
+            last_success: state.last_success,
+            last_error: state.last_error,
+            last_error_at: state.last_error_at,
+            tries: state.tries,
+            attempts: state.retrying.map(|retrying| retrying.attempts).unwrap_or_default(),
+        }
+    });
+    Ok(found(&Rooms {
+        role: now.role,
+        problem: site.shared.status.ready().err(),
+        config_error: now.config_error.clone(),
+        dev_room: rules.routing.dev_room.clone(),
+        folded: now.folded,
+        rooms: rooms.collect(),
+    }))
+}
+
+/// How many dead letters each room has.
+async fn dead_letters(site: &Site) -> anyhow::Result<BTreeMap<String, u64>> {
+    let bus = &site.shared.bus;
+    let stream = bus.js.get_stream_no_info(bus.names.dead_stream()).await?;
+    let subjects = stream.info_with_subjects(bus.names.dead("*")).await.context("dead letters")?;
+    let subjects: Vec<(String, usize)> = subjects.try_collect().await?;
+    let room = |subject: &str| subject.rsplit('.').next().unwrap_or_default().to_owned();
+    Ok(subjects.into_iter().map(|(subject, count)| (room(&subject), count as u64)).collect())
+}

@@ -1,0 +1,53 @@
+// Asks the relay. What goes wrong is an Error with words for a person.
+
+import { h } from "./dom.js";
+
+const PATIENCE = 20_000; // ms
+
+export async function api(path, { method = "GET", body } = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, {
+      method,
+      headers: body === undefined ? {} : { "content-type": "application/json" },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: AbortSignal.timeout(PATIENCE),
+    });
+  } catch (error) {
+    throw new Error(error.name === "TimeoutError" ? "the relay does not answer" : "the relay cannot be reached");
+  }
+  if (answer.status === 204) return null;
+  const said = await answer.json().catch(() => ({}));
+  if (answer.ok) return said;
+  const problem = new Error(said.detail || `the relay answered ${answer.status}`);
+  problem.status = answer.status;
+  throw problem;
+}
+
+// What to show for an error: who is not allowed can log in.
+export function trouble(error) {
+  const login = error.status === 401 || error.status === 403;
+  const next = encodeURIComponent(location.pathname + location.search);
+  return h("p", { class: "wrong", role: "alert" }, error.message, login && [" ", h("a", { href: `/login?next=${next}` }, "Log in")]);
+}
+
+export const isOperator = document.body.dataset.role === "operator";
+
+// Asks again and again, sooner when the page is looked at again, and says when that does not work.
+export function poll(ask, show, fail, every = 2_000) {
+  let timer;
+  const once = async () => {
+    clearTimeout(timer);
+    try {
+      if (!document.hidden && show(await ask()) === false) return;
+    } catch (error) {
+      fail(error);
+    }
+    timer = setTimeout(once, every);
+  };
+  document.addEventListener("visibilitychange", () => {
+    if (!document.hidden) once();
+  });
+  once();
+  return once;
+}

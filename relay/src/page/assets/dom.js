@@ -1,0 +1,131 @@
+// Building blocks of every view. Whatever came over the wire is put on the page as text, never as markup.
+
+export const $ = (id) => document.getElementById(id);
+
+export const SEVERITIES = ["debug", "info", "notice", "warning", "error", "critical"];
+const SHAPES = { debug: "·", info: "○", notice: "●", warning: "▲", error: "◆", critical: "■" };
+const STATUSES = { started: "▸", succeeded: "✓", failed: "✗", resolved: "✓" };
+
+// Colours and titles that programs write for a terminal.
+const ESCAPES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b\n]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b\n]*(?:\u001b\\)?|[ -/]*[0-~])/g;
+// Characters that are not seen but change what is: controls, and those that turn the direction of text
+// around, so that gnp.exe would read exe.png.
+const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+export function plain(text) {
+  return String(text).replaceAll("\r\n", "\n").replace(ESCAPES, "").replace(UNSEEN, "\ufffd");
+}
+
+// An element with attributes and children; texts among them become text.
+export function h(name, attributes = {}, ...children) {
+  const made = document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
+    else made.setAttribute(key, value === true ? "" : value);
+  }
+  made.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false)
+    .map((child) => (child instanceof Node ? child : plain(child))));
+  return made;
+}
+
+export function fill(place, ...children) {
+  place.replaceChildren(...children.flat(Infinity).filter(Boolean).map((child) => (child instanceof Node ? child : plain(child))));
+}
+
+const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+const DAY = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
+const SHORT = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
+
+// Today the time to the second, before that the day and the minute.
+export function moment(at) {
+  const when = new Date(at);
+  if (when.toDateString() === new Date().toDateString()) return CLOCK.format(when);
+  return `${DAY.format(when)} ${SHORT.format(when)}`;
+}
+
+export function time(at) {
+  return h("time", { datetime: at, title: new Date(at).toString() }, moment(at));
+}
+
+export function duration(seconds) {
+  if (seconds < 1) return `${Math.round(seconds * 1000)} ms`;
+  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${Math.round(seconds % 60)} s`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.round((seconds % 3600) / 60)} min`;
+  return `${Math.floor(seconds / 86400)} d ${Math.round((seconds % 86400) / 3600)} h`;
+}
+
+export function ago(at) {
+  const seconds = Math.max(0, (Date.now() - new Date(at)) / 1000);
+  const said = seconds < 5 ? "now" : `${duration(seconds).split(" ").slice(0, 2).join(" ")} ago`;
+  return h("time", { datetime: at, title: new Date(at).toString() }, said);
+}
+
+export const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
+
+export function plural(number, one, many = `${one}s`) {
+  return `${count(number)} ${number === 1 ? one : many}`;
+}
+
+// Shape, word and colour: never colour alone.
+export function severity(name) {
+  return h("span", { class: `severity ${name}` }, h("span", {}, `${SHAPES[name]} ${name}`));
+}
+
+export function status(name, words = name) {
+  return h("span", { class: `status ${name}`, title: name }, `${STATUSES[name]} ${words}`.trim());
+}
+
+export function headline(message) {
+  const first = (message.text || "").split("\n").map((line) => line.trim()).find(Boolean) || "";
+  return (message.title || "").trim() || first || "(no text)";
+}
+
+export function link(url, title) {
+  if (!/^https?:\/\//i.test(url)) return document.createTextNode(plain(title ? `${title}: ${url}` : url));
+  return h("a", { href: url, title: plain(url), rel: "noopener noreferrer", target: "_blank" }, title || url);
+}
+
+function ending(run) {
+  const how = run.signal != null ? `signal ${run.signal}` : run.exit != null ? `exit ${run.exit}` : "running";
+  return run.duration != null ? `${run.command}: ${how} after ${duration(run.duration)}` : `${run.command}: ${how}`;
+}
+
+// Names and what they are; what is not there is left out.
+export function facts(pairs) {
+  const shown = pairs.filter(([, value]) => value !== undefined && value !== null && value !== "");
+  return h("dl", {}, shown.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
+}
+
+// All of a message but its headline.
+export function body({ sequence, at, message, marks }) {
+  const text = message.text || "";
+  return [
+    text.trim() && text.trim() !== headline(message) ? h("pre", { tabindex: "0", "aria-label": "Text" }, text) : null,
+    facts([
+      ...Object.entries(message.fields || {}),
+      ...(message.links || []).map(({ url, title }) => ["link", link(url, title)]),
+      ["command", message.run && ending(message.run)],
+      ["host", message.host],
+      ["user", message.user],
+      ["key", message.key],
+      ["note", marks.join("; ")],
+      ["time", at],
+      ["id", message.id],
+      ["in the log", sequence],
+    ]),
+  ];
+}
+
+export const messageAddress = (message) => `/messages/${encodeURIComponent(message.id)}`;
+export const searchAddress = (parts) => `/?${new URLSearchParams(parts)}`;
+
+// Tells what the page itself is doing, beside the navigation.
+export function say(state, text) {
+  const place = $("connection");
+  if (place.textContent === text && place.dataset.state === state) return;
+  place.dataset.state = state;
+  place.textContent = text;
+}

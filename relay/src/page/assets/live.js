@@ -1,0 +1,105 @@
+// What comes, as it comes. All open pages of a browser share one connection, since browsers allow only six to a
+// server: the page that holds the lock is connected and passes on what it hears; when it goes, another one takes
+// over from where it is itself. Where there are no locks (plain http from another machine) each has its own.
+
+const LOCK = "hal-stream";
+const SILENCE = 40_000; // the relay says something each 15 s, in ms
+const AGAIN = 3_000; // before a connection the browser gave up is made anew, in ms
+
+// Calls `on.message(entry)` for each message after sequence `after`, once and in order; `on.live()` when everything
+// that was missed has come; `on.problem(text)` with what is wrong with the relay, or null; `on.lost(since)`.
+export function follow(after, on) {
+  const shared = "locks" in navigator && "BroadcastChannel" in window;
+  const channel = shared ? new BroadcastChannel(LOCK) : null;
+  let last = after;
+  let heard = Date.now();
+  let source = null; // only while this page is the one that is connected
+  let state = ""; // live or lost, once it is known
+  let problem = null;
+  let release = null;
+
+  function become(next, since) {
+    if (state === next) return;
+    state = next;
+    if (state === "live") on.live();
+    else on.lost(since);
+  }
+
+  function hear(event) {
+    heard = Date.now();
+    switch (event.kind) {
+      case "message":
+        if (event.entry.sequence <= last) return;
+        last = event.entry.sequence;
+        on.message(event.entry);
+        break;
+      case "state":
+        problem = event.problem;
+        on.problem(problem);
+        break;
+      case "live":
+      case "lost":
+        become(event.kind, event.since);
+        break;
+      case "alive":
+        become("live");
+    }
+  }
+
+  function tell(event) {
+    hear(event);
+    channel?.postMessage(event);
+  }
+
+  function connect() {
+    source?.close();
+    source = new EventSource(`/api/stream?after=${last}`);
+    source.addEventListener("message", (event) => tell({ kind: "message", entry: JSON.parse(event.data) }));
+    source.addEventListener("state", (event) => tell({ kind: "state", problem: JSON.parse(event.data).problem }));
+    source.addEventListener("live", () => tell({ kind: "live" }));
+    source.addEventListener("alive", () => tell({ kind: "alive" }));
+    source.addEventListener("error", () => {
+      tell({ kind: "lost", since: heard });
+      // The browser itself comes back from most; where it gives up, as after an error's status, it is up to us.
+      if (source?.readyState === EventSource.CLOSED) setTimeout(() => source && connect(), AGAIN);
+    });
+  }
+
+  // Connected for as long as the lock is ours. `steal` takes it from a page that has fallen asleep with it.
+  function lead(steal) {
+    const hold = () => new Promise((resolve) => {
+      release = resolve;
+      connect();
+    });
+    navigator.locks.request(LOCK, { steal }, hold).catch(() => {
+      // Taken from us: from here on we hear what the other one passes on.
+      source?.close();
+      source = null;
+      release?.();
+      lead(false);
+    });
+  }
+
+  if (channel) {
+    channel.addEventListener("message", ({ data }) => {
+      if (data.kind !== "hello") return hear(data);
+      if (!source || !state) return;
+      channel.postMessage({ kind: "state", problem });
+      channel.postMessage({ kind: state, since: heard });
+    });
+    lead(false);
+    channel.postMessage({ kind: "hello" });
+  } else {
+    connect();
+  }
+
+  // A connection can die without a word, as when a laptop slept.
+  setInterval(() => {
+    if (Date.now() - heard < SILENCE) return;
+    const since = heard;
+    heard = Date.now();
+    hear({ kind: "lost", since });
+    if (source || !channel) connect();
+    else lead(true);
+  }, 5_000);
+}

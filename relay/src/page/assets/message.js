@@ -1,0 +1,123 @@
+// One message: everything in it, and what became of it.
+
+import { api, isOperator, poll, trouble } from "./api.js";
+import { $, ago, body, count, duration, facts, fill, h, headline, link, plural, say, searchAddress, severity, status, time } from "./dom.js";
+import { routes } from "./routes.js";
+
+const id = location.pathname.slice("/messages/".length); // stays encoded
+
+const OUTCOMES = { ok: "✓ taken", transient: "✗ not now", permanent: "✗ never", auth: "✗ not allowed, or not there" };
+const STATES = {
+  expected: ["…", "to be delivered"],
+  waiting: ["…", "waiting in the room's queue"],
+  retrying: ["↻", "not taken yet, tried again"],
+  posted: ["✓", "posted"],
+  counted: ["✓", "posted together with others"],
+  held: ["‖", "held back and counted"],
+  moved: ["→", "sent on to another room"],
+  dead: ["✗", "dead letter: the room cannot take it"],
+  dropped: ["–", "dropped"],
+  forgotten: ["?", "so old that its receipt is gone"],
+};
+
+function state(name) {
+  const [sign, words] = STATES[name];
+  return h("span", { class: `state ${name}` }, `${sign} ${words}`);
+}
+
+function attempts(step) {
+  if (!step.attempts.length) return null;
+  const left = step.tries - step.attempts.length;
+  const rows = step.attempts.map((attempt, i) => {
+    const number = i < 2 || left <= 0 ? i + 1 : i + 1 + left;
+    return h("tr", { class: attempt.outcome },
+      h("td", {}, number), h("td", {}, time(attempt.at)), h("td", {}, duration(attempt.seconds)),
+      h("td", {}, OUTCOMES[attempt.outcome]), h("td", {}, h("bdi", {}, attempt.answer)));
+  });
+  if (left > 0) rows.splice(2, 0, h("tr", {}, h("td", { colspan: 5 }, `… ${plural(left, "more attempt")}`)));
+  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Attempts" }, h("table", {},
+    h("thead", {}, h("tr", {}, ["try", "at", "took", "outcome", "answer"].map((name) => h("th", { scope: "col" }, name)))),
+    h("tbody", {}, rows)));
+}
+
+function act(step, again) {
+  if (!step.letter || !isOperator) return null;
+  const did = h("span", { role: "status" });
+  const run = async (path, method) => {
+    try {
+      await api(path, { method });
+      again();
+    } catch (error) {
+      fill(did, trouble(error));
+    }
+  };
+  return h("p", {},
+    h("button", { type: "button", onclick: () => run(`/api/dead/${step.letter}/retry`, "POST") }, "Try again"), " ",
+    h("button", { type: "button", onclick: () => confirm("Give this dead letter up?") && run(`/api/dead/${step.letter}`, "DELETE") }, "Give up"), " ",
+    did);
+}
+
+function stepRow(step, again) {
+  return h("li", {},
+    time(step.at), " ", state(step.state), step.reason && [": ", h("bdi", {}, step.reason)],
+    step.together > 1 && ` (${plural(step.together, "message")} in one post)`,
+    step.possible_duplicate && h("em", {}, " possibly twice: an earlier try's answer was lost"),
+    (step.post || step.link) && facts([["post", step.post], ["link", step.link && link(step.link)]]),
+    attempts(step),
+    act(step, again));
+}
+
+function room({ room, kind, state: now, steps }, again) {
+  return h("section", { class: `room ${now}`, "aria-label": `Room ${room}` },
+    h("h3", {}, h("bdi", {}, room), kind && h("small", {}, ` ${kind}`), " ", state(now)),
+    steps.length > 0 && h("ol", { class: "steps" }, steps.map((step) => stepRow(step, again))));
+}
+
+function show(found, again) {
+  const { message, sequence, at, marks, raw } = found;
+  document.title = `${headline(message)} · hal`;
+  $("note").hidden = true;
+  fill($("headline"), h("bdi", {}, headline(message)));
+  fill($("about"), severity(message.severity || "info"), message.status && status(message.status),
+    h("a", { class: "tag", href: searchAddress({ tag: message.tag }) }, message.tag),
+    h("span", {}, "from ", h("a", { href: searchAddress({ source: message.source }) }, h("bdi", {}, message.source))), ago(at),
+    message.key && h("a", { href: searchAddress({ source: message.source, text: `"${message.key}"` }) }, "everything about the same key"));
+  fill($("contents"), body({ sequence, at, message, marks }));
+
+  $("fate").hidden = false;
+  fill($("rooms"), found.rooms.map((each) => room(each, again)), found.notes.map((step) => h("p", {}, time(step.at), " ", state(step.state), ": ", h("bdi", {}, step.reason || ""))));
+  const notes = [
+    found.not_yet_folded && "The relay has not come to it yet.",
+    found.also.length > 0 && `It is in the log ${plural(found.also.length + 1, "time")}: also as ${found.also.map(count).join(", ")}.`,
+    !found.rooms.length && !found.notes.length && "Nothing yet.",
+  ].filter(Boolean);
+  fill($("fate-note"), notes.join(" "));
+  $("fate-note").hidden = notes.length === 0;
+
+  $("rules").hidden = !found.rules;
+  if (found.rules) {
+    const { by_default, instead_of, routes: all } = found.rules;
+    routes($("routes"), all);
+    fill($("rules-note"), "By the rules that were in force when it came. ",
+      by_default && "No route takes it, so it goes to the default room. ",
+      instead_of && `This is dev: everything goes to ${instead_of.dev_room}, here instead of to ${instead_of.rooms.join(", ")}.`);
+  }
+
+  $("raw").hidden = false;
+  fill($("raw-head"), h("dt", {}, "subject"), h("dd", {}, raw.subject),
+    Object.entries(raw.headers).map(([name, values]) => [h("dt", {}, name), h("dd", {}, values.join(", "))]));
+  let text = raw.payload;
+  try {
+    text = JSON.stringify(JSON.parse(raw.payload), null, 2);
+  } catch {
+    // It is no JSON, and shown as it is.
+  }
+  fill($("raw-text"), text);
+  say(found.settled ? "past" : "live", found.settled ? "" : "looking on");
+  return !found.settled;
+}
+
+const again = poll(() => api(`/api/messages/${id}`), (found) => show(found, () => again()), (error) => {
+  fill($("note"), trouble(error));
+  $("note").hidden = false;
+});

@@ -1,0 +1,77 @@
+// Sources or tags: who told, about what, when last and how often.
+
+import { api, poll, trouble } from "./api.js";
+import { $, ago, count, fill, h, plural, say, searchAddress, severity } from "./dom.js";
+
+const kind = location.pathname === "/tags" ? "tags" : "sources";
+const parameter = kind === "tags" ? "tag" : "source";
+const PAGE = 500;
+const MOST = 20; // pages
+const EVERY = 10_000; // ms
+
+const ORDERS = {
+  last: (a, b) => b.last.localeCompare(a.last),
+  name: (a, b) => a.name.localeCompare(b.name),
+  count: (a, b) => b.count - a.count,
+  day: (a, b) => day(b) - day(a),
+};
+let order = "last";
+let names = [];
+
+const day = (each) => each.hours.reduce((sum, hour) => sum + hour, 0);
+
+// The last day, an hour a bar.
+function spark(hours) {
+  const most = Math.max(1, ...hours);
+  const bars = hours.map((hour) => "▁▂▃▄▅▆▇█"[Math.min(7, Math.ceil((hour / most) * 7))]);
+  return h("span", { class: "spark", role: "img", "aria-label": `the last 24 hours: ${plural(hours.reduce((a, b) => a + b, 0), "message")}, at most ${most} an hour` }, bars.join(""));
+}
+
+function row(each) {
+  return h("tr", {},
+    h("th", { scope: "row" }, h("a", { href: searchAddress({ [parameter]: each.name }) }, h("bdi", {}, each.name)), each.host && each.host !== each.name && h("small", {}, " ", h("bdi", {}, each.host))),
+    h("td", {}, ago(each.last)),
+    h("td", {}, each.worst ? severity(each.worst) : "–"),
+    h("td", {}, spark(each.hours)),
+    h("td", { class: "number" }, count(day(each))),
+    h("td", { class: "number" }, count(each.count)));
+}
+
+function show() {
+  const wanted = $("wanted").value.toLowerCase();
+  const shown = names.filter((each) => `${each.name} ${each.host || ""}`.toLowerCase().includes(wanted)).sort(ORDERS[order]);
+  fill($("names"), shown.map(row));
+  $("note").textContent = shown.length ? plural(shown.length, parameter) : names.length ? "none has this in its name" : "nobody told anything yet";
+  for (const head of document.querySelectorAll("th[data-order]")) {
+    if (head.dataset.order === order) head.setAttribute("aria-sort", order === "name" ? "ascending" : "descending");
+    else head.removeAttribute("aria-sort");
+  }
+}
+
+async function ask() {
+  const all = [];
+  let cursor = null;
+  for (let page = 0; page < MOST; page++) {
+    const found = await api(`/api/${kind}?${new URLSearchParams({ limit: PAGE, ...(cursor && { cursor }) })}`);
+    all.push(...found.names);
+    cursor = found.cursor;
+    if (!cursor) break;
+  }
+  return all;
+}
+
+$("wanted").addEventListener("input", show);
+for (const head of document.querySelectorAll("th[data-order] button")) {
+  head.addEventListener("click", () => {
+    order = head.parentElement.dataset.order;
+    show();
+  });
+}
+poll(ask, (found) => {
+  names = found;
+  show();
+  say("live", "live");
+}, (error) => {
+  fill($("note"), trouble(error));
+  say("lost", "not connected");
+}, EVERY);

@@ -1,0 +1,85 @@
+// How many messages there were, over time and by severity. A range is chosen by dragging over it; who uses no
+// pointer has the fields above, which say the same.
+
+import { moment, plural } from "./dom.js";
+
+const [WIDTH, HEIGHT] = [1000, 56];
+const LEAST = 2; // px: what is bad must be seen among thousands that are not
+const SVG = "http://www.w3.org/2000/svg";
+
+function shape(name, attributes = {}, ...children) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.append(...children);
+  return made;
+}
+
+function told(severities, counts) {
+  const named = counts.map((number, i) => [number, severities[i]]).filter(([number]) => number > 0).reverse();
+  return named.map(([number, severity]) => `${number} ${severity}`).join(", ") || "nothing";
+}
+
+// Draws `data` into `place`, and calls `choose(since, until)` when a range was dragged.
+export function draw(place, { since, until, severities, counts }, choose) {
+  const [begin, end] = [Date.parse(since), Date.parse(until)];
+  const at = (i) => new Date(begin + ((end - begin) * i) / counts.length).toISOString();
+  const sums = counts.map((span) => span.reduce((a, b) => a + b, 0));
+  const most = Math.max(1, ...sums);
+  const step = WIDTH / counts.length;
+  const bars = counts.map((span, i) => {
+    const bar = shape("g", {}, shape("title"), shape("rect", { x: i * step, y: 0, width: step, height: HEIGHT, class: "span" }));
+    bar.firstChild.textContent = `${moment(at(i))} – ${moment(at(i + 1))}: ${told(severities, span)}`;
+    let y = HEIGHT;
+    // The worst at the bottom, where all begin.
+    for (let s = severities.length - 1; s >= 0; s--) {
+      if (!span[s]) continue;
+      const height = Math.max(LEAST, (span[s] / most) * (HEIGHT - LEAST));
+      y -= height;
+      bar.append(shape("rect", { x: i * step + 0.5, y: Math.max(0, y), width: Math.max(1, step - 1), height, class: severities[s] }));
+    }
+    return bar;
+  });
+  const picked = shape("rect", { y: 0, height: HEIGHT, width: 0, class: "picked" });
+  const total = sums.reduce((a, b) => a + b, 0);
+  const bySeverity = severities.map((_, s) => counts.reduce((sum, span) => sum + span[s], 0));
+  const about = `${plural(total, "message")} from ${moment(since)} to ${moment(until)}: ${told(severities, bySeverity)}`;
+  const chart = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": about }, ...bars, picked);
+
+  let from = null;
+  const where = (event) => {
+    const box = chart.getBoundingClientRect();
+    return Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
+  };
+  const range = (to) => [Math.min(from, to), Math.max(from, to)];
+  chart.addEventListener("pointerdown", (event) => {
+    from = where(event);
+    chart.setPointerCapture(event.pointerId);
+  });
+  chart.addEventListener("pointermove", (event) => {
+    if (from === null) return;
+    const [a, b] = range(where(event));
+    picked.setAttribute("x", a * WIDTH);
+    picked.setAttribute("width", (b - a) * WIDTH);
+  });
+  chart.addEventListener("pointercancel", () => {
+    from = null;
+    picked.setAttribute("width", 0);
+  });
+  chart.addEventListener("pointerup", (event) => {
+    if (from === null) return;
+    const [a, b] = range(where(event));
+    from = null;
+    // A click is the span it is in.
+    const click = (b - a) * chart.getBoundingClientRect().width < 4;
+    const [first, last] = click ? [Math.floor(a * counts.length), Math.floor(a * counts.length) + 1] : [a * counts.length, b * counts.length];
+    choose(at(Math.max(0, first)), at(Math.min(counts.length, last)));
+  });
+  const axis = document.createElement("p");
+  const peak = plural(Math.max(0, ...sums), "message");
+  axis.append(...[moment(since), `at most ${peak} a bar`, moment(until)].map((text) => {
+    const part = document.createElement("span");
+    part.textContent = text;
+    return part;
+  }));
+  place.replaceChildren(chart, axis);
+}

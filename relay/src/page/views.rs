@@ -1,0 +1,257 @@
+//! The pages people open. Each is a frame with forms and headings that is there at once and works with its address
+//! alone; its script fills it from the API.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Extension, Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::from_fn_with_state;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+
+use super::access::{self, Who};
+use super::assets::{FOLDER, imports};
+use super::problem::Problem;
+use super::{Site, problem};
+use crate::config::page::Role;
+use crate::secret::Secret;
+
+/// A page.
+struct View {
+    path: &'static str,
+    title: &'static str,
+    /// In the navigation, where everything else is reached from.
+    listed: bool,
+    script: &'static str,
+    main: &'static str,
+}
+
+const VIEWS: &[View] = &[
+    View {
+        path: "/",
+        title: "Messages",
+        listed: true,
+        script: "messages.js",
+        main: include_str!("views/messages.html"),
+    },
+    View {
+        path: "/messages/{id}",
+        title: "Message",
+        listed: false,
+        script: "message.js",
+        main: include_str!("views/message.html"),
+    },
+    View {
+        path: "/rooms",
+        title: "Rooms",
+        listed: true,
+        script: "rooms.js",
+        main: include_str!("views/rooms.html"),
+    },
+    View {
+        path: "/sources",
+        title: "Sources",
+        listed: true,
+        script: "names.js",
+        main: include_str!("views/sources.html"),
+    },
+    View {
+        path: "/tags",
+        title: "Tags",
+        listed: true,
+        script: "names.js",
+        main: include_str!("views/tags.html"),
+    },
+    View {
+        path: "/explain",
+        title: "Explain",
+        listed: true,
+        script: "explain.js",
+        main: include_str!("views/explain.html"),
+    },
+    View {
+        path: "/tell",
+        title: "Tell",
+        listed: true,
+        script: "tell.js",
+        main: include_str!("views/tell.html"),
+    },
+];
+
+pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
+    let guard = from_fn_with_state((site.clone(), Role::Viewer), access::guard);
+    let views = VIEWS.iter().fold(Router::new(), |router, view| {
+        let show = async |State(site): State<Arc<Site>>, Extension(who): Extension<Who>| {
+            shown(StatusCode::OK, &page(view, &site, &who))
+        };
+        router.route(view.path, get(show))
+    });
+    views.route_layer(guard).route("/login", get(ask).post(login)).route("/logout", post(logout))
+}
+
+/// A page is never kept: it names who looks at it.
+fn shown(status: StatusCode, page: &str) -> Response {
+    (status, [(header::CACHE_CONTROL, "no-store")], Html(page.to_owned())).into_response()
+}
+
+fn page(view: &View, site: &Site, who: &Who) -> String {
+    let links = VIEWS.iter().filter(|view| view.listed).map(|listed| {
+        let current = if listed.path == view.path { " aria-current=\"page\"" } else { "" };
+        format!("<a href=\"{}\"{current}>{}</a>", listed.path, listed.title)
+    });
+    let links: Vec<String> = links.collect();
+    let name = who.name.as_deref().map(escape).unwrap_or_default();
+    let session = match (&who.name, who.by_cookie) {
+        (Some(_), true) => format!(
+            "<form method=\"post\" action=\"/logout\">{name} <button class=\"quiet\">Log out</button></form>"
+        ),
+        (Some(_), false) => format!("<span>{name}</span>"),
+        (None, _) if site.access.has_tokens() => "<a href=\"/login\">Log in</a>".to_owned(),
+        (None, _) => String::new(),
+    };
+    let header = format!(
+        "<nav aria-label=\"Views\">{}</nav>\n<p id=\"connection\" role=\"status\"></p>\n<div id=\"session\">{session}</div>",
+        links.join("\n")
+    );
+    let scripts: Vec<String> = imports(view.script)
+        .iter()
+        .map(|name| format!("<link rel=\"modulepreload\" href=\"{}/{name}\">", *FOLDER))
+        .chain([format!("<script type=\"module\" src=\"{}/{}\"></script>", *FOLDER, view.script)])
+        .collect();
+    frame(view.title, &scripts.join("\n"), who.role.as_str(), &header, view.main)
+}
+
+fn frame(title: &str, scripts: &str, role: &str, header: &str, main: &str) -> String {
+    format!(
+        r##"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title} · hal</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<link rel="icon" href="{folder}/icon.svg">
+<link rel="stylesheet" href="{folder}/page.css">
+{scripts}
+</head>
+<body data-role="{role}">
+<a class="skip" href="#main">Skip to the content</a>
+<header>
+<a class="brand" href="/">hal</a>
+{header}
+</header>
+<main id="main" tabindex="-1">
+<noscript><p class="note">This page needs JavaScript to show what comes. <code>GET /api/messages</code> needs none.</p></noscript>
+{main}</main>
+</body>
+</html>
+"##,
+        folder = *FOLDER
+    )
+}
+
+/// `GET /login`.
+#[derive(Deserialize)]
+struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+async fn ask(
+    State(site): State<Arc<Site>>,
+    query: Result<Query<Next>, axum::extract::rejection::QueryRejection>,
+) -> Response {
+    let next = query.map(|Query(next)| next.next).unwrap_or_default();
+    shown(StatusCode::OK, &login_page(&site, &next, None))
+}
+
+fn login_page(site: &Site, next: &str, wrong: Option<&str>) -> String {
+    let wrong = wrong.map(|wrong| format!("<p role=\"alert\" class=\"wrong\">{}</p>\n", escape(wrong)));
+    let form = match site.access.has_tokens() {
+        true => include_str!("views/login.html").replace("{next}", &escape(local(next))),
+        false => include_str!("views/no_tokens.html").to_owned(),
+    };
+    frame("Log in", "", "nobody", "", &(wrong.unwrap_or_default() + &form))
+}
+
+/// The address to go on to, if it is one of ours.
+fn local(next: &str) -> &str {
+    let ours = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
+    if ours { next } else { "/" }
+}
+
+#[derive(Deserialize)]
+struct Login {
+    #[serde(default)]
+    token: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// A form, so that it works without any script.
+async fn login(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    access::same_origin(&headers)?;
+    let login: Login =
+        serde_urlencoded::from_bytes(&body).map_err(|error| Problem::bad(format!("the form: {error}")))?;
+    let token = Secret::new(login.token.trim());
+    let Some(who) = site.access.holder(token.reveal(), true) else {
+        let page = login_page(&site, &login.next, Some("This token is not known here."));
+        return Ok(shown(StatusCode::UNAUTHORIZED, &page));
+    };
+    tracing::info!(name = who.name, "logged in");
+    let cookie = [(header::SET_COOKIE, access::keep(&token, &headers))];
+    Ok((cookie, Redirect::to(local(&login.next))).into_response())
+}
+
+async fn logout(headers: HeaderMap) -> Result<Response, Problem> {
+    access::same_origin(&headers)?;
+    let cookie = [(header::SET_COOKIE, access::forget(&headers))];
+    Ok((cookie, Redirect::to("/login")).into_response())
+}
+
+/// What is not there, for a person or for a program.
+pub(super) async fn nothing_here(headers: HeaderMap) -> Response {
+    let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if accepts.is_some_and(|accept| accept.contains("text/html")) {
+        let main = "<h1>Nothing here</h1>\n<p><a href=\"/\">The messages</a> are.</p>\n";
+        return shown(StatusCode::NOT_FOUND, &frame("Nothing here", "", "nobody", "", main));
+    }
+    problem::Problem::not_found("there is nothing here; the page is at /").into_response()
+}
+
+/// Text as it may stand in a page.
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '"' => escaped.push_str("&quot;"),
+            '\'' => escaped.push_str("&#39;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_addresses_are_gone_on_to() {
+        for ours in ["/", "/rooms?x=1", "/messages/seq-1"] {
+            assert_eq!(local(ours), ours);
+        }
+        for other in
+            ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "javascript:x"]
+        {
+            assert_eq!(local(other), "/");
+        }
+        assert_eq!(escape("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");
+    }
+}

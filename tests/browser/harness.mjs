@@ -1,0 +1,185 @@
+// What the browser tests run against: a real nats-server, a real hal-relay, rooms that answer as they are told, and
+// Debian's Chromium. Everything listens on loopback, has its files in a folder of its own, and goes at the end.
+
+import { spawn } from "node:child_process";
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { createRequire } from "node:module";
+import { createServer as createSocket } from "node:net";
+import { tmpdir } from "node:os";
+import { delimiter, dirname, join, resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+
+export const repository = resolve(dirname(fileURLToPath(import.meta.url)), "../..");
+const target = process.env.CARGO_TARGET_DIR || join(repository, "target");
+const packages = createRequire(join(target, "tools/node/index.js"));
+const { chromium } = packages("playwright-core");
+const { connect, headers } = packages("@nats-io/transport-node");
+
+export const SOON = 20_000; // ms: long enough for whatever is about to come, on a busy machine
+export const TOKENS = { operator: "oncall-0123456789abcdef", viewer: "wall-0123456789abcdef" };
+
+function program(name, variable, ...more) {
+  if (process.env[variable]) return process.env[variable];
+  const folders = [...more, ...(process.env.PATH || "").split(delimiter), "/usr/sbin"];
+  const found = folders.map((folder) => join(folder, name)).find(existsSync);
+  if (!found) throw new Error(`${name} is not installed: run tests/run --tools once`);
+  return found;
+}
+
+export async function freePort() {
+  const socket = createSocket();
+  await new Promise((done) => socket.listen(0, "127.0.0.1", done));
+  const { port } = socket.address();
+  await new Promise((done) => socket.close(done));
+  return port;
+}
+
+// Waits until `look` gives something.
+export async function until(what, look, patience = SOON) {
+  const end = Date.now() + patience;
+  for (;;) {
+    const found = await look();
+    if (found) return found;
+    if (Date.now() > end) throw new Error(`waited ${patience} ms in vain: ${what}`);
+    await sleep(20);
+  }
+}
+
+class Process {
+  constructor(name, command, args, folder, env = {}) {
+    Object.assign(this, { name, command, args, env, log: join(folder, `${name}.log`) });
+    this.start();
+  }
+
+  start() {
+    const log = openSync(this.log, "a");
+    this.child = spawn(this.command, this.args, { stdio: ["ignore", log, log], env: { ...process.env, ...this.env } });
+    this.ended = new Promise((done) => this.child.once("exit", done));
+  }
+
+  async kill(signal = "SIGKILL") {
+    this.child.kill(signal);
+    await this.ended;
+  }
+}
+
+const ROOM = (name, url) => `[rooms.${name}.webhook]\nurl = "${url}"\nallow_private = true\n`;
+
+// A relay with its server, and `rooms` by name: functions from the number of the post to an answer.
+export async function site({ rooms = {}, config = "", routes = "" } = {}) {
+  const folder = mkdtempSync(join(tmpdir(), "tellhal-browser-"));
+  const [natsPort, port] = [await freePort(), await freePort()];
+  const sinks = {};
+  let text = `default_room = "page"\n${config}\n${routes}\n[nats]\nurl = "nats://127.0.0.1:${natsPort}"\n[page]\nlisten = "127.0.0.1:${port}"\n`;
+  text += Object.entries(TOKENS).map(([role, token]) => `[[page.tokens]]\nname = "${role}"\nrole = "${role}"\ntoken = "${token}"\n`).join("");
+  for (const [name, answer] of Object.entries(rooms)) {
+    sinks[name] = await sink(answer);
+    text += ROOM(name, sinks[name].url);
+  }
+  writeFileSync(join(folder, "relay.toml"), text);
+  const server = program("nats-server", "NATS_SERVER", join(target, "tools/venv/bin"));
+  const nats = new Process("nats-server", server, ["-a", "127.0.0.1", "-p", `${natsPort}`, "-js", "-sd", join(folder, "data")], folder);
+  const bin = process.env.TELLHAL_BIN_DIR || join(target, "debug");
+  const relay = new Process("hal-relay", join(bin, "hal-relay"), ["run", "--config", join(folder, "relay.toml")], folder, { STATE_DIRECTORY: folder });
+  const address = `http://127.0.0.1:${port}`;
+  const made = {
+    address, folder, nats, relay, sinks,
+    async ready() {
+      await until("the relay is ready", async () => {
+        const answer = await fetch(`${address}/readyz`).catch(() => null);
+        return answer?.ok && (await answer.text()).startsWith("leading");
+      });
+    },
+    // Puts a message on the log; its sequence.
+    async publish(source, tag, message) {
+      this.bus ??= await connect({ servers: `127.0.0.1:${natsPort}` });
+      const head = headers();
+      const body = typeof message === "string" ? message : { v: 1, id: crypto.randomUUID(), time: new Date().toISOString(), tag, source, severity: "info", text: "", ...message };
+      if (body.id) head.set("Nats-Msg-Id", body.id);
+      const answer = await this.bus.request(`hal.ops.${source}.${tag}`, typeof body === "string" ? body : JSON.stringify(body), { headers: head, timeout: 5_000 });
+      return { id: body.id, sequence: answer.json().seq };
+    },
+    async api(path, options = {}) {
+      const answer = await fetch(address + path, { ...options, headers: { authorization: `Bearer ${TOKENS.operator}`, ...options.headers } });
+      return answer.status === 204 ? null : answer.json();
+    },
+    logs: () => [nats, relay].map(({ name, log }) => `--- ${name}\n${readFileSync(log, "utf8").split("\n").slice(-15).join("\n")}`).join("\n"),
+    async stop() {
+      await this.bus?.close();
+      await relay.kill();
+      await nats.kill();
+      Object.values(sinks).forEach(({ server: each }) => each.close());
+      rmSync(folder, { recursive: true, force: true });
+    },
+  };
+  await made.ready().catch((error) => {
+    console.error(made.logs());
+    throw error;
+  });
+  return made;
+}
+
+async function sink(answer) {
+  const posts = [];
+  const server = createServer((request, response) => {
+    let body = "";
+    request.on("data", (part) => { body += part; });
+    request.on("end", () => {
+      posts.push(JSON.parse(body));
+      const { status, text = "" } = answer(posts.length);
+      response.writeHead(status).end(text);
+    });
+  });
+  await new Promise((done) => server.listen(0, "127.0.0.1", done));
+  return { server, posts, url: `http://127.0.0.1:${server.address().port}/in`, answer: (other) => { answer = other; } };
+}
+
+export const taken = () => ({ status: 200, text: "ok" });
+
+// One browser for a file of tests. A page fails its test by an error of its script, and by asking for anything that
+// is not the relay's.
+export async function browser() {
+  const launched = await chromium.launch({
+    executablePath: program("chromium", "CHROMIUM"),
+    args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
+  });
+  return {
+    async open(address, { login, ...options } = {}) {
+      const context = await launched.newContext({ baseURL: address, locale: "en-GB", ...options });
+      context.setDefaultTimeout(SOON);
+      const troubles = [];
+      context.on("request", (request) => {
+        if (!request.url().startsWith(address)) troubles.push(`it asked for ${request.url()}`);
+      });
+      context.on("weberror", (error) => troubles.push(error.error().stack));
+      context.on("console", (message) => {
+        // A page whose relay is away says so, and the browser does too.
+        const away = /Failed to load resource|net::ERR_(CONNECTION|INCOMPLETE|EMPTY)/.test(message.text());
+        if (message.type() === "error" && !away) troubles.push(message.text());
+      });
+      if (login) {
+        const value = Buffer.from(TOKENS[login]).toString("base64url");
+        await context.addCookies([{ name: "hal_token", value, url: address, httpOnly: true, sameSite: "Lax" }]);
+      }
+      return {
+        context,
+        async page(path = "/") {
+          const page = await context.newPage();
+          await page.goto(path);
+          return page;
+        },
+        // Closes it, and says what went wrong in it.
+        async close() {
+          await context.close();
+          if (troubles.length) throw new Error(troubles.join("\n"));
+        },
+      };
+    },
+    close: () => launched.close(),
+  };
+}
+
+export const axeSource = () => readFileSync(packages.resolve("axe-core/axe.min.js"), "utf8");
+export const filterCases = () => JSON.parse(readFileSync(join(repository, "relay/src/index/filter_cases.json"), "utf8"));

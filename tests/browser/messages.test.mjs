@@ -1,0 +1,242 @@
+// The messages: what comes live, what was, and what stays when the relay goes away.
+
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { SOON, browser, site, until } from "./harness.mjs";
+
+let chromium;
+before(async () => { chromium = await browser(); });
+after(() => chromium.close());
+
+// A site and a browser context for one test; what went wrong in the page fails it.
+function shows(name, options, run) {
+  test(name, { timeout: 120_000 }, async () => {
+    const made = await site(options);
+    const user = await chromium.open(made.address, options.browser);
+    try {
+      await run(made, user);
+      await user.close();
+    } catch (error) {
+      error.message += `\n${made.logs()}`;
+      throw error;
+    } finally {
+      await made.stop();
+    }
+  });
+}
+
+const rows = (page) => page.locator(".row");
+const headlines = (page) => page.locator("#messages .headline bdi").allTextContents();
+const isLive = (page) => page.locator('#connection[data-state="live"]').waitFor();
+
+shows("a message is seen as it comes, by colour, shape and word", {}, async (made, user) => {
+  const page = await user.page();
+  await page.getByText("No message yet").waitFor();
+  await isLive(page);
+  await made.publish("db1", "backup.mysql", { text: "Nightly backup finished\nsecond line" });
+  await made.publish("db2", "mysql.replication", { severity: "critical", title: "Replication is broken" });
+  await rows(page).nth(1).waitFor();
+  assert.deepEqual(await headlines(page), ["Replication is broken", "Nightly backup finished"]);
+  const first = rows(page).first();
+  assert.match(await first.innerText(), /■ critical/);
+  assert.match(await rows(page).nth(1).innerText(), /○ info/);
+  await rows(page).nth(1).locator("summary").click();
+  assert.equal(await rows(page).nth(1).locator("pre").innerText(), "Nightly backup finished\nsecond line");
+  assert.ok(!(await page.getByText("No message yet").isVisible()));
+});
+
+shows("it goes on where it was when the relay restarts, and says meanwhile that it is lost", {}, async (made, user) => {
+  const page = await user.page();
+  await isLive(page);
+  await made.publish("db1", "job", { text: "before" });
+  await page.getByText("before", { exact: true }).waitFor();
+  await made.relay.kill();
+  await page.getByText(/Connection lost, trying again/).waitFor();
+  const missed = await made.publish("db1", "job", { text: "meanwhile" });
+  made.relay.start();
+  await page.getByText("meanwhile", { exact: true }).waitFor();
+  await isLive(page);
+  await made.publish("db1", "job", { text: "after" });
+  await page.getByText("after", { exact: true }).waitFor();
+  assert.deepEqual(await headlines(page), ["after", "meanwhile", "before"]);
+  assert.ok(missed.sequence > 0);
+});
+
+shows("every view has an address, and what is searched is found in the whole log", {}, async (made, user) => {
+  for (let n = 0; n < 1500; n++) made.publish("web1", "noise.tick", { text: `tick ${n}` });
+  await made.publish("db1", "backup.mysql", { severity: "error", text: "Disk FULL on /var", fields: { shard: "7" } });
+  await made.publish("db1", "backup.files", { text: "fine" });
+  await until("the index has it", async () => (await made.api("/api/messages?text=tick+3")).messages.length > 0);
+  const page = await user.page();
+  await page.getByLabel("Search").fill("disk full");
+  await page.getByRole("button", { name: "Search" }).click();
+  await page.waitForURL("**/?text=disk+full");
+  await rows(page).first().waitFor();
+  assert.deepEqual(await headlines(page), ["Disk FULL on /var"]);
+  assert.match(await page.locator("#timeline svg").getAttribute("aria-label"), /^1 message from .*: 1 error$/);
+
+  await page.goto("/?tag=backup.%3E&severity=info&source=db1");
+  await rows(page).nth(1).waitFor();
+  assert.deepEqual(await headlines(page), ["fine", "Disk FULL on /var"]);
+  assert.equal(await page.getByLabel("Tag").inputValue(), "backup.>");
+  assert.equal(await page.getByLabel("Severity").inputValue(), "info");
+
+  // What comes is held against the same filter.
+  await isLive(page);
+  await made.publish("db1", "noise.tick", { text: "not this" });
+  await made.publish("db1", "backup.redis", { text: "but this" });
+  await page.getByText("but this").waitFor();
+  assert.deepEqual(await headlines(page), ["but this", "fine", "Disk FULL on /var"]);
+
+  await page.goto("/?text=no+such+thing");
+  await page.getByText("Nothing in the log is like this.").waitFor();
+  await page.goto("/?tag=backup..x");
+  await page.getByText(/tag: "backup..x" is not a tag pattern/).waitFor();
+});
+
+shows("a range is dragged on the timeline, and older messages are loaded on the way down", {}, async (made, user) => {
+  for (let n = 0; n < 350; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  const page = await user.page();
+  await rows(page).nth(99).waitFor();
+  await page.locator("#timeline svg").waitFor();
+  while ((await rows(page).count()) < 350) {
+    await page.mouse.wheel(0, 4000);
+    await page.waitForTimeout(50);
+  }
+  assert.equal(new Set(await headlines(page)).size, 350);
+  assert.ok(!(await page.locator("#older").isVisible()));
+
+  await page.evaluate(() => scrollTo(0, 0));
+  const box = await page.locator("#timeline svg").boundingBox();
+  await page.mouse.move(box.x + 1, box.y + 20);
+  await page.mouse.down();
+  await page.mouse.move(box.x + box.width / 2, box.y + 20, { steps: 4 });
+  await page.mouse.up();
+  await page.waitForURL(/since=.*&until=/);
+  await page.locator("#timeline svg").waitFor();
+  const { searchParams } = new URL(page.url());
+  assert.ok(Date.parse(searchParams.get("since")) < Date.parse(searchParams.get("until")));
+  await until("only that range is shown", async () => (await rows(page).count()) < 350);
+});
+
+shows("a run is one line, and what has the same source and key is folded", {}, async (made, user) => {
+  const page = await user.page();
+  await isLive(page);
+  const run = { key: "backup.mysql", run: { command: "mysqldump" } };
+  await made.publish("db1", "backup.mysql", { ...run, status: "started", title: "mysqldump started" });
+  await page.getByText("mysqldump started").waitFor();
+  await made.publish("db2", "backup.mysql", { key: "backup.mysql", text: "another host's" });
+  await made.publish("db1", "backup.mysql", { ...run, status: "succeeded", title: "mysqldump succeeded in 2m", run: { command: "mysqldump", duration: 120, exit: 0 } });
+  await page.getByText("mysqldump succeeded").waitFor();
+  assert.deepEqual(await headlines(page), ["mysqldump succeeded in 2m", "another host's"]);
+  assert.doesNotMatch(await rows(page).first().innerText(), /\+\d/, "start and end are one run");
+  await rows(page).first().locator("summary").click();
+  await rows(page).first().getByText(/^started .*, ended/).waitFor();
+
+  await made.publish("db1", "backup.mysql", { ...run, status: "started", title: "mysqldump started again" });
+  await page.getByText("started again").waitFor();
+  assert.match(await rows(page).first().innerText(), /\+2/);
+  assert.equal(await rows(page).first().locator(".earlier li").count(), 2, "an open row stays open");
+  await page.getByLabel("Fold by source and key").uncheck();
+  assert.equal(await rows(page).count(), 4);
+  await page.reload();
+  await rows(page).nth(3).waitFor();
+  assert.equal(await rows(page).count(), 4, "the choice is kept");
+});
+
+shows("while somebody reads further down, or pauses it, what comes waits", {}, async (made, user) => {
+  for (let n = 0; n < 80; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  const page = await user.page();
+  await rows(page).nth(79).waitFor();
+  await isLive(page);
+  await page.evaluate(() => scrollTo(0, 1200));
+  const place = () => rows(page).nth(50).evaluate((row) => row.getBoundingClientRect().top);
+  const before = await place();
+  await made.publish("web1", "tick", { text: "while reading" });
+  await page.getByRole("button", { name: "↑ 1 new message" }).waitFor();
+  assert.equal(await rows(page).count(), 80);
+  assert.equal(await place(), before, "nothing moves");
+  await page.getByRole("button", { name: "↑ 1 new message" }).click();
+  await page.getByText("while reading").waitFor();
+
+  await page.getByRole("button", { name: "Pause" }).click();
+  await made.publish("web1", "tick", { text: "while paused" });
+  await page.getByRole("button", { name: "↑ 1 new message" }).waitFor();
+  assert.ok(!(await page.getByText("while paused").isVisible()));
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByText("while paused").waitFor();
+});
+
+shows("the newest may be at the bottom", {}, async (made, user) => {
+  for (let n = 0; n < 150; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  const page = await user.page();
+  await rows(page).nth(99).waitFor();
+  await isLive(page);
+  await page.getByLabel("Newest").selectOption("at the bottom");
+  await until("the newest is in sight, at the bottom", () => rows(page).last().evaluate((row) => row.getBoundingClientRect().bottom <= innerHeight));
+  assert.equal((await headlines(page)).at(-1), "tick 149");
+  await made.publish("web1", "tick", { text: "one more" });
+  await page.getByText("one more").waitFor();
+  assert.equal((await headlines(page)).at(-1), "one more");
+  await until("it is in sight", () => rows(page).last().evaluate((row) => row.getBoundingClientRect().bottom <= innerHeight + 80));
+  await page.mouse.wheel(0, -20_000);
+  await until("older ones come at the top", async () => (await rows(page).count()) === 151);
+  assert.equal((await headlines(page))[0], "tick 0");
+});
+
+shows("what came while nobody looked is marked", {}, async (made, user) => {
+  const page = await user.page();
+  await isLive(page);
+  await made.publish("web1", "tick", { text: "seen" });
+  await page.getByText("seen", { exact: true }).waitFor();
+  // Another page in front hides this one only in a real window, so the page is told.
+  const look = (hidden) => page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+  await look(true);
+  await made.publish("web1", "tick", { text: "unseen 1" });
+  await made.publish("web1", "tick", { text: "unseen 2" });
+  await page.getByText("unseen 2").waitFor();
+  await until("the title counts", async () => (await page.title()) === "(2) Messages · hal");
+  const texts = await page.locator("#messages > ol > li").allInnerTexts();
+  assert.match(texts[2], /new since \d\d:\d\d:\d\d/);
+  await look(false);
+  assert.equal(await page.title(), "Messages · hal");
+});
+
+shows("many pages share one connection, and another takes over from the one that goes", {}, async (made, user) => {
+  const readers = async () => Number((await (await fetch(`${made.address}/metrics`)).text()).match(/^hal_relay_page_readers (\d+)/m)[1]);
+  const pages = [];
+  for (let n = 0; n < 9; n++) pages.push(await user.page());
+  for (const page of pages) await isLive(page);
+  assert.equal(await readers(), 1);
+  await made.publish("web1", "tick", { text: "to all" });
+  for (const page of pages) await page.getByText("to all").waitFor();
+  await pages.shift().close();
+  await until("another one is connected", async () => (await readers()) === 1);
+  await made.publish("web1", "tick", { text: "still to all" });
+  for (const page of pages) {
+    await page.getByText("still to all").waitFor();
+    assert.deepEqual(await headlines(page), ["still to all", "to all"]);
+  }
+});
+
+shows("ten thousand rows are kept, what is beyond is loaded again", {}, async (made, user) => {
+  const all = [];
+  for (let n = 0; n < 10_200; n++) all.push(made.publish("web1", "tick", { text: `tick ${n}` }));
+  await Promise.all(all);
+  const page = await user.page();
+  await isLive(page);
+  while ((await rows(page).count()) < 10_000) {
+    await page.locator("#older").evaluate((button) => button.scrollIntoView());
+    await page.waitForTimeout(20);
+  }
+  await until("it holds at ten thousand", async () => (await rows(page).count()) <= 10_000);
+  await page.evaluate(() => scrollTo(0, 0));
+  await made.publish("web1", "tick", { text: "one more" });
+  await page.getByText("one more").waitFor({ timeout: SOON });
+  assert.equal(await rows(page).count(), 10_000);
+  await page.locator("#older").evaluate((button) => button.scrollIntoView());
+  await until("the one that was let go is back", async () => (await headlines(page)).includes("tick 200"));
+});
