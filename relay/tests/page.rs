@@ -38,13 +38,17 @@ struct Page {
 impl Page {
     /// The page alone, without a relay that leads and without an index.
     async fn serve(server: &Server) -> Page {
+        Page::with(server, CONFIG).await
+    }
+
+    async fn with(server: &Server, config: &str) -> Page {
         // Fails when another test of this process was first, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let address = listener.local_addr().unwrap();
         let status = Arc::new(Status::default());
         status.change(|now| now.role = Role::Leading);
-        let config = Config::from_texts(&[("relay.toml".into(), CONFIG.to_owned())]).unwrap();
+        let config = Config::from_texts(&[("relay.toml".into(), config.to_owned())]).unwrap();
         let nats = toml::from_str(&format!("url = \"{}\"", server.url)).unwrap();
         let rules = Arc::new(Rules::new(config.routing.clone()).unwrap());
         let stranded_after = config.stranded_after;
@@ -60,11 +64,23 @@ impl Page {
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, shared, shutdown.clone()));
-        Page { address, status, shutdown, task, http: Client::new() }
+        // Where a browser would go on, a test looks.
+        let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Page { address, status, shutdown, task, http }
     }
 
     async fn get(&self, path: &str) -> Response {
         self.http.get(format!("http://{}{path}", self.address)).send().await.unwrap()
+    }
+
+    async fn asked(&self, path: &str, headers: &[(&str, &str)]) -> Response {
+        let request = self.http.get(format!("http://{}{path}", self.address));
+        headers
+            .iter()
+            .fold(request, |request, (name, value)| request.header(*name, *value))
+            .send()
+            .await
+            .unwrap()
     }
 
     async fn open(&self, seen: Option<u64>) -> Reader {
@@ -305,6 +321,81 @@ async fn health_metrics_and_refusals() {
 
     let taken = format!("{:#}", bind(page.address).await.unwrap_err());
     assert!(taken.contains("page.listen") && taken.contains(&page.address.to_string()), "{taken}");
+}
+
+#[tokio::test]
+async fn where_a_token_is_asked_for_nobody_gets_in_without() {
+    const TOKENS: &str = r#"
+        [page]
+        loopback = "none"
+        [[page.tokens]]
+        name = "wall"
+        role = "viewer"
+        token = "wall-0123456789abcdef"
+        [page.proxy]
+        addresses = "127.0.0.1"
+        user_header = "X-Forwarded-User"
+    "#;
+    let server = Server::start().await;
+    make_log(&server.jetstream().await, &Names::default()).await;
+    let page = Page::with(&server, &(CONFIG.to_owned() + TOKENS)).await;
+    for path in ["/api/messages", "/api/stream", "/api/rooms", "/metrics", "/rooms"] {
+        let refused = page.asked(path, &[]).await;
+        assert_eq!(refused.status(), StatusCode::UNAUTHORIZED, "{path}");
+        assert_eq!(refused.headers()["www-authenticate"], "Bearer");
+        assert_eq!(refused.headers()["content-type"], "application/problem+json");
+        let wrong = page.asked(path, &[("authorization", "Bearer wall-0123456789abcdeX")]).await;
+        assert_eq!(wrong.status(), StatusCode::UNAUTHORIZED, "{path}");
+        let right = page.asked(path, &[("authorization", "Bearer wall-0123456789abcdef")]).await;
+        assert_eq!(right.status(), StatusCode::OK, "{path}");
+        let proxied = page.asked(path, &[("x-forwarded-user", "alice")]).await;
+        assert_eq!(proxied.status(), StatusCode::OK, "{path}");
+    }
+    let person = page.asked("/messages/seq-1?x=1", &[("accept", "text/html,*/*")]).await;
+    assert_eq!(person.status(), StatusCode::SEE_OTHER);
+    assert_eq!(person.headers()["location"], "/login?next=%2Fmessages%2Fseq-1%3Fx%3D1");
+    for open in ["/login", "/healthz", "/readyz", "/api/openapi.json"] {
+        assert_eq!(page.asked(open, &[]).await.status(), StatusCode::OK, "{open}");
+    }
+    let front = page.asked("/", &[("x-forwarded-user", "<b>alice</b>")]).await.text().await.unwrap();
+    assert!(front.contains("&lt;b&gt;alice&lt;/b&gt;") && !front.contains("<b>alice"), "{front}");
+
+    let login = |body: &'static str, origin: &str| {
+        let request = page.http.post(format!("http://{}/login", page.address)).body(body);
+        request.header("content-type", "application/x-www-form-urlencoded").header("origin", origin).send()
+    };
+    let ours = format!("http://{}", page.address);
+    let wrong = login("token=nonsense&next=/rooms", &ours).await.unwrap();
+    assert!(wrong.status() == StatusCode::UNAUTHORIZED && wrong.headers().get("set-cookie").is_none());
+    let elsewhere = login("token=wall-0123456789abcdef", "https://evil.example").await.unwrap();
+    assert_eq!(elsewhere.status(), StatusCode::FORBIDDEN);
+    let right = login("token=wall-0123456789abcdef&next=//evil.example", &ours).await.unwrap();
+    assert_eq!(
+        (right.status(), &right.headers()["location"]),
+        (StatusCode::SEE_OTHER, &"/".parse().unwrap())
+    );
+    let cookie = right.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    assert_eq!(page.asked("/api/rooms", &[("cookie", &cookie)]).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn files_are_kept_by_browsers_for_as_long_as_they_stay_the_same() {
+    let server = Server::start().await;
+    let page = Page::serve(&server).await;
+    let front = page.get("/").await.text().await.unwrap();
+    let script = front.split('"').find(|part| part.ends_with("/messages.js")).unwrap().to_owned();
+    let kept = page.asked(&script, &[("accept-encoding", "gzip")]).await;
+    assert_eq!(kept.headers()["content-encoding"], "gzip");
+    assert!(kept.headers()["cache-control"].to_str().unwrap().contains("immutable"));
+    let other = page.get("/assets/another-version/messages.js").await;
+    assert_eq!(
+        (other.status(), &other.headers()["cache-control"]),
+        (StatusCode::OK, &"no-store".parse().unwrap())
+    );
+    assert_eq!(page.get("/assets/x/../../Cargo.toml").await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(page.get(&script.replace("messages.js", "none.js")).await.status(), StatusCode::NOT_FOUND);
+    let stream = page.asked("/api/stream", &[("accept-encoding", "gzip")]).await;
+    assert!(stream.headers().get("content-encoding").is_none(), "what is compressed comes late");
 }
 
 #[tokio::test]

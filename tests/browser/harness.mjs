@@ -8,6 +8,7 @@ import { createRequire } from "node:module";
 import { createServer as createSocket } from "node:net";
 import { tmpdir } from "node:os";
 import { delimiter, dirname, join, resolve } from "node:path";
+import { after, before, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
@@ -28,7 +29,7 @@ function program(name, variable, ...more) {
   return found;
 }
 
-export async function freePort() {
+async function freePort() {
   const socket = createSocket();
   await new Promise((done) => socket.listen(0, "127.0.0.1", done));
   const { port } = socket.address();
@@ -68,7 +69,7 @@ class Process {
 const ROOM = (name, url) => `[rooms.${name}.webhook]\nurl = "${url}"\nallow_private = true\n`;
 
 // A relay with its server, and `rooms` by name: functions from the number of the post to an answer.
-export async function site({ rooms = {}, config = "", routes = "" } = {}) {
+async function site({ rooms = {}, config = "", routes = "" } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "tellhal-browser-"));
   const [natsPort, port] = [await freePort(), await freePort()];
   const sinks = {};
@@ -140,7 +141,7 @@ export const taken = () => ({ status: 200, text: "ok" });
 
 // One browser for a file of tests. A page fails its test by an error of its script, and by asking for anything that
 // is not the relay's.
-export async function browser() {
+async function browser() {
   const launched = await chromium.launch({
     executablePath: program("chromium", "CHROMIUM"),
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
@@ -183,3 +184,33 @@ export async function browser() {
 
 export const axeSource = () => readFileSync(packages.resolve("axe-core/axe.min.js"), "utf8");
 export const filterCases = () => JSON.parse(readFileSync(join(repository, "relay/src/index/filter_cases.json"), "utf8"));
+
+let chromiumOfThisFile;
+
+// A test with a site and a browser of its own. `options` are the site's, and the browser context's under `browser`.
+// What goes wrong in the page fails it, and the servers' last lines are told with every failure.
+export function shows(name, options, run) {
+  if (!chromiumOfThisFile) {
+    before(async () => { chromiumOfThisFile = await browser(); });
+    after(() => chromiumOfThisFile.close());
+    chromiumOfThisFile = true;
+  }
+  test(name, { timeout: 120_000 }, async () => {
+    const made = await site(options);
+    const user = await chromiumOfThisFile.open(made.address, options.browser);
+    try {
+      await run(made, user);
+      await user.close();
+    } catch (error) {
+      error.message += `\n${made.logs()}`;
+      throw error;
+    } finally {
+      await made.stop();
+    }
+  });
+}
+
+// What the messages' page shows.
+export const rows = (page) => page.locator(".row");
+export const headlines = (page) => page.locator(".row > details > summary .headline bdi").allTextContents();
+export const isLive = (page) => page.locator('#connection[data-state="live"]').waitFor();

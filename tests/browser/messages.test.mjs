@@ -1,33 +1,7 @@
 // The messages: what comes live, what was, and what stays when the relay goes away.
 
 import assert from "node:assert/strict";
-import { after, before, test } from "node:test";
-import { SOON, browser, site, until } from "./harness.mjs";
-
-let chromium;
-before(async () => { chromium = await browser(); });
-after(() => chromium.close());
-
-// A site and a browser context for one test; what went wrong in the page fails it.
-function shows(name, options, run) {
-  test(name, { timeout: 120_000 }, async () => {
-    const made = await site(options);
-    const user = await chromium.open(made.address, options.browser);
-    try {
-      await run(made, user);
-      await user.close();
-    } catch (error) {
-      error.message += `\n${made.logs()}`;
-      throw error;
-    } finally {
-      await made.stop();
-    }
-  });
-}
-
-const rows = (page) => page.locator(".row");
-const headlines = (page) => page.locator("#messages .headline bdi").allTextContents();
-const isLive = (page) => page.locator('#connection[data-state="live"]').waitFor();
+import { SOON, headlines, isLive, rows, shows, until } from "./harness.mjs";
 
 shows("a message is seen as it comes, by colour, shape and word", {}, async (made, user) => {
   const page = await user.page();

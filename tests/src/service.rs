@@ -173,9 +173,14 @@ impl Bridge {
 }
 
 /// The tables the harness knows come last: top-level keys have to stand before any table. A `[nats]` table of
-/// the test's own (credentials, TLS) stays as it is.
+/// the test's own (credentials, TLS) stays as it is; a `[page]` or `[http]` table gets where to listen.
 fn full(configuration: &str, nats_url: &str, listen_table: &str, http: &Port) -> String {
-    let mut text = format!("{configuration}\n[{listen_table}]\nlisten = \"{}\"\n", http.addr());
+    let (head, listen) =
+        (format!("[{listen_table}]"), format!("[{listen_table}]\nlisten = \"{}\"\n", http.addr()));
+    let mut text = match configuration.contains(&head) {
+        true => configuration.replace(&head, &listen),
+        false => format!("{configuration}\n{listen}"),
+    };
     if !configuration.lines().any(|line| line.trim() == "[nats]") {
         text += &format!("\n[nats]\nurl = \"{nats_url}\"\n");
     }

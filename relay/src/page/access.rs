@@ -189,8 +189,9 @@ pub(super) async fn guard(
         Err(problem) => return Err(problem),
     };
     if who.role < role {
-        let what = "this takes the token of an operator; log in with one";
-        return Err(Problem::new(StatusCode::FORBIDDEN, what));
+        // Whoever has shown nothing yet may show more.
+        let status = if who.name.is_none() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        return Err(Problem::new(status, "this takes the token of an operator; log in with one"));
     }
     if !request.method().is_safe() && request.headers().get(header::AUTHORIZATION).is_none() {
         same_origin(request.headers())?;

@@ -1,12 +1,10 @@
 //! The parameters of the API's addresses: which there are, and what they mean. A name that is not known is
 //! refused, since whoever misspells a filter would else read everything.
 
-use std::time::Duration;
-
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
 use tellhal::message::{Severity, Status};
-use tellhal::tag::Pattern;
+use tellhal::tag::{Pattern, is_token};
 use tellhal::timestamp::Timestamp;
 
 use super::problem::Problem;
@@ -17,8 +15,11 @@ use crate::index::filter::{Filter, words};
 pub(super) const MOST: usize = 500;
 const LIMIT: usize = 100;
 const SPANS_GIVEN: usize = 60;
-/// The longest text of a parameter, in bytes.
-const LONGEST: usize = 8 * 1024;
+/// The longest text of a parameter, in characters. All of an address must fit into 64 KiB, where a character may take
+/// twelve bytes.
+const LONGEST: usize = 1000;
+/// The longest name, in bytes.
+const WORD: usize = 256;
 
 /// What a parameter is called, what it means, and its schema.
 pub(super) struct Param {
@@ -50,8 +51,9 @@ fn status() -> Value {
     Status::json_schema(&mut schemars::SchemaGenerator::default()).into()
 }
 
-fn source() -> Value {
-    json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": 128})
+/// A source's or a room's name.
+fn word() -> Value {
+    json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": WORD})
 }
 
 const fn many(param: Param) -> Param {
@@ -69,7 +71,7 @@ pub(super) const FILTER: &[Param] = &[
         },
     )),
     param("severity", "This and above.", severity),
-    many(param("source", "Who sent it. Given several times, any of them.", source)),
+    many(param("source", "Who sent it. Given several times, any of them.", word)),
     param(
         "text",
         "Words that must all be in the message (title, text, fields, key, host, user, links, command, tag, source, \
@@ -80,14 +82,21 @@ pub(super) const FILTER: &[Param] = &[
     param("until", "Before this moment: RFC 3339, or a time ago such as `1h`.", time),
 ];
 
-/// How much of a list.
-pub(super) const PAGED: &[Param] = &[
-    param(
-        "limit",
-        "How many at most.",
-        || json!({"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}),
-    ),
-    param("cursor", "Where the page before ended: its `cursor`.", text),
+const LIMITED: Param = param(
+    "limit",
+    "How many at most.",
+    || json!({"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}),
+);
+const AFTER_WHICH: &str = "Where the page before ended: its `cursor`.";
+
+/// How much of a list that goes back in time.
+pub(super) const PAGED: &[Param] =
+    &[LIMITED, param("cursor", AFTER_WHICH, || json!({"type": "string", "pattern": "^[0-9]{1,18}$"}))];
+
+/// How much of a list of names.
+pub(super) const NAMED: &[Param] = &[
+    LIMITED,
+    param("cursor", AFTER_WHICH, || json!({"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,256}$"})),
 ];
 
 pub(super) const SPANS: &[Param] = &[param(
@@ -102,7 +111,7 @@ pub(super) const AFTER: &[Param] = &[param(
     || json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
 )];
 
-pub(super) const ROOM: &[Param] = &[param("room", "Of this room alone.", source)];
+pub(super) const ROOM: &[Param] = &[param("room", "Of this room alone.", word)];
 
 /// A message that is only thought of.
 pub(super) const THOUGHT: &[Param] = &[
@@ -115,7 +124,7 @@ pub(super) const THOUGHT: &[Param] = &[
         )
     },
     param("severity", "How bad it is; `info` when absent.", severity),
-    param("source", "Who sends it; `host` when absent.", source),
+    param("source", "Who sends it; `host` when absent.", word),
     param("title", "A headline.", text),
     param("text", "The contents.", text),
     param("key", "What it is about.", text),
@@ -148,8 +157,8 @@ impl Params {
             if !param.many && given[..i].iter().any(|(other, _)| other == name) {
                 return Err(Problem::bad(format!("{name} is given twice")));
             }
-            if value.len() > LONGEST {
-                return Err(Problem::bad(format!("{name} is longer than {LONGEST} bytes")));
+            if value.chars().count() > LONGEST {
+                return Err(Problem::bad(format!("{name} is longer than {LONGEST} characters")));
             }
         }
         Ok(Params(given))
@@ -159,9 +168,13 @@ impl Params {
         self.0.iter().filter(move |(given, _)| given == name).map(|(_, value)| value.as_str())
     }
 
-    /// What is given and not empty: a form sends every field.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).find(|value| !value.is_empty())
+        self.all(name).next()
+    }
+
+    /// A text, which may be empty and is then as good as absent.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).filter(|text| !text.is_empty())
     }
 
     pub(super) fn parse<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Problem>
@@ -190,8 +203,33 @@ impl Params {
 
     /// A cursor that is a sequence.
     pub(super) fn before(&self) -> Result<Option<u64>, Problem> {
+        let sequence = |cursor: &str| cursor.parse::<u64>().ok().filter(|_| cursor.len() <= 18);
+        self.cursor(sequence)
+    }
+
+    /// A cursor that is a name.
+    pub(super) fn after_name(&self) -> Result<Option<String>, Problem> {
+        let legal = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
+        let legal = |cursor: &str| (1..=WORD).contains(&cursor.len()) && cursor.chars().all(legal);
+        self.cursor(|cursor| legal(cursor).then(|| cursor.to_owned()))
+    }
+
+    fn cursor<T>(&self, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Problem> {
         let Some(cursor) = self.get("cursor") else { return Ok(None) };
-        cursor.parse().map(Some).map_err(|_| Problem::bad("cursor is none that this relay gave"))
+        read(cursor).map(Some).ok_or_else(|| Problem::bad("cursor is none that this relay gave"))
+    }
+
+    /// Names of one word.
+    pub(super) fn words(&self, name: &str) -> impl Iterator<Item = Result<&str, Problem>> {
+        self.all(name).map(move |word| match is_token(word) && word.len() <= WORD {
+            true => Ok(word),
+            false => Err(Problem::bad(format!("{name}: {word:?} is not one word of A-Z a-z 0-9 _ -"))),
+        })
+    }
+
+    /// One room, by its name.
+    pub(super) fn room(&self) -> Result<Option<&str>, Problem> {
+        self.words("room").next().transpose()
     }
 
     fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
@@ -200,9 +238,9 @@ impl Params {
         if let Ok(at) = text.replace(' ', "+").parse::<Timestamp>() {
             return Ok(Some(at));
         }
-        match humantime::parse_duration(text) {
-            Ok(ago) => Ok(Some(Timestamp(Timestamp::now().0.saturating_sub(millis(ago))))),
-            Err(_) => {
+        match ago(text) {
+            Some(ago) => Ok(Some(Timestamp(Timestamp::now().0 - ago))),
+            None => {
                 let what = format!(
                     "{name}: {text:?} is no moment; write 2026-11-23T03:00:00Z or 1h for an hour ago"
                 );
@@ -213,12 +251,12 @@ impl Params {
 
     /// Which messages are meant.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
-        let given = |name| self.all(name).filter(|value: &&str| !value.is_empty());
-        let tags: Result<Vec<Pattern>, _> = given("tag").map(str::parse).collect();
+        let tags: Result<Vec<Pattern>, _> = self.all("tag").map(str::parse).collect();
+        let sources: Result<Vec<&str>, Problem> = self.words("source").collect();
         Ok(Filter {
             tags: tags.map_err(|bad| Problem::bad(format!("tag: {bad}")))?,
             severity: self.parse("severity")?,
-            sources: given("source").map(str::to_owned).collect(),
+            sources: sources?.into_iter().map(str::to_owned).collect(),
             words: words(self.get("text").unwrap_or_default()),
             since: self.time("since")?,
             until: self.time("until")?,
@@ -226,6 +264,74 @@ impl Params {
     }
 }
 
-fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+/// `1h`, `30 min`, `7d` in ms: a number of at most six digits and a unit.
+fn ago(text: &str) -> Option<i64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|digits| (1..=6).contains(digits))?;
+    let (number, unit) = text.split_at(digits);
+    let unit = match unit.strip_prefix(' ').unwrap_or(unit) {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        _ => return None,
+    };
+    Some(number.parse::<i64>().ok()? * unit * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn params(query: &str) -> Result<Params, String> {
+        let given = serde_urlencoded::from_str(query).unwrap();
+        Params::new(given, &[FILTER, PAGED, ROOM]).map_err(|problem| problem.detail().to_owned())
+    }
+
+    #[test]
+    fn what_is_misspelled_or_wrong_is_told() {
+        for (query, wanted) in [
+            ("sevrity=error", "there is no parameter \"sevrity\" here: did you mean severity?"),
+            ("since=1h&since=2h", "since is given twice"),
+        ] {
+            assert_eq!(params(query).unwrap_err(), wanted);
+        }
+        for (query, wanted) in [
+            ("severity=bad", "severity: severity \"bad\" is unknown; it is one of debug, "),
+            ("tag=a..b", "tag: \"a..b\" is not a tag pattern; "),
+            ("since=yesterday", "since: \"yesterday\" is no moment; write 2026-11-23T03:00:00Z or 1h for "),
+            ("until=0", "until: \"0\" is no moment"),
+            ("since=", "since: \"\" is no moment"),
+            ("tag=", "tag: \"\" is not a tag pattern"),
+            ("source=a.b", "source: \"a.b\" is not one word"),
+        ] {
+            let problem = params(query).unwrap().filter().unwrap_err();
+            assert!(problem.detail().starts_with(wanted), "{query}: {problem:?}");
+        }
+        assert!(params("limit=0").unwrap().limit().is_err() && params("limit=501").unwrap().limit().is_err());
+        assert!(params("cursor=x").unwrap().before().is_err() && params("room=a.*").unwrap().room().is_err());
+    }
+
+    #[test]
+    fn what_is_given_is_meant_and_a_plus_may_be_a_blank() {
+        let query = "text=&since=2026-11-25T03:00:00+01:00&tag=a.>&tag=b";
+        let filter = params(query).unwrap().filter().unwrap();
+        assert_eq!(filter.tags.len(), 2);
+        assert_eq!(filter.since.unwrap().to_string(), "2026-11-25T02:00:00Z");
+        assert_eq!(Filter { tags: vec![], since: None, ..filter }, Filter::default());
+        assert_eq!(params("limit=7").unwrap().limit().unwrap(), 7);
+    }
+
+    #[test]
+    fn times_ago_are_a_number_and_a_unit() {
+        let hour = 3_600_000;
+        let known =
+            [("1h", hour), ("90 min", 3 * hour / 2), ("2d", 48 * hour), ("0s", 0), ("1w", 168 * hour)];
+        for (text, wanted) in known {
+            assert_eq!(ago(text), Some(wanted), "{text}");
+        }
+        for text in ["", "h", "1", "-1h", "1h 30m", "1234567s", "1 y", "1  h"] {
+            assert_eq!(ago(text), None, "{text}");
+        }
+    }
 }

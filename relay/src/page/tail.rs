@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::{Info, Stream};
 use time::OffsetDateTime;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -103,6 +104,16 @@ impl Tail {
         // The sender is `self`: it cannot be gone.
         let _ = placed.wait_for(|placed| *placed).await;
         self.lock().last
+    }
+
+    /// Waits until this sequence was read, but not for long.
+    pub(super) async fn reached(&self, sequence: u64) {
+        let mut live = self.lock().live.subscribe();
+        let reading = async {
+            while self.lock().last < sequence && !matches!(live.recv().await, Err(RecvError::Closed)) {}
+        };
+        // Then it is found a moment later.
+        let _ = tokio::time::timeout(AGAIN, reading).await;
     }
 
     /// Whether the log's end was reached.

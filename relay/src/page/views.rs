@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::{Extension, Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -84,8 +84,8 @@ const VIEWS: &[View] = &[
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
     let guard = from_fn_with_state((site.clone(), Role::Viewer), access::guard);
     let views = VIEWS.iter().fold(Router::new(), |router, view| {
-        let show = async |State(site): State<Arc<Site>>, Extension(who): Extension<Who>| {
-            shown(StatusCode::OK, &page(view, &site, &who))
+        let show = async |State(site): State<Arc<Site>>, Extension(who): Extension<Who>, address: Uri| {
+            shown(StatusCode::OK, &page(view, &site, &who, address.query().unwrap_or_default()))
         };
         router.route(view.path, get(show))
     });
@@ -97,7 +97,7 @@ fn shown(status: StatusCode, page: &str) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Html(page.to_owned())).into_response()
 }
 
-fn page(view: &View, site: &Site, who: &Who) -> String {
+fn page(view: &View, site: &Site, who: &Who, query: &str) -> String {
     let links = VIEWS.iter().filter(|view| view.listed).map(|listed| {
         let current = if listed.path == view.path { " aria-current=\"page\"" } else { "" };
         format!("<a href=\"{}\"{current}>{}</a>", listed.path, listed.title)
@@ -121,7 +121,18 @@ fn page(view: &View, site: &Site, who: &Who) -> String {
         .map(|name| format!("<link rel=\"modulepreload\" href=\"{}/{name}\">", *FOLDER))
         .chain([format!("<script type=\"module\" src=\"{}/{}\"></script>", *FOLDER, view.script)])
         .collect();
-    frame(view.title, &scripts.join("\n"), who.role.as_str(), &header, view.main)
+    frame(view.title, &scripts.join("\n"), who.role.as_str(), &header, &unfolded(view.main, query))
+}
+
+/// The fold with the fields that this address uses is open from the start, so that nothing jumps.
+fn unfolded(main: &str, query: &str) -> String {
+    let folded = ["tag=", "severity=", "source=", "since=", "until="];
+    let used =
+        |part: &str| folded.iter().any(|name| part.strip_prefix(name).is_some_and(|value| !value.is_empty()));
+    match query.split('&').any(used) {
+        true => main.replace("<details id=\"more\">", "<details id=\"more\" open>"),
+        false => main.to_owned(),
+    }
 }
 
 fn frame(title: &str, scripts: &str, role: &str, header: &str, main: &str) -> String {

@@ -37,7 +37,7 @@ pub(super) struct Sequence(#[schemars(range(min = 1, max = i64::MAX))] u64);
 pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
     let params = Params::new(query?.0, &[ROOM, PAGED])?;
     let (limit, before) = (params.limit()?, params.before()?.unwrap_or(u64::MAX));
-    let room = params.get("room").unwrap_or("*");
+    let room = params.room()?.unwrap_or("*");
     let operator = operator(&site);
     let Some(stream) = operator.stream(&operator.names.dead_stream()).await? else {
         return Ok(found(&DeadLetters { letters: Vec::new(), cursor: None }));
@@ -116,6 +116,9 @@ pub(super) async fn give_up(
 async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Letter, Problem> {
     let gone =
         || Problem::not_found(format!("there is no dead letter {sequence}; perhaps somebody was faster"));
+    if sequence == 0 || i64::try_from(sequence).is_err() {
+        return Err(gone());
+    }
     let stream = operator.stream(&operator.names.dead_stream()).await?.ok_or_else(gone)?;
     match stream.direct_get(sequence).await {
         Ok(message) => Ok(Letter::read(&Found::from(message))),

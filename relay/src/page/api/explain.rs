@@ -8,7 +8,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::message::Message;
-use tellhal::tag::{Tag, is_token};
+use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
 use super::{Given, found};
@@ -43,18 +43,15 @@ pub(super) async fn explained(State(site): State<Arc<Site>>, query: Given) -> Re
 fn message(params: &Params) -> Result<Message, Problem> {
     let tag: Option<Tag> = params.parse("tag")?;
     let tag = tag.ok_or_else(|| Problem::bad("tag is missing, such as tag=backup.mysql"))?;
-    let source = params.get("source").unwrap_or("host");
-    if !is_token(source) {
-        return Err(Problem::bad(format!("source {source:?} is not one word of A-Z a-z 0-9 _ -")));
-    }
-    let mut message = Message::new(source, tag, params.get("text").unwrap_or_default());
+    let source = params.words("source").next().transpose()?.unwrap_or("host");
+    let mut message = Message::new(source, tag, params.text("text").unwrap_or_default());
     message.time = params.parse::<Timestamp>("at")?.unwrap_or(message.time);
     message.severity = params.parse("severity")?.unwrap_or_default();
     message.status = params.parse("status")?;
-    message.title = params.get("title").map(str::to_owned);
-    message.key = params.get("key").map(str::to_owned);
+    message.title = params.text("title").map(str::to_owned);
+    message.key = params.text("key").map(str::to_owned);
     let mut fields = BTreeMap::new();
-    for field in params.all("field").filter(|field| !field.is_empty()) {
+    for field in params.all("field") {
         match field.split_once('=') {
             Some((name, value)) if !name.is_empty() => fields.insert(name.to_owned(), value.to_owned()),
             _ => return Err(Problem::bad(format!("field: {field:?} is not name=value"))),

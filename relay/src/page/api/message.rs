@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::stream::DirectGetErrorKind;
@@ -15,6 +16,7 @@ use super::Named;
 use super::dead::operator;
 use crate::admin::Operator;
 use crate::admin::trace::{Fate, Located, Search};
+use crate::bus::LOG_AGE;
 use crate::delivery::{Attempts, Outcome, Receipt, message_id};
 use crate::engine::{NOWHERE, Rules};
 use crate::explain::{Explanation, Said, explain};
@@ -27,6 +29,9 @@ use crate::workers::Rooms;
 
 /// The longest id that is looked for, in bytes.
 const LONGEST: usize = 200;
+
+/// After how long nothing that is known means that nothing is going to be.
+const SLOW: Duration = Duration::from_secs(60);
 
 /// What the server adds to a message that is asked for.
 const SERVERS: [&str; 4] = ["Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"];
@@ -245,18 +250,20 @@ async fn tell(
     for delivery in expected.iter().filter(|_| untold) {
         rooms.entry(delivery.room.clone()).or_default();
     }
-    let old = Timestamp::now().since(entry.at) > crate::bus::LOG_AGE;
+    let age = Timestamp::now().since(entry.at);
     let rooms: Vec<RoomFate> = rooms
         .into_iter()
         .map(|(room, mut steps)| {
             steps.sort_by_key(|step| step.at);
-            let nothing = if old { FateState::Forgotten } else { FateState::Expected };
+            let nothing = if age > LOG_AGE { FateState::Forgotten } else { FateState::Expected };
             let state = steps.last().map_or(nothing, |last| last.state);
             RoomFate { kind: kind(&served, &room), room, state, steps }
         })
         .collect();
     let open = [FateState::Expected, FateState::Waiting, FateState::Retrying];
-    let settled = !not_yet_folded && !rooms.iter().any(|room| open.contains(&room.state));
+    let told = !rooms.is_empty() || !notes.is_empty();
+    let open = rooms.iter().any(|room| open.contains(&room.state));
+    let settled = !not_yet_folded && !open && (told || age > SLOW);
     let payload = String::from_utf8_lossy(&found.payload).into_owned();
     let headers = found.headers.iter().flat_map(|headers| headers.iter());
     let headers = headers.filter(|(name, _)| !SERVERS.contains(&name.as_ref()));

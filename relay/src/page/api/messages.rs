@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tellhal::message::{Link, MAX_TEXT, MAX_TITLE, Message, Severity, Status};
+use tellhal::message::{Link, Message, Severity, Status};
 use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
@@ -27,7 +27,10 @@ use crate::scan::Found;
 
 /// How many messages are asked for at once.
 const AT_ONCE: usize = 64;
-/// How many fields and links one told message may have.
+/// The longest title, key or field of a told message, in characters, and the longest address.
+const SHORT: usize = 256;
+const ADDRESS: usize = 1000;
+/// How many fields and links it may have.
 const FIELDS: usize = 50;
 const LINKS: usize = 20;
 
@@ -147,34 +150,52 @@ async fn read(site: &Arc<Site>, sequences: &[u64]) -> Result<Vec<Arc<Entry>>, Pr
     Ok(entries)
 }
 
-/// A message to be told.
+/// A message to be told; it needs a text or a title.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = needs_something)]
 pub(super) struct Tell {
     /// What it is about.
     tag: Tag,
-    /// The contents; at least this or the title.
+    /// The contents. Of a text over 64 KiB the first 16 and the last 48 are kept.
     #[serde(default)]
-    #[schemars(length(max = MAX_TEXT))]
     text: String,
     #[serde(default)]
     severity: Severity,
     /// A headline of one line.
     #[serde(default)]
-    #[schemars(length(max = MAX_TITLE))]
+    #[schemars(length(max = SHORT))]
     title: Option<String>,
     /// The thing the message is about.
     #[serde(default)]
-    #[schemars(length(max = MAX_TITLE))]
+    #[schemars(length(max = SHORT))]
     key: Option<String>,
     #[serde(default)]
     status: Option<Status>,
     #[serde(default)]
-    #[schemars(extend("maxProperties" = FIELDS))]
+    #[schemars(extend("maxProperties" = FIELDS, "propertyNames" = {"maxLength": SHORT},
+        "additionalProperties" = {"type": "string", "maxLength": SHORT}))]
     fields: BTreeMap<String, String>,
     #[serde(default)]
     #[schemars(length(max = LINKS))]
-    links: Vec<Link>,
+    links: Vec<TellLink>,
+}
+
+/// Where to read more.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TellLink {
+    #[schemars(regex(pattern = "^https?://"), length(max = ADDRESS))]
+    url: String,
+    /// What to call it.
+    #[serde(default)]
+    #[schemars(length(max = SHORT))]
+    title: Option<String>,
+}
+
+fn needs_something(schema: &mut schemars::Schema) {
+    let has = |name: &str| serde_json::json!({"required": [name], "properties": {name: {"type": "string", "minLength": 1}}});
+    schema.insert("anyOf".into(), serde_json::json!([has("text"), has("title")]));
 }
 
 /// Where a told message is.
@@ -195,41 +216,35 @@ pub(super) async fn tell(
     let subject = bus.names.ops(SOURCE, &message.tag);
     let payload = serde_json::to_vec(&message).map_err(anyhow::Error::from)?;
     let sequence = bus.append(subject, &message.id, payload).await?;
+    // Whoever asks for it next shall find it.
+    site.tail.reached(sequence).await;
     let place: [(HeaderName, String); 1] = [(header::LOCATION, format!("/api/messages/{}", message.id))];
     let told = Told { id: message.id, sequence };
     Ok((place, answer(StatusCode::CREATED, &told)).into_response())
 }
 
 fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
-    let wrong = |what: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what));
     let Tell { tag, text, severity, title, key, status, fields, links } = tell;
-    let title = title.filter(|title| !title.trim().is_empty());
-    if title.is_none() && text.trim().is_empty() {
+    let wrong = |what: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what));
+    let title = title.filter(|title| !title.is_empty());
+    if title.is_none() && text.is_empty() {
         return wrong("there is neither a title nor a text".into());
-    }
-    for (name, value, most) in [
-        ("text", Some(&text), MAX_TEXT),
-        ("title", title.as_ref(), MAX_TITLE),
-        ("key", key.as_ref(), MAX_TITLE),
-    ] {
-        if value.is_some_and(|value| value.len() > most) {
-            return wrong(format!("the {name} is longer than {most} bytes"));
-        }
     }
     if fields.len() > FIELDS || links.len() > LINKS {
         return wrong(format!("at most {FIELDS} fields and {LINKS} links are taken"));
     }
-    if let Some(name) = fields
-        .iter()
-        .find_map(|(name, value)| (value.len() > MAX_TITLE || name.len() > MAX_TITLE).then_some(name))
+    let titles = links.iter().filter_map(|link| link.title.as_ref()).map(|title| ("a link's title", title));
+    let fields_short = fields.iter().flat_map(|(name, value)| [("a field's name", name), ("a field", value)]);
+    let shorts = title.iter().map(|title| ("the title", title)).chain(key.iter().map(|key| ("the key", key)));
+    if let Some((what, _)) =
+        shorts.chain(fields_short).chain(titles).find(|(_, text)| text.chars().count() > SHORT)
     {
-        let name: String = name.chars().take(40).collect();
-        return wrong(format!("field {name:?} is longer than {MAX_TITLE} bytes"));
+        return wrong(format!("{what} is longer than {SHORT} characters"));
     }
-    let web = |link: &Link| link.url.starts_with("https://") || link.url.starts_with("http://");
-    if let Some(link) = links.iter().find(|link| !web(link) || link.url.len() > MAX_TITLE) {
+    let web = |url: &str| url.starts_with("https://") || url.starts_with("http://");
+    if let Some(link) = links.iter().find(|link| !web(&link.url) || link.url.chars().count() > ADDRESS) {
         let url: String = link.url.chars().take(40).collect();
-        return wrong(format!("link {url:?} is not a web address of at most {MAX_TITLE} bytes"));
+        return wrong(format!("link {url:?} is not a web address of at most {ADDRESS} characters"));
     }
     let mut message = Message::new(SOURCE, tag, text);
     message.severity = severity;
@@ -238,6 +253,6 @@ fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
     message.status = status;
     message.user = user;
     message.fields = fields;
-    message.links = links;
+    message.links = links.into_iter().map(|TellLink { url, title }| Link { url, title }).collect();
     Ok(message)
 }

@@ -26,12 +26,12 @@ use serde::de::DeserializeOwned;
 
 pub(super) use openapi::document;
 
-use super::params::{AFTER, FILTER, PAGED, Param, ROOM, SPANS, THOUGHT};
+use super::params::{AFTER, FILTER, NAMED, PAGED, Param, ROOM, SPANS, THOUGHT};
 use super::problem::Problem;
 use super::{Site, access, stream};
 use crate::config::page::Role;
 
-/// The largest body, in bytes: a text of 64 KiB in which every character is escaped.
+/// The largest body, in bytes: a text of 64 KiB in which every character is escaped. A longer text is shortened.
 pub(super) const BODY: usize = 512 * 1024;
 
 /// A request's parameters, not looked at yet.
@@ -152,7 +152,7 @@ fn endpoints() -> Vec<Endpoint> {
             get(rooms::rooms),
         ),
         Endpoint {
-            params: &[PAGED],
+            params: &[NAMED],
             ..read(
                 "/api/sources",
                 "Who told",
@@ -162,7 +162,7 @@ fn endpoints() -> Vec<Endpoint> {
             )
         },
         Endpoint {
-            params: &[PAGED],
+            params: &[NAMED],
             ..read(
                 "/api/tags",
                 "What was told about",

@@ -12,7 +12,7 @@ use tellhal::timestamp::Timestamp;
 use super::{Given, found};
 use crate::index::search::{self, HOURS};
 use crate::page::Site;
-use crate::page::params::{PAGED, Params};
+use crate::page::params::{NAMED, Params};
 use crate::page::problem::Problem;
 
 /// Some of the sources or tags.
@@ -60,9 +60,9 @@ pub(super) async fn tags(State(site): State<Arc<Site>>, query: Given) -> Result<
 }
 
 async fn names(site: &Site, query: Given, sources: bool) -> Result<Response, Problem> {
-    let params = Params::new(query?.0, &[PAGED])?;
+    let params = Params::new(query?.0, &[NAMED])?;
     let limit = params.limit()?;
-    let after = params.get("cursor").unwrap_or_default().to_owned();
+    let after = params.after_name()?.unwrap_or_default();
     let index = site.index()?;
     let names = match sources {
         true => index.sources(after, limit).await?,

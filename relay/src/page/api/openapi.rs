@@ -85,6 +85,8 @@ fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::Sch
         responses
             .insert(status.as_str().to_owned(), json!({"description": reason(*status), "content": content}));
     }
+    // From the HTTP library itself, which has no more to say.
+    responses.insert("414".into(), json!({"description": reason(StatusCode::URI_TOO_LONG)}));
     // Looking may need no token, on the relay's own machine.
     let security = match endpoint.role {
         Role::Viewer => json!([{}, {"token": []}]),

@@ -25,7 +25,7 @@ function state(name) {
   return h("span", { class: `state ${name}` }, `${sign} ${words}`);
 }
 
-function attempts(step) {
+function attempts(step, room) {
   if (!step.attempts.length) return null;
   const left = step.tries - step.attempts.length;
   const rows = step.attempts.map((attempt, i) => {
@@ -35,7 +35,7 @@ function attempts(step) {
       h("td", {}, OUTCOMES[attempt.outcome]), h("td", {}, h("bdi", {}, attempt.answer)));
   });
   if (left > 0) rows.splice(2, 0, h("tr", {}, h("td", { colspan: 5 }, `… ${plural(left, "more attempt")}`)));
-  return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Attempts" }, h("table", {},
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Attempts in ${room}` }, h("table", {},
     h("thead", {}, h("tr", {}, ["try", "at", "took", "outcome", "answer"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows)));
 }
@@ -57,20 +57,20 @@ function act(step, again) {
     did);
 }
 
-function stepRow(step, again) {
+function stepRow(step, room, again) {
   return h("li", {},
     time(step.at), " ", state(step.state), step.reason && [": ", h("bdi", {}, step.reason)],
     step.together > 1 && ` (${plural(step.together, "message")} in one post)`,
     step.possible_duplicate && h("em", {}, " possibly twice: an earlier try's answer was lost"),
     (step.post || step.link) && facts([["post", step.post], ["link", step.link && link(step.link)]]),
-    attempts(step),
+    attempts(step, room),
     act(step, again));
 }
 
 function room({ room, kind, state: now, steps }, again) {
   return h("section", { class: `room ${now}`, "aria-label": `Room ${room}` },
     h("h3", {}, h("bdi", {}, room), kind && h("small", {}, ` ${kind}`), " ", state(now)),
-    steps.length > 0 && h("ol", { class: "steps" }, steps.map((step) => stepRow(step, again))));
+    steps.length > 0 && h("ol", { class: "steps" }, steps.map((step) => stepRow(step, room, again))));
 }
 
 function show(found, again) {

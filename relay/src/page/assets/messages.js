@@ -175,7 +175,6 @@ function apply() {
 for (const name of NAMES) {
   form.elements[name].value = [filter[name]].flat().join(" ");
 }
-$("more").open ||= Boolean(filter.tag.length || filter.source.length || filter.severity || filter.since || filter.until);
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   go(said());

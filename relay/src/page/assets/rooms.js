@@ -36,6 +36,11 @@ function showRooms(found) {
   const wrong = [found.problem && `Not ready: ${found.problem}`, found.config_error && `The changed configuration is refused, the old one stays in force:\n${found.config_error}`].filter(Boolean);
   fill($("wrong"), wrong.map((text) => h("pre", {}, text)));
   fill($("rooms"), found.rooms.map(row));
+  if ($("dead").hidden) {
+    $("dead").hidden = false;
+    // Only now is there where the address points to.
+    if (location.hash === "#dead") $("dead").scrollIntoView();
+  }
   $("dead-count").textContent = plural(found.rooms.reduce((sum, each) => sum + each.dead, 0), "dead letter");
   say(found.problem ? "problem" : "live", found.problem ? "the relay is not ready" : "live");
 }

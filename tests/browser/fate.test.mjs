@@ -1,0 +1,193 @@
+// What became of a message, the rooms, and what is done about dead letters.
+
+import assert from "node:assert/strict";
+import { TOKENS, shows, taken, until } from "./harness.mjs";
+
+const ROUTES = `
+[[routes]]
+name = "backups"
+tag = "backup.>"
+rooms = ["hook"]
+throttle = "1h"
+[[routes]]
+name = "errors"
+severity = "error"
+rooms = ["gone"]
+[[routes]]
+name = "noise"
+tag = "noise"
+drop = true
+`;
+
+const gone = () => ({ status: 404, text: "no such channel" });
+
+// Busy twice, then it takes it.
+const busy = (n) => (n <= 2 ? { status: 503, text: "upstream is <b>busy</b>" } : taken());
+
+shows("a message tells its routes and each room with every attempt", { rooms: { hook: busy, gone }, routes: ROUTES }, async (made, user) => {
+  const { id } = await made.publish("db1", "backup.mysql", { severity: "error", title: "Backup failed", text: "exit 2", fields: { env: "prod" } });
+  await until("it is settled", async () => (await made.api(`/api/messages/${id}`)).settled);
+  const page = await user.page(`/messages/${id}`);
+  await page.getByRole("heading", { name: "Backup failed" }).waitFor();
+  const hook = page.getByLabel("Room hook");
+  await hook.getByText("✓ posted").first().waitFor();
+  const cells = await hook.locator("tbody tr").allInnerTexts();
+  assert.equal(cells.length, 3);
+  assert.match(cells[0], /^1\t.*\t✗ not now\t127\.0\.0\.1: answered 503 Service Unavailable: upstream is <b>busy<\/b>$/);
+  assert.match(cells[2], /✓ taken\t127\.0\.0\.1: answered 200 OK$/);
+  const dead = page.getByLabel("Room gone");
+  assert.match(await dead.innerText(), /✗ dead letter.*404 Not Found: no such channel/s);
+  const why = await page.locator("#routes").innerText();
+  assert.match(why, /✓ backups takes it: to hook/);
+  assert.match(why, /tag backup\.mysql is covered by backup\.>/);
+  assert.match(why, /✗ noise does not take it: tag backup\.mysql is not covered by noise/);
+  await page.getByText("As it came").click();
+  assert.match(await page.locator("#raw").innerText(), /hal\.ops\.db1\.backup\.mysql.*"title": "Backup failed"/s);
+  assert.ok(!(await page.getByRole("button", { name: "Try again" }).isVisible()), "a viewer cannot");
+});
+
+shows("what was held, dropped or seen before says so", { rooms: { hook: taken, gone }, routes: ROUTES }, async (made, user) => {
+  await made.publish("db1", "backup.mysql", { text: "first" });
+  const held = await made.publish("db1", "backup.mysql", { text: "second" });
+  const dropped = await made.publish("db1", "noise", { text: "noise" });
+  const foreign = await made.publish("db1", "other", "plain text of another client");
+  const settled = (id) => until("it is settled", async () => (await made.api(`/api/messages/${id}`)).settled);
+  for (const id of [held.id, dropped.id, `seq-${foreign.sequence}`]) await settled(id);
+  const page = await user.page(`/messages/${held.id}`);
+  await page.getByLabel("Room hook").getByText(/held back and counted: by the throttle of route backups/).waitFor();
+  await page.goto(`/messages/${dropped.id}`);
+  await page.getByText("– dropped: route noise drops it").waitFor();
+  await page.goto(`/messages/seq-${foreign.sequence}`);
+  await page.getByText("By the rules that were in force when it came. No route takes it, so it goes to the default room.").waitFor();
+  await page.getByLabel("Room page").getByText("shown on the page").waitFor();
+  await page.goto("/messages/no-such-message");
+  await page.getByText(/no message no-such-message is in the log; it may still be in its host's spool/).waitFor();
+});
+
+shows("a message that waits is followed until it is settled", { rooms: { hook: () => ({ status: 503 }) }, routes: '[[routes]]\nname = "all"\nrooms = ["hook"]\n' }, async (made, user) => {
+  const { id } = await made.publish("db1", "job", { text: "wait for it" });
+  const page = await user.page(`/messages/${id}`);
+  await page.getByLabel("Room hook").getByText("↻ not taken yet, tried again").first().waitFor();
+  made.sinks.hook.answer(taken);
+  await page.getByLabel("Room hook").getByText("✓ posted").first().waitFor();
+});
+
+shows("a dead letter is tried again, another given up", { rooms: { gone }, routes: ROUTES.replace('rooms = ["hook"]', 'rooms = ["gone"]'), browser: { login: "operator" } }, async (made, user) => {
+  const first = await made.publish("db1", "job", { severity: "error", text: "first" });
+  const second = await made.publish("db1", "job", { severity: "error", text: "second" });
+  await until("both are dead", async () => (await made.api("/api/dead")).letters.filter(({ room }) => room === "gone").length >= 2);
+  const page = await user.page("/rooms");
+  const row = page.locator("tbody tr", { hasText: "gone" });
+  await row.getByText("■ broken").waitFor();
+  assert.match(await row.innerText(), /404 Not Found: no such channel/);
+  await page.getByRole("link", { name: await row.locator("a").innerText(), exact: true }).click();
+  const letter = (text) => page.locator("#letters li", { has: page.getByRole("link", { name: text, exact: true }) });
+  await letter("first").waitFor();
+
+  made.sinks.gone.answer(taken);
+  await letter("first").getByRole("button", { name: "Try again" }).click();
+  await letter("first").getByText("On its way again.").waitFor();
+  page.on("dialog", (dialog) => dialog.accept());
+  await letter("second").getByRole("button", { name: "Give up" }).click();
+  await letter("second").getByText("Given up.").waitFor();
+  await until("the first is in its room", () => made.sinks.gone.posts.some(({ messages }) => messages.some(({ text }) => text === "first")));
+
+  await page.goto(`/messages/${first.id}`);
+  await page.getByLabel("Room gone").getByText("✓ posted").first().waitFor();
+  await page.getByText(/tried again by an operator; before: 127\.0\.0\.1: answered 404/).waitFor();
+  await page.goto(`/messages/${second.id}`);
+  await page.getByText(/– dropped: dead letter given up by an operator/).waitFor();
+  await page.goto("/rooms");
+  await page.locator("tbody tr", { hasText: "gone" }).getByText("● ok").waitFor();
+});
+
+shows("explain says which routes, why, and what each room would show", { rooms: { hook: taken, gone }, routes: ROUTES }, async (made, user) => {
+  const page = await user.page("/explain");
+  await page.getByLabel("Tag").fill("backup.mysql");
+  await page.getByLabel("Severity").selectOption("critical");
+  await page.getByLabel("Text").fill("it <b>broke</b>");
+  await page.getByLabel("Fields").fill("env=prod\nshard=7");
+  await page.getByRole("button", { name: "Explain" }).click();
+  await page.waitForURL(/\/explain\?tag=backup\.mysql&severity=critical&/);
+  await page.getByRole("heading", { name: "It would be read in 2 rooms" }).waitFor();
+  const shown = await page.getByLabel("Room hook").innerText();
+  assert.match(shown, /webhook, by backups/);
+  assert.match(shown, /CRITICAL \[backup\.mysql\] host: it <b>broke<\/b>\nenv=prod shard=7/);
+  assert.match(await page.locator("#explained").innerText(), /✓ errors takes it: to gone/);
+  assert.equal(await page.getByLabel("Fields").inputValue(), "env=prod\nshard=7");
+  assert.equal(made.sinks.hook.posts.length, 0, "nothing is sent");
+
+  await page.goto("/explain?tag=noise");
+  await page.getByRole("heading", { name: "It would be read nowhere" }).waitFor();
+  await page.goto("/explain?tag=not+a+tag");
+  await page.getByText(/the nearest legal tag is not_a_tag/).waitFor();
+});
+
+shows("sources and tags tell when and how often", {}, async (made, user) => {
+  for (let n = 0; n < 3; n++) await made.publish("db1", "backup.mysql", { text: `${n}`, host: "db1.example.com" });
+  await made.publish("web1", "deploy", { severity: "error", text: "failed" });
+  await until("the index has them", async () => (await made.api("/api/sources")).names.length === 2);
+  const page = await user.page("/sources");
+  const row = (name) => page.locator("#names tr", { hasText: name });
+  await row("db1").waitFor();
+  assert.match(await row("db1").innerText(), /db1 db1\.example\.com\t(now|\d+ s ago)\t○ info\t.*\t3\t3$/);
+  assert.match(await row("web1").innerText(), /◆ error/);
+  await page.getByRole("button", { name: "in the log" }).click();
+  assert.equal(await page.locator("#names th").first().innerText(), "db1 db1.example.com");
+  await page.getByLabel("Name").fill("WEB");
+  assert.equal(await page.locator("#names tr").count(), 1);
+  await page.getByRole("link", { name: "web1" }).click();
+  await page.waitForURL("**/?source=web1");
+  await page.getByText("failed", { exact: true }).waitFor();
+  await page.goto("/tags");
+  await row("backup.mysql").waitFor();
+});
+
+shows("an operator tells a message, and finds where it goes", { rooms: { hook: taken }, routes: '[[routes]]\nname = "all"\nrooms = ["hook"]\n', browser: { login: "operator" } }, async (made, user) => {
+  const page = await user.page("/tell");
+  await page.getByLabel("Tag").fill("deploy.web");
+  await page.getByLabel("Severity").selectOption("notice");
+  await page.getByLabel("Title").fill("Version 7 is out");
+  await page.getByLabel("Text").fill("rolled out by hand");
+  await page.getByLabel("Fields").fill("version=7");
+  await page.getByLabel("Links").fill("https://ci.example/7");
+  await page.getByRole("button", { name: "Tell" }).click();
+  await page.getByRole("link", { name: "Where it goes" }).click();
+  await page.getByRole("heading", { name: "Version 7 is out" }).waitFor();
+  await page.getByLabel("Room hook").getByText("✓ posted").first().waitFor();
+  const [message] = made.sinks.hook.posts.flatMap(({ messages }) => messages);
+  assert.deepEqual([message.source, message.user, message.tag, message.severity, message.fields.version], ["relay", "operator", "deploy.web", "notice", "7"]);
+});
+
+shows("who may not act is told so, by the page and by the API", { rooms: {} }, async (made, user) => {
+  const page = await user.page("/tell");
+  await page.getByText("This takes the token of an operator").waitFor();
+  assert.ok(await page.getByRole("button", { name: "Tell" }).isDisabled());
+  await page.getByRole("link", { name: "log in", exact: true }).click();
+  await page.getByLabel("Token").fill("this-is-not-a-token");
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.getByRole("alert").getByText("This token is not known here.").waitFor();
+  await page.getByLabel("Token").fill(TOKENS.operator);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.waitForURL("**/tell");
+  assert.ok(await page.getByRole("button", { name: "Tell" }).isEnabled());
+  assert.ok(!page.url().includes(TOKENS.operator));
+  const [cookie] = await user.context.cookies();
+  assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, "Lax"]);
+  assert.equal(await page.evaluate(() => document.cookie), "");
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.waitForURL("**/login");
+  await page.goto("/tell");
+  assert.ok(await page.getByRole("button", { name: "Tell" }).isDisabled());
+
+  const tell = (headers) => fetch(`${made.address}/api/messages`, { method: "POST", headers: { "content-type": "application/json", ...headers }, body: '{"tag":"a","text":"b"}' });
+  assert.equal((await tell({})).status, 403);
+  assert.equal((await tell({ authorization: "Bearer wrong" })).status, 401);
+  assert.equal((await tell({ authorization: `Bearer ${TOKENS.viewer}` })).status, 403);
+  assert.equal((await tell({ authorization: `Bearer ${TOKENS.operator}` })).status, 201);
+  const keeping = `hal_token=${Buffer.from(TOKENS.operator).toString("base64url")}`;
+  assert.equal((await tell({ cookie: keeping, origin: "https://evil.example" })).status, 403);
+  assert.equal((await tell({ cookie: keeping, origin: made.address, "sec-fetch-site": "cross-site" })).status, 403);
+  assert.equal((await tell({ cookie: keeping, origin: made.address })).status, 201);
+  assert.ok(!made.logs().includes(TOKENS.operator));
+});

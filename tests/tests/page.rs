@@ -1,0 +1,187 @@
+//! The page's API over a relay that runs: what the index finds, over restarts and without it, and what became of a
+//! message. The page itself is looked at by the browser tests.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+use std::process::Command;
+
+use serde_json::Value;
+use tests::wait::SOON;
+use tests::{NatsServer, Relay, WebhookSink, find, wait_until};
+
+const CONFIG: &str = "default_room = \"page\"\n";
+
+async fn publish(nats: &NatsServer, numbers: std::ops::Range<u32>) {
+    let js = nats.jetstream().await;
+    let mut acks = Vec::new();
+    for n in numbers {
+        acks.push(
+            js.publish(format!("hal.ops.db{}.job.run", n % 3), format!("number {n}.").into()).await.unwrap(),
+        );
+    }
+    for ack in acks {
+        ack.await.unwrap();
+    }
+}
+
+async fn api(relay: &Relay, path: &str) -> Value {
+    let (status, body) = relay.get(path).await;
+    assert_eq!(status, 200, "{path}: {body}");
+    serde_json::from_str(&body).unwrap()
+}
+
+/// The texts a search gives, over all its pages.
+async fn found(relay: &Relay, query: &str) -> Vec<String> {
+    let (mut texts, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = api(relay, &format!("/api/messages?{query}{cursor}")).await;
+        let messages = page["messages"].as_array().unwrap();
+        texts.extend(messages.iter().map(|entry| entry["message"]["text"].as_str().unwrap().to_owned()));
+        match page["cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return texts,
+        }
+    }
+}
+
+async fn indexed(relay: &Relay, total: usize) {
+    let all = async || {
+        let page = api(relay, "/api/messages?limit=500&text=number").await;
+        page["incomplete"].is_null() && found(relay, "limit=500&text=number").await.len() == total
+    };
+    wait_until(&format!("{total} messages are found"), SOON, all).await;
+}
+
+#[tokio::test]
+async fn the_index_outlives_the_relay_and_is_made_again_when_it_is_lost() {
+    let nats = NatsServer::start().await;
+    let mut relay = Relay::start(&nats.url(), CONFIG).await;
+    publish(&nats, 0..3000).await;
+    indexed(&relay, 3000).await;
+    assert_eq!(found(&relay, "text=%22number+7.%22&source=db1").await, ["number 7."]);
+    let newest: Vec<String> = (0..3000).rev().map(|n| format!("number {n}.")).collect();
+    assert_eq!(found(&relay, "limit=499").await, newest, "each once, newest first");
+
+    relay.kill();
+    publish(&nats, 3000..3100).await;
+    relay.restart().await;
+    indexed(&relay, 3100).await;
+
+    relay.kill();
+    let file = relay.dir().join("state/index-hal.db");
+    std::fs::write(&file, "not a database").unwrap();
+    relay.restart().await;
+    indexed(&relay, 3100).await;
+    let sources = api(&relay, "/api/sources").await;
+    let counts: Vec<u64> =
+        sources["names"].as_array().unwrap().iter().map(|name| name["count"].as_u64().unwrap()).collect();
+    assert_eq!(counts.iter().sum::<u64>(), 3100);
+    let spans = api(&relay, "/api/timeline?text=%22number+1%22&spans=10").await["counts"].clone();
+    let total: u64 = spans.as_array().unwrap().iter().map(|span| span[1].as_u64().unwrap()).sum();
+    let ones = (0..3100).filter(|n| n.to_string().starts_with('1')).count();
+    assert_eq!(total, ones as u64);
+}
+
+#[tokio::test]
+async fn a_log_made_anew_is_another_log() {
+    let nats = NatsServer::start().await;
+    let relay = Relay::start(&nats.url(), CONFIG).await;
+    publish(&nats, 0..1500).await;
+    indexed(&relay, 1500).await;
+    nats.jetstream().await.delete_stream("HAL_OPS").await.unwrap();
+    let leads_again = async || {
+        let gone = relay.log().matches("stream created").count() == 5;
+        gone && relay.get("/readyz").await.1.starts_with("leading")
+    };
+    wait_until("the relay makes it again", SOON, leads_again).await;
+    publish(&nats, 5000..5010).await;
+    let new: Vec<String> = (5000..5010).rev().map(|n| format!("number {n}.")).collect();
+    wait_until("what was before is forgotten", SOON, async || found(&relay, "text=number").await == new)
+        .await;
+}
+
+#[tokio::test]
+async fn without_a_place_for_an_index_the_latest_are_shown_and_why() {
+    let nats = NatsServer::start().await;
+    let config = format!("{CONFIG}state_dir = \"/dev/null/nowhere\"\n");
+    let relay = Relay::start(&nats.url(), &config).await;
+    publish(&nats, 0..10).await;
+    wait_until("they are shown", SOON, async || found(&relay, "").await.len() == 10).await;
+    let page = api(&relay, "/api/messages").await;
+    let reason = page["incomplete"]["reason"].as_str().unwrap();
+    assert!(reason.contains("there is no index: /dev/null/nowhere"), "{reason}");
+    let (status, body) = relay.get("/api/sources").await;
+    assert!(status == 503 && body.contains("there is no index"), "{body}");
+    let newest = &page["messages"][0];
+    let one = api(&relay, &format!("/api/messages/seq-{}", newest["sequence"])).await;
+    assert_eq!(one["message"]["text"], "number 9.");
+    assert_eq!(one["rooms"][0]["state"], "posted", "{one}");
+}
+
+#[tokio::test]
+async fn two_relays_tell_the_same_and_an_id_taken_twice_is_told_apart() {
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    let config = format!(
+        "default_room = \"hook\"\n[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n",
+        sink.url()
+    );
+    let first = Relay::start(&nats.url(), &config).await;
+    let second = Relay::start(&nats.url(), &config).await;
+    let js = nats.jetstream().await;
+    let tell = async |source: &str, text: &str| {
+        let body = format!(r#"{{"v":1,"id":"deploy-7","text":"{text}"}}"#);
+        js.publish(format!("hal.ops.{source}.deploy"), body.into()).await.unwrap().await.unwrap().sequence
+    };
+    let sequences = [tell("web1", "mine").await, tell("web1", "mine").await, tell("web2", "another's").await];
+    for relay in [&first, &second] {
+        let fate = async |id: &str| {
+            let path = format!("/api/messages/{id}");
+            wait_until(&format!("{id} is settled"), SOON, async || {
+                let (status, body) = relay.get(&path).await;
+                status == 200 && serde_json::from_str::<Value>(&body).unwrap()["settled"] == true
+            })
+            .await;
+            api(relay, &path).await
+        };
+        let by_id = fate("deploy-7").await;
+        assert_eq!((&by_id["sequence"], &by_id["message"]["source"]), (&sequences[0].into(), &"web1".into()));
+        assert_eq!(by_id["also"], serde_json::json!(sequences[1..]));
+        assert_eq!(by_id["rooms"][0]["state"], "posted");
+        assert_eq!(by_id["rooms"][0]["steps"][0]["attempts"][0]["answer"], "127.0.0.1: answered 200 OK");
+        assert_eq!(by_id["notes"], serde_json::json!([]));
+        let again = fate(&format!("seq-{}", sequences[1])).await;
+        assert_eq!(
+            (&again["rooms"], &again["notes"][0]["state"]),
+            (&serde_json::json!([]), &"dropped".into())
+        );
+        let other = fate(&format!("seq-{}", sequences[2])).await;
+        assert_eq!(other["rooms"][0]["state"], "posted", "{other}");
+        assert_eq!(other["rooms"][0]["steps"][0]["delivery"], format!("seq-{}/hook", sequences[2]));
+    }
+    assert_eq!(sink.texts(), ["mine", "another's"]);
+}
+
+/// An independent client that knows only the document holds every address against it, with right and wrong requests.
+#[tokio::test]
+async fn schemathesis_finds_nothing() {
+    const TOKEN: &str = "oncall-0123456789abcdef";
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    sink.always(tests::Answer::status(404));
+    let token = format!("[[page.tokens]]\nname = \"oncall\"\nrole = \"operator\"\ntoken = \"{TOKEN}\"\n");
+    let route = format!("routes = [{{ name = \"jobs\", tag = \"job.>\", rooms = [\"hook\"] }}]\n{token}");
+    let hook = format!("[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url());
+    let relay = Relay::start(&nats.url(), &format!("{CONFIG}{route}{hook}")).await;
+    publish(&nats, 0..50).await;
+    wait_until("there are dead letters", SOON, async || nats.messages("HAL_DEAD").await >= 50).await;
+    let mut schemathesis = Command::new(find::python().with_file_name("schemathesis"));
+    schemathesis
+        .args(["run", "--no-color", "--generation-database", "none", "--seed", "1"])
+        // What never ends is looked at by the stream's own tests.
+        .args(["--exclude-path", "/api/stream", "--max-examples", "25"])
+        .args(["-H", &format!("Authorization: Bearer {TOKEN}")])
+        .arg(format!("http://{}/api/openapi.json", relay.http()))
+        .current_dir(relay.dir());
+    let ran = tokio::task::spawn_blocking(move || schemathesis.output()).await.unwrap().unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(said.contains("Tested: 11"), "{said}");
+}
