@@ -69,7 +69,7 @@ class Process {
 const ROOM = (name, url) => `[rooms.${name}.webhook]\nurl = "${url}"\nallow_private = true\n`;
 
 // A relay with its server, and `rooms` by name: functions from the number of the post to an answer.
-async function site({ rooms = {}, config = "", routes = "" } = {}) {
+export async function site({ rooms = {}, config = "", routes = "" } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "tellhal-browser-"));
   const [natsPort, port] = [await freePort(), await freePort()];
   const sinks = {};
@@ -141,7 +141,7 @@ export const taken = () => ({ status: 200, text: "ok" });
 
 // One browser for a file of tests. A page fails its test by an error of its script, and by asking for anything that
 // is not the relay's.
-async function browser() {
+export async function browser() {
   const launched = await chromium.launch({
     executablePath: program("chromium", "CHROMIUM"),
     args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"],
