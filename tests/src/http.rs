@@ -293,22 +293,37 @@ fn reset(stream: BufReader<TcpStream>) -> anyhow::Result<()> {
 
 /// Status and body of `GET http://addr/path`, in at most five seconds.
 pub async fn get(addr: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> {
-    tokio::time::timeout(Duration::from_secs(5), exchange(addr, "GET", path, ""))
+    tokio::time::timeout(Duration::from_secs(5), exchange(addr, "GET", path, "", ""))
         .await
         .context("no answer in 5 s")?
 }
 
 /// The same for `POST` with a JSON body.
 pub async fn post(addr: SocketAddr, path: &str, json: &str) -> anyhow::Result<(u16, String)> {
-    tokio::time::timeout(Duration::from_secs(5), exchange(addr, "POST", path, json))
+    tokio::time::timeout(Duration::from_secs(5), exchange(addr, "POST", path, "", json))
         .await
         .context("no answer in 5 s")?
 }
 
-async fn exchange(addr: SocketAddr, method: &str, path: &str, body: &str) -> anyhow::Result<(u16, String)> {
+/// The same with a token.
+pub async fn post_as(addr: SocketAddr, token: &str, path: &str, json: &str) -> anyhow::Result<(u16, String)> {
+    let token = format!("Authorization: Bearer {token}\r\n");
+    tokio::time::timeout(Duration::from_secs(5), exchange(addr, "POST", path, &token, json))
+        .await
+        .context("no answer in 5 s")?
+}
+
+async fn exchange(
+    addr: SocketAddr,
+    method: &str,
+    path: &str,
+    more: &str,
+    body: &str,
+) -> anyhow::Result<(u16, String)> {
     let mut stream = TcpStream::connect(addr).await?;
     // HTTP/1.0: the answer ends with the connection and is never in chunks.
-    let head = format!("{method} {path} HTTP/1.0\r\nHost: {addr}\r\nContent-Type: application/json\r\n");
+    let head =
+        format!("{method} {path} HTTP/1.0\r\nHost: {addr}\r\nContent-Type: application/json\r\n{more}");
     stream.write_all(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).await?;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use tests::http::get;
+use tests::http::{get, post_as};
 use tests::process::Signal;
 use tests::wait::SOON;
 use tests::{Events, Port, Process, find, tellhal, wait_until};
@@ -52,13 +52,11 @@ impl Up {
 
     /// Starts it and waits until it says that it is up.
     async fn start(&self) -> Running {
-        let process = Process::start("deploy/up", &mut self.command(), &self.dir.path().join("log"));
-        let mut process = Running(process);
         let log = self.dir.path().join("log");
-        process
-            .0
-            .ready("it is up", async || std::fs::read_to_string(&log).unwrap().contains("tellhal is up"))
-            .await;
+        let ups = || std::fs::read_to_string(&log).unwrap_or_default().matches("tellhal is up").count();
+        let before = ups();
+        let mut process = Running(Process::start("deploy/up", &mut self.command(), &log));
+        process.0.ready("it is up", async || ups() > before).await;
         process
     }
 
@@ -109,6 +107,25 @@ fn bare_path(dir: &Path) -> PathBuf {
 fn script(path: &Path, text: &str) {
     std::fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn the_token_it_makes_is_an_operators_and_stays() {
+    let up = Up::new();
+    let file = up.dir.path().join("data/operator-token");
+    let told = async |token: &str| {
+        let message = r#"{"tag":"a","text":"told on the page"}"#;
+        post_as(up.page.addr(), token, "/api/messages", message).await.unwrap().0
+    };
+    let mut process = up.start().await;
+    let token = std::fs::read_to_string(&file).unwrap();
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(token.len() == 48 && !process.0.log().contains(&token), "{token}");
+    assert!(process.0.log().contains("operator-token"));
+    assert_eq!((told(&token).await, told("another-token-altogether").await), (201, 401));
+    process.0.terminate(STOPS_WITHIN).await;
+    let _process = up.start().await;
+    assert_eq!(told(&token).await, 201);
 }
 
 #[tokio::test]
