@@ -11,11 +11,11 @@ use tellhal::timestamp::Timestamp;
 
 /// How long an id is remembered, as the stream does.
 pub const MEMORY: Duration = Duration::from_secs(3600);
-/// How many ids are remembered at the most (about 60 bytes each); older ones go first.
+/// How many ids are remembered at the most (about 35 bytes each); older ones go first.
 pub const MAX_IDS: usize = 100_000;
 
 /// A packed id: its time, itself, its source.
-const ENTRY: usize = 8 + 16 + 8;
+const ENTRY: usize = 8 + 8 + 4;
 
 /// Whether an id was there before.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,18 +27,19 @@ pub enum Verdict {
     Taken,
 }
 
-/// The ids of the last hour and who used them.
+/// The ids of the last hour and who used them, each by the first bytes of its hash. Whoever finds another id with the
+/// same hash as one of somebody else's (2^64 tries) gains that it is shown under its place in the log.
 #[derive(Debug, Default)]
 pub struct Seen {
-    sources: HashMap<u128, u64>,
-    order: VecDeque<(Timestamp, u128)>,
+    sources: HashMap<u64, u32>,
+    order: VecDeque<(Timestamp, u64)>,
 }
 
 impl Seen {
     /// Remembers the id and says whether it was there.
     pub fn check(&mut self, source: &str, id: &str, now: Timestamp) -> Verdict {
         self.forget(now);
-        let (id, source) = (first_bytes(id), first_bytes(source) as u64);
+        let (id, source) = (first_bytes(id), first_bytes(source) as u32);
         match self.sources.get(&id) {
             Some(&known) if known == source => Verdict::Duplicate,
             Some(_) => Verdict::Taken,
@@ -49,7 +50,7 @@ impl Seen {
         }
     }
 
-    /// Every id with its time and source, oldest first, as text for a snapshot: 32 bytes each, in base64.
+    /// Every id with its time and source, oldest first, as text for a snapshot: 20 bytes each, in base64.
     pub fn pack(&self) -> String {
         let mut bytes = Vec::with_capacity(self.order.len() * ENTRY);
         for &(at, id) in &self.order {
@@ -66,14 +67,14 @@ impl Seen {
         let mut seen = Seen::default();
         for entry in STANDARD.decode(text).unwrap_or_default().chunks_exact(ENTRY) {
             let number = |range: std::ops::Range<usize>| {
-                entry[range].iter().fold(0, |number: u128, byte| number << 8 | u128::from(*byte))
+                entry[range].iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte))
             };
-            seen.insert(Timestamp(number(0..8) as i64), number(8..24), number(24..32) as u64);
+            seen.insert(Timestamp(number(0..8) as i64), number(8..16), number(16..20) as u32);
         }
         seen
     }
 
-    fn insert(&mut self, at: Timestamp, id: u128, source: u64) {
+    fn insert(&mut self, at: Timestamp, id: u64, source: u32) {
         self.sources.insert(id, source);
         self.order.push_back((at, id));
     }
@@ -89,7 +90,7 @@ impl Seen {
     }
 }
 
-fn first_bytes(text: &str) -> u128 {
+fn first_bytes(text: &str) -> u64 {
     let hash = Sha256::digest(text.as_bytes());
-    hash.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+    hash.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }

@@ -10,7 +10,7 @@ use super::throttle::{Throttle, Window};
 use super::{Engine, Rules};
 
 /// The version of [`Snapshot`] this relay writes and reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Everything the fold knows after the entry `sequence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -192,7 +192,7 @@ impl Store {
 pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     db.busy_timeout(std::time::Duration::from_secs(2))?;
-    db.pragma_update(None, "cache_size", -2000)?;
+    db.pragma_update(None, "cache_size", -1000)?;
     Ok(db)
 }
 
@@ -202,7 +202,7 @@ fn tune(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(std::time::Duration::from_secs(2))?;
     db.pragma_update(None, "journal_mode", "wal")?;
     db.pragma_update(None, "synchronous", "normal")?;
-    db.pragma_update(None, "cache_size", -4000)?;
+    db.pragma_update(None, "cache_size", -2000)?;
     db.pragma_update(None, "journal_size_limit", 8 << 20)
 }
 
