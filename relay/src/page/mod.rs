@@ -14,7 +14,6 @@ mod event;
 mod health;
 mod params;
 mod problem;
-mod stream;
 mod tail;
 mod views;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use async_nats::HeaderValue;
 use async_nats::jetstream::stream::DirectGetErrorKind;
 use axum::extract::State;
 use axum::response::Response;
@@ -14,23 +15,23 @@ use tellhal::timestamp::Timestamp;
 
 use super::Named;
 use super::dead::operator;
+use super::fate::{RoomFate, Step, Told, told};
 use crate::admin::Operator;
 use crate::admin::trace::{Fate, Located, Search};
-use crate::bus::LOG_AGE;
-use crate::delivery::{Attempts, Outcome, Receipt, message_id};
-use crate::engine::{NOWHERE, Rules};
+use crate::delivery::{Outcome, message_id};
+use crate::engine::Rules;
 use crate::explain::{Explanation, Said, explain};
 use crate::files;
 use crate::page::Site;
 use crate::page::event::Entry;
 use crate::page::problem::Problem;
 use crate::scan::Found;
-use crate::workers::Rooms;
+use crate::status::Role;
 
 /// The longest id that is looked for, in bytes.
 const LONGEST: usize = 200;
 
-/// After how long nothing that is known means that nothing is going to be.
+/// After how long without a trace none is expected any more.
 const SLOW: Duration = Duration::from_secs(60);
 
 /// What the server adds to a message that is asked for.
@@ -69,67 +70,6 @@ struct Raw {
     headers: BTreeMap<String, Vec<String>>,
     /// As text; what is not UTF-8 is replaced.
     payload: String,
-}
-
-/// What became of it in one room.
-#[derive(Serialize, JsonSchema)]
-struct RoomFate {
-    room: String,
-    /// Such as `irc`; absent for a room that is gone.
-    kind: Option<&'static str>,
-    state: FateState,
-    /// What happened, oldest first.
-    steps: Vec<Step>,
-}
-
-/// Where a message stands in a room.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum FateState {
-    /// It is to be delivered, and nothing is known of it yet.
-    Expected,
-    /// In the room's queue.
-    Waiting,
-    /// In the room's queue, and was tried.
-    Retrying,
-    /// In a post of its own.
-    Posted,
-    /// In a post with others, listed or counted.
-    Counted,
-    /// Held back by a throttle and counted in its summary.
-    Held,
-    /// Sent on to another room.
-    Moved,
-    /// The room can never take it: a dead letter on the list.
-    Dead,
-    /// A dead letter that somebody gave up.
-    Dropped,
-    /// So old that its receipt is gone.
-    Forgotten,
-}
-
-/// Something that happened to it.
-#[derive(Serialize, JsonSchema)]
-struct Step {
-    at: Timestamp,
-    state: FateState,
-    /// In words: the route that held it, why it is dead, who tried it again.
-    reason: Option<String>,
-    /// The delivery this is about.
-    delivery: Option<String>,
-    /// How many messages were in the post.
-    together: usize,
-    /// How often it was tried.
-    tries: u32,
-    attempts: Attempts,
-    /// The platform's own id of the post.
-    post: Option<String>,
-    /// The post's address.
-    link: Option<String>,
-    /// An earlier try may have been taken, too.
-    possible_duplicate: bool,
-    /// The dead letter's place on the list, to retry or drop it.
-    letter: Option<u64>,
 }
 
 pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<Response, Problem> {
@@ -230,51 +170,31 @@ async fn tell(
     also: Vec<u64>,
 ) -> Result<OneMessage, Problem> {
     let rules = rules_then(site, entry.sequence).await;
-    let rules = rules.map(|rules| explain(&rules, entry.message.clone(), entry.at));
-    let now = site.shared.status.get();
-    let served = site.shared.rooms.borrow().clone();
-    let mut rooms: BTreeMap<String, Vec<Step>> = BTreeMap::new();
-    let mut notes = Vec::new();
-    for step in steps(&fate, &now.rooms) {
-        match step {
-            (room, step) if room == NOWHERE => notes.push(step),
-            (room, step) => rooms.entry(room).or_default().push(step),
-        }
-    }
-    let not_yet_folded = now.role == crate::status::Role::Leading && now.folded < entry.sequence;
-    let untold = notes.is_empty() && rooms.is_empty();
-    let (rules, expected) = match rules {
+    let (rules, expected) = match rules.map(|rules| explain(&rules, entry.message.clone(), entry.at)) {
         Some(Explanation { said, deliveries, .. }) => (Some(said), deliveries),
         None => (None, Vec::new()),
     };
-    for delivery in expected.iter().filter(|_| untold) {
-        rooms.entry(delivery.room.clone()).or_default();
+    let now = site.shared.status.get();
+    let not_yet_folded = now.role == Role::Leading && now.folded < entry.sequence;
+    let fresh = not_yet_folded || Timestamp::now().since(entry.at) < SLOW;
+    let Told { mut rooms, notes, settled } = told(&fate, &expected, &now.rooms, fresh);
+    let served = site.shared.rooms.borrow().clone();
+    for room in &mut rooms {
+        room.kind = served.open.get(&room.room).map(|open| open.kind);
     }
-    let age = Timestamp::now().since(entry.at);
-    let rooms: Vec<RoomFate> = rooms
-        .into_iter()
-        .map(|(room, mut steps)| {
-            steps.sort_by_key(|step| step.at);
-            let nothing = if age > LOG_AGE { FateState::Forgotten } else { FateState::Expected };
-            let state = steps.last().map_or(nothing, |last| last.state);
-            RoomFate { kind: kind(&served, &room), room, state, steps }
-        })
-        .collect();
-    let open = [FateState::Expected, FateState::Waiting, FateState::Retrying];
-    let told = !rooms.is_empty() || !notes.is_empty();
-    let open = rooms.iter().any(|room| open.contains(&room.state));
-    let settled = !not_yet_folded && !open && (told || age > SLOW);
-    let payload = String::from_utf8_lossy(&found.payload).into_owned();
-    let headers = found.headers.iter().flat_map(|headers| headers.iter());
-    let headers = headers.filter(|(name, _)| !SERVERS.contains(&name.as_ref()));
-    let headers =
-        headers.map(|(name, values)| (name.to_string(), values.iter().map(ToString::to_string).collect()));
-    let raw = Raw { subject: found.subject.to_string(), headers: headers.collect(), payload };
+    let raw = Raw::of(&found);
     Ok(OneMessage { entry, raw, also, rules, rooms, notes, not_yet_folded, settled })
 }
 
-fn kind(served: &Rooms, room: &str) -> Option<&'static str> {
-    served.open.get(room).map(|room| room.kind)
+impl Raw {
+    fn of(found: &Found) -> Raw {
+        let payload = String::from_utf8_lossy(&found.payload).into_owned();
+        let headers = found.headers.iter().flat_map(|headers| headers.iter());
+        let headers = headers.filter(|(name, _)| !SERVERS.contains(&name.as_ref()));
+        let texts = |values: &[HeaderValue]| values.iter().map(ToString::to_string).collect();
+        let headers = headers.map(|(name, values)| (name.to_string(), texts(values))).collect();
+        Raw { subject: found.subject.to_string(), headers, payload }
+    }
 }
 
 /// The rules that were in force when the message came.
@@ -288,92 +208,4 @@ async fn rules_then(site: &Site, sequence: u64) -> Option<Arc<Rules>> {
     let bus = &site.shared.bus;
     let files = bus.js.get_object_store(&bus.names.files_bucket()).await.ok()?;
     files::load_rules(&files, &hash).await.ok()?
-}
-
-/// What happened, each with the room it happened in.
-fn steps(fate: &Fate, now: &BTreeMap<String, crate::status::RoomState>) -> Vec<(String, Step)> {
-    let mut steps: Vec<(String, Step)> = fate.receipts.iter().map(of_receipt).collect();
-    for letter in &fate.dead {
-        let step = Step {
-            reason: Some(letter.reason.clone()),
-            delivery: Some(letter.id.clone()),
-            tries: letter.tries,
-            attempts: letter.attempts.clone(),
-            letter: Some(letter.sequence),
-            ..Step::new(letter.at, FateState::Dead)
-        };
-        steps.push((letter.room.clone(), step));
-    }
-    for delivery in &fate.waiting {
-        let room = now.get(&delivery.room);
-        let retrying = room.and_then(|room| room.retrying.as_ref());
-        let retrying = retrying.filter(|retrying| retrying.ids.contains(&delivery.id));
-        let state = if retrying.is_some() { FateState::Retrying } else { FateState::Waiting };
-        let step = Step {
-            delivery: Some(delivery.id.clone()),
-            tries: retrying.and(room).map_or(0, |room| room.tries),
-            attempts: retrying.map(|retrying| retrying.attempts.clone()).unwrap_or_default(),
-            ..Step::new(delivery.at, state)
-        };
-        steps.push((delivery.room.clone(), step));
-    }
-    for retry in &fate.retries {
-        let step = Step {
-            reason: Some(retry.reason.clone()),
-            delivery: Some(retry.id.clone()),
-            ..Step::new(retry.at, FateState::Expected)
-        };
-        steps.push((retry.room.clone(), step));
-    }
-    steps
-}
-
-fn of_receipt(receipt: &Receipt) -> (String, Step) {
-    let state = match receipt.outcome {
-        Outcome::Posted => FateState::Posted,
-        Outcome::Counted => FateState::Counted,
-        Outcome::Throttled => FateState::Held,
-        Outcome::Dropped | Outcome::Duplicate => FateState::Dropped,
-        Outcome::Moved => FateState::Moved,
-    };
-    let reason = match receipt.outcome {
-        Outcome::Throttled => {
-            receipt.reason.as_ref().map(|route| format!("by the throttle of route {route}"))
-        }
-        Outcome::Dropped if receipt.room == NOWHERE => {
-            receipt.reason.as_ref().map(|route| format!("route {route} drops it"))
-        }
-        Outcome::Duplicate => Some("it was in the log before, and is not delivered again".into()),
-        _ => receipt.reason.clone(),
-    };
-    let step = Step {
-        reason,
-        delivery: receipt.ids.first().filter(|_| receipt.ids.len() == 1).cloned(),
-        together: receipt.ids.len(),
-        tries: receipt.tries,
-        attempts: receipt.attempts.clone(),
-        post: receipt.post.clone(),
-        link: receipt.link.clone(),
-        possible_duplicate: receipt.possible_duplicate,
-        ..Step::new(receipt.at, state)
-    };
-    (receipt.room.clone(), step)
-}
-
-impl Step {
-    fn new(at: Timestamp, state: FateState) -> Self {
-        Step {
-            at,
-            state,
-            reason: None,
-            delivery: None,
-            together: 1,
-            tries: 0,
-            attempts: Attempts::default(),
-            post: None,
-            link: None,
-            possible_duplicate: false,
-            letter: None,
-        }
-    }
 }

@@ -3,11 +3,13 @@
 
 mod dead;
 mod explain;
+mod fate;
 mod message;
 mod messages;
 mod names;
 mod openapi;
 mod rooms;
+mod stream;
 mod timeline;
 
 use std::sync::Arc;
@@ -28,14 +30,14 @@ pub(super) use openapi::document;
 
 use super::params::{AFTER, FILTER, NAMED, PAGED, Param, ROOM, SPANS, THOUGHT};
 use super::problem::Problem;
-use super::{Site, access, stream};
+use super::{Site, access};
 use crate::config::page::Role;
 
 /// The largest body, in bytes: a text of 64 KiB in which every character is escaped. A longer text is shortened.
 pub(super) const BODY: usize = 512 * 1024;
 
 /// A request's parameters, not looked at yet.
-pub(super) type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;
+type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;
 /// What stands for `{…}` in an address.
 type Named<T> = Result<Path<T>, PathRejection>;
 

@@ -17,7 +17,7 @@ const STATES = {
   moved: ["→", "sent on to another room"],
   dead: ["✗", "dead letter: the room cannot take it"],
   dropped: ["–", "dropped"],
-  forgotten: ["?", "so old that its receipt is gone"],
+  forgotten: ["?", "nothing is known of it: its receipt is not kept any more"],
 };
 
 function state(name) {

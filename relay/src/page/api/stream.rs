@@ -16,13 +16,13 @@ use tokio::sync::broadcast::{self, error::TryRecvError};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Site;
-use super::api::Given;
-use super::event::{Frame, KEEP_ALIVE};
-use super::params::{AFTER, FILTER, Params};
-use super::problem::Problem;
-use super::tail::Joined;
+use super::Given;
 use crate::index::filter::Filter;
+use crate::page::Site;
+use crate::page::event::{Frame, KEEP_ALIVE};
+use crate::page::params::{AFTER, FILTER, Params};
+use crate::page::problem::Problem;
+use crate::page::tail::Joined;
 use crate::scan::Scan;
 
 const QUIET: Duration = Duration::from_secs(15);
