@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use tests::wait::SOON;
-use tests::{NatsServer, Relay, WebhookSink, find, wait_until};
+use tests::{NatsServer, Process, Relay, WebhookSink, find, wait_until};
 
 const CONFIG: &str = "default_room = \"page\"\n";
 
@@ -115,6 +115,33 @@ async fn without_a_place_for_an_index_the_latest_are_shown_and_why() {
     let one = api(&relay, &format!("/api/messages/seq-{}", newest["sequence"])).await;
     assert_eq!(one["message"]["text"], "number 9.");
     assert_eq!(one["rooms"][0]["state"], "posted", "{one}");
+}
+
+#[tokio::test]
+async fn an_index_that_cannot_be_written_holds_up_nobody_and_catches_up() {
+    const HOLD: &str = "import sqlite3, sys, time; db = sqlite3.connect(sys.argv[1], isolation_level=None); \
+                        db.execute('begin exclusive'); print('held', flush=True); time.sleep(600)";
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    let hook = format!("[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url());
+    let relay = Relay::start(&nats.url(), &format!("default_room = \"hook\"\n{hook}")).await;
+    publish(&nats, 0..10).await;
+    indexed(&relay, 10).await;
+    let mut holder = Command::new(find::python());
+    holder.args(["-c", HOLD]).arg(relay.dir().join("state/index-hal.db"));
+    let log = relay.dir().join("holder.log");
+    let mut holder = Process::start("the holder", &mut holder, &log);
+    holder.ready("it holds the file", async || std::fs::read_to_string(&log).unwrap().contains("held")).await;
+    publish(&nats, 10..2000).await;
+    wait_until("the room has the last", SOON, async || nats.messages("HAL_OUT").await == 0).await;
+    let says = async || {
+        let page = api(&relay, "/api/messages?text=%22number+500.%22").await;
+        page["incomplete"]["reason"].as_str().is_some_and(|reason| reason.contains("cannot be written"))
+    };
+    wait_until("it says that the index is behind, and why", SOON, says).await;
+    assert_eq!(found(&relay, "text=%22number+1999.%22").await, ["number 1999."], "the newest are there");
+    holder.kill();
+    indexed(&relay, 2000).await;
+    assert_eq!(relay.log().matches("the index cannot be written").count(), 1);
 }
 
 #[tokio::test]

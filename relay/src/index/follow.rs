@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::FutureExt as _;
 use tellhal::timestamp::Timestamp;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Index;
@@ -18,10 +19,11 @@ use crate::follow::Follow;
 const BATCH: usize = 1000;
 /// How soon a stream is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often a stream is looked at for what it let go of, and whether it is still the same.
+/// How often a stream is looked at, whether it is still the same: at the latest, and when it is quiet.
 const LOOK: Duration = Duration::from_secs(60);
-/// How long a stream may be quiet before it is looked at too.
 const QUIET: Duration = Duration::from_secs(5);
+/// How often what the stream let go of is forgotten.
+const FORGET: Duration = Duration::from_secs(3600);
 
 /// Reads all streams until `stop`.
 pub(super) async fn run(index: Arc<Index>, bus: Bus, stop: CancellationToken) {
@@ -39,8 +41,8 @@ async fn keep_following(index: &Arc<Index>, bus: &Bus, origin: Origin) {
     loop {
         // That a stream is missing, or the server, is the relay's to say.
         if let Err(error) = follow(index, bus, origin).await {
-            let error = format!("{error:#}");
-            tracing::debug!(?origin, error, "the index reads on in a moment");
+            index.failed(&error);
+            tracing::debug!(?origin, error = format!("{error:#}"), "the index reads on in a moment");
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -57,17 +59,20 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
     let after = index.write(move |store| store.begin(origin, Timestamp::from_stream(created))).await?;
     index.reached(origin, after, stream.cached_info().state.last_sequence.saturating_sub(after));
     let mut follow = Follow::new(stream.clone(), String::new(), bus.connections.clone(), after);
-    let mut look_at = tokio::time::Instant::now();
+    let (mut look_at, mut forget_at) = (Instant::now(), Instant::now());
     loop {
-        let now = tokio::time::Instant::now();
+        let now = Instant::now();
         if now >= look_at {
             look_at = now + LOOK;
             let info = stream.get_info().await?;
             if info.created != created {
                 return Ok(());
             }
-            let first = info.state.first_sequence;
-            index.write(move |store| store.forget(origin, first)).await?;
+            if now >= forget_at {
+                forget_at = now + FORGET;
+                let first = info.state.first_sequence;
+                index.write(move |store| store.forget(origin, first)).await?;
+            }
         }
         let Ok(first) = tokio::time::timeout(QUIET, follow.next()).await else {
             look_at = now;
@@ -79,9 +84,6 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
         {
             batch.push(found);
         }
-        let (last, behind) = batch.last().map_or((after, 0), |last| (last.sequence, last.pending));
-        let names = bus.names.clone();
-        index.write(move |store| store.add(origin, &names, &batch)).await?;
-        index.reached(origin, last, behind);
+        index.add(origin, bus.names.clone(), batch).await?;
     }
 }

@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
+use crate::scan::Found;
 use filter::Filter;
 use search::{Counts, Hits, Name, Traces};
 use store::{Kind, Origin, Store};
@@ -37,6 +38,8 @@ pub struct Index {
     readers: Mutex<Vec<Connection>>,
     at_once: Semaphore,
     reached: Mutex<Reached>,
+    /// Why the file cannot be written, while it cannot.
+    broken: Mutex<Option<String>>,
     /// Held as long as the file is ours.
     _lock: File,
 }
@@ -71,6 +74,7 @@ impl Index {
             readers: Mutex::default(),
             at_once: Semaphore::new(AT_ONCE),
             reached: Mutex::default(),
+            broken: Mutex::default(),
             _lock: lock,
         }))
     }
@@ -83,6 +87,11 @@ impl Index {
     /// How far the log is in here.
     pub fn progress(&self) -> Reached {
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why the file cannot be written, while it cannot.
+    pub fn problem(&self) -> Option<String> {
+        self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The messages before sequence `before` that are meant, newest first, at most `limit`.
@@ -146,11 +155,26 @@ impl Index {
         let done = tokio::task::spawn_blocking(move || {
             work(&mut index.store.lock().unwrap_or_else(PoisonError::into_inner))
         });
-        let written = done.await?;
-        if let Err(error) = &written {
-            tracing::warn!(%error, path = %self.path.display(), "the index cannot be written");
+        Ok(done.await??)
+    }
+
+    /// Adds what was read of a stream.
+    async fn add(self: &Arc<Self>, origin: Origin, names: Names, batch: Vec<Found>) -> anyhow::Result<()> {
+        let (sequence, behind) = batch.last().map_or((0, 0), |last| (last.sequence, last.pending));
+        self.write(move |store| store.add(origin, &names, &batch)).await?;
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.reached(origin, sequence, behind);
+        Ok(())
+    }
+
+    /// Says once what is wrong with the file; other errors are the streams'.
+    fn failed(&self, error: &anyhow::Error) {
+        let Some(error) = error.downcast_ref::<rusqlite::Error>() else { return };
+        let problem = format!("{}: {error}", self.path.display());
+        let known = self.broken.lock().unwrap_or_else(PoisonError::into_inner).replace(problem.clone());
+        if known.as_ref() != Some(&problem) {
+            tracing::warn!(problem, "the index cannot be written; trying again");
         }
-        Ok(written?)
     }
 
     async fn read<T: Send + 'static>(

@@ -115,6 +115,9 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
         Ok(index) => {
             let reached = index.progress();
             (!site.tail.is_placed() || reached.sequence < complete_after).then(|| {
+                if let Some(problem) = index.problem() {
+                    return Incomplete::because(format!("the index cannot be written: {problem}"));
+                }
                 let behind = if reached.known {
                     format!(", {} entries are left", reached.behind)
                 } else {
