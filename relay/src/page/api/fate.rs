@@ -110,8 +110,8 @@ pub(super) fn told(
     let rooms: Vec<RoomFate> = rooms.collect();
     let open = [FateState::Expected, FateState::Waiting, FateState::Retrying];
     let open = rooms.iter().any(|room| open.contains(&room.state));
-    let nothing = rooms.is_empty() && notes.is_empty();
-    Told { rooms, notes, settled: !open && !(nothing && fresh) }
+    let too_early = fresh && rooms.is_empty() && notes.is_empty();
+    Told { rooms, notes, settled: !open && !too_early }
 }
 
 /// What happened, each with the room it happened in.
