@@ -2,12 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::timestamp::Timestamp;
 
 use crate::delivery::Attempts;
+
+/// After how long without a sign the pipeline counts as stuck.
+const STUCK: Duration = Duration::from_secs(15);
 
 /// Where a relay stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -84,6 +88,9 @@ pub struct Snapshot {
     pub folded: u64,
     pub config_hash: String,
     pub config_error: Option<String>,
+    /// When the pipeline's thread last said that it moves.
+    #[serde(skip)]
+    pub beat: Option<Instant>,
 }
 
 /// Shared by the pipeline's tasks.
@@ -110,6 +117,14 @@ impl Status {
             (Role::Leading | Role::StandingBy, None) => Ok(now.role),
             (_, Some(problem)) => Err(problem.clone()),
             (role, None) => Err(format!("{role:?}").to_lowercase()),
+        }
+    }
+
+    /// Whether the pipeline's thread moves; it says so each second.
+    pub fn alive(&self) -> Result<(), String> {
+        match self.lock().beat.map(|beat| beat.elapsed()).filter(|silent| *silent > STUCK) {
+            Some(silent) => Err(format!("the relay has not moved for {} s", silent.as_secs())),
+            None => Ok(()),
         }
     }
 

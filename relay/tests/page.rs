@@ -44,7 +44,7 @@ impl Page {
     async fn with(server: &Server, config: &str) -> Page {
         // Fails when another test of this process was first, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let address = listener.local_addr().unwrap();
         let status = Arc::new(Status::default());
         status.change(|now| now.role = Role::Leading);
@@ -288,6 +288,11 @@ async fn health_metrics_and_refusals() {
     let server = Server::start().await;
     let page = Page::serve(&server).await;
     assert_eq!(page.get("/healthz").await.status(), StatusCode::OK);
+    let long_ago = std::time::Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    page.status.change(|now| now.beat = Some(long_ago));
+    let stuck = page.get("/healthz").await;
+    assert_eq!(stuck.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(stuck.text().await.unwrap().contains("has not moved for 60 s"));
     assert_eq!(page.get("/readyz").await.text().await.unwrap(), "leading\n");
     page.status.change(|now| now.role = Role::StandingBy);
     assert_eq!(page.get("/readyz").await.text().await.unwrap(), "standing by\n");
@@ -319,7 +324,7 @@ async fn health_metrics_and_refusals() {
     let request = page.http.get(format!("http://{}/api/stream", page.address)).header("host", "evil.example");
     assert_eq!(request.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
 
-    let taken = format!("{:#}", bind(page.address).await.unwrap_err());
+    let taken = format!("{:#}", bind(page.address).unwrap_err());
     assert!(taken.contains("page.listen") && taken.contains(&page.address.to_string()), "{taken}");
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use relay::bus::Bus;
@@ -16,7 +16,7 @@ use relay::status::Status;
 use relay::workers::{Open, Rooms};
 use relay::{page, room};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -24,6 +24,9 @@ use super::ConfigPath;
 
 /// How long everything may take to end.
 const GRACE: Duration = Duration::from_secs(15);
+
+/// How much the page gives way to the rest of the machine: as `nice -n 10`.
+const NICE: i32 = 10;
 
 /// Reads the log and posts into the rooms, until it is told to stop
 #[derive(clap::Args)]
@@ -40,7 +43,7 @@ impl Run {
         let shared = Arc::new(room::Shared::default());
         let rules = Arc::new(Rules::new(config.routing.clone())?);
         let rooms = Arc::new(open_rooms(&config, &shared)?);
-        let listener = page::bind(config.page.listen).await?;
+        let listener = page::bind(config.page.listen)?;
         tracing::info!(page = %listener.local_addr()?, rooms = rooms.open.len(), routes = config.routing.routes.len(), "starting");
 
         let (metrics, status, stop) =
@@ -51,16 +54,16 @@ impl Run {
         let (rules_tx, rules) = watch::channel(rules);
         let (rooms_tx, rooms) = watch::channel(rooms);
         let tasks = TaskTracker::new();
-        let site = page::Shared {
-            config: config.page.clone(),
-            bus: bus.clone(),
+        let site = Site {
+            listener,
+            config: config.clone(),
             status: status.clone(),
             metrics: metrics.clone(),
             rules: rules.clone(),
             rooms: rooms.clone(),
-            index: open_index(&config, &bus),
         };
-        tasks.spawn(serve(listener, site, stop.clone()));
+        tasks.spawn(site.run(stop.clone()));
+        tasks.spawn(beat(status.clone(), stop.clone()));
         let (news_tx, news) = mpsc::channel(1);
         tasks.spawn(watch_configuration(path, news_tx, stop.clone()));
         let reload = Reload {
@@ -117,6 +120,61 @@ fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
     Ok(rooms)
 }
 
+/// What the page is made from.
+struct Site {
+    listener: std::net::TcpListener,
+    config: Config,
+    status: Arc<Status>,
+    metrics: Arc<Metrics>,
+    rules: watch::Receiver<Arc<Rules>>,
+    rooms: watch::Receiver<Arc<Rooms>>,
+}
+
+impl Site {
+    /// Serves it on a thread of its own, which gives way: a hundred open pages and an index that catches up must not
+    /// hold up what is posted.
+    async fn run(self, stop: CancellationToken) {
+        let (ended, end) = oneshot::channel();
+        let stopping = stop.clone();
+        let work = move || {
+            // Where that is not possible it is as important as everything else.
+            let _ = rustix::process::nice(NICE);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let served = runtime.context("page").and_then(|runtime| runtime.block_on(self.serve(stopping)));
+            let _ = ended.send(served);
+        };
+        let thread = std::thread::Builder::new().name("page".into()).spawn(work);
+        let served = match thread {
+            Ok(_) => end.await.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked"))),
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = served {
+            tracing::error!(error = format!("{error:#}"), "the page stopped");
+            stop.cancel();
+        }
+    }
+
+    async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let Site { listener, config, status, metrics, rules, rooms } = self;
+        let bus = Bus::connect(&config.nats, "hal-relay page").await?;
+        let index = open_index(&config, &bus);
+        let shared = page::Shared { config: config.page, bus, status, metrics, rules, rooms, index };
+        page::serve(listener, shared, stop).await
+    }
+}
+
+/// Says each second that this thread moves: health is asked of another.
+async fn beat(status: Arc<Status>, stop: CancellationToken) {
+    let work = async {
+        let mut every = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            every.tick().await;
+            status.change(|now| now.beat = Some(Instant::now()));
+        }
+    };
+    stop.run_until_cancelled(work).await;
+}
+
 /// The page's index; the relay does its work without one.
 fn open_index(config: &Config, bus: &Bus) -> Result<Arc<Index>, String> {
     let folder = config.state_dir().ok_or("there is no state_dir to keep it in")?;
@@ -125,13 +183,6 @@ fn open_index(config: &Config, bus: &Bus) -> Result<Arc<Index>, String> {
         tracing::warn!(error, "no index: the page shows only the latest messages");
         error
     })
-}
-
-async fn serve(listener: tokio::net::TcpListener, site: page::Shared, stop: CancellationToken) {
-    if let Err(error) = page::serve(listener, site, stop.clone()).await {
-        tracing::error!(error = format!("{error:#}"), "the page stopped");
-        stop.cancel();
-    }
 }
 
 async fn watch_configuration(

@@ -17,6 +17,8 @@ use crate::follow::Follow;
 
 /// The most messages of one batch.
 const BATCH: usize = 1000;
+/// The longest pause between two batches while there is much to catch up with.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How soon a stream is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often a stream is looked at, whether it is still the same: at the latest, and when it is quiet.
@@ -84,6 +86,11 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
         {
             batch.push(found);
         }
+        let (full, begun) = (batch.len() == BATCH, Instant::now());
         index.add(origin, bus.names.clone(), batch).await?;
+        if full {
+            // There is much to catch up with: the server's other readers come first.
+            tokio::time::sleep(begun.elapsed().saturating_mul(2).min(LONGEST_PAUSE)).await;
+        }
     }
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::Site;
 use super::problem::Problem;
 use crate::status::Role;
 
-/// The process is alive.
-pub(super) async fn healthz() -> &'static str {
-    "ok\n"
+/// The process is alive, and not this thread of it alone.
+pub(super) async fn healthz(State(site): State<Arc<Site>>) -> Result<&'static str, Problem> {
+    site.shared.status.alive().map(|()| "ok\n").map_err(Problem::unavailable)
 }
 
 /// NATS and the streams are good, leading or standing by. Never a room's state.
@@ -20,7 +20,7 @@ pub(super) async fn readyz(State(site): State<Arc<Site>>) -> Result<&'static str
     match site.shared.status.ready() {
         Ok(Role::Leading) => Ok("leading\n"),
         Ok(_) => Ok("standing by\n"),
-        Err(reason) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, reason)),
+        Err(reason) => Err(Problem::unavailable(reason)),
     }
 }
 

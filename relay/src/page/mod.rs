@@ -82,14 +82,22 @@ impl Site {
 }
 
 /// Takes the port, so that a port in use is known before anything else starts.
-pub async fn bind(listen: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(listen).await.with_context(|| {
+pub fn bind(listen: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let bound = std::net::TcpListener::bind(listen);
+    let listener = bound.with_context(|| {
         format!("page.listen: cannot listen on {listen}; stop what uses it or choose another address there")
-    })
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Serves the page, and keeps the index in step, until `shutdown`.
-pub async fn serve(listener: TcpListener, shared: Shared, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn serve(
+    listener: std::net::TcpListener,
+    shared: Shared,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    let listener = TcpListener::from_std(listener)?;
     let access = Access::open(&shared.config).context("page.tokens")?;
     let readers = Arc::new(Semaphore::new(READERS));
     let site = Arc::new(Site { shared, access, tail: Tail::new(), readers, shutdown: shutdown.clone() });
