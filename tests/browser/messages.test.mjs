@@ -196,6 +196,43 @@ shows("many pages share one connection, and another takes over from the one that
   }
 });
 
+shows("nothing falls between what a page has found and what comes", {}, async (made, user) => {
+  const first = await user.page();
+  await isLive(first);
+  const slow = await user.context.newPage();
+  let search;
+  const searched = new Promise((resolve) => { search = resolve; });
+  await slow.route("**/api/messages?*", async (route) => {
+    const response = await route.fetch();
+    search();
+    // The answer takes its time, while the first page passes on what comes.
+    await first.getByText("in between").waitFor();
+    await route.fulfill({ response });
+  });
+  await slow.goto("/");
+  await searched;
+  await made.publish("web1", "tick", { text: "in between" });
+  await isLive(slow);
+  await slow.getByText("in between").waitFor({ timeout: SOON });
+});
+
+shows("what is not found yet is said, with a way to find it later", {}, async (made, user) => {
+  await made.publish("web1", "tick", { text: "one" });
+  const page = await user.context.newPage();
+  await page.route("**/api/messages?*", async (route) => {
+    const response = await route.fetch();
+    const incomplete = { reason: "the log is still being read into the index, 9 entries are left", before: null, passing: true };
+    await route.fulfill({ response, json: { ...(await response.json()), incomplete } });
+  });
+  await page.goto("/?tag=tick");
+  await page.getByText("9 entries are left: load it anew later.").waitFor();
+  await page.unrouteAll();
+  await page.getByRole("link", { name: "load it anew" }).click();
+  await isLive(page);
+  assert.match(page.url(), /\/\?tag=tick$/);
+  assert.ok(!(await page.locator("#note").isVisible()));
+});
+
 shows("ten thousand rows are kept, what is beyond is loaded again", {}, async (made, user) => {
   const all = [];
   for (let n = 0; n < 10_200; n++) all.push(made.publish("web1", "tick", { text: `tick ${n}` }));

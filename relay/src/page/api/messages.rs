@@ -55,17 +55,19 @@ pub(super) struct Incomplete {
     pub(super) reason: String,
     /// What came before this moment, when time ran out. The cursor goes on there.
     pub(super) before: Option<Timestamp>,
+    /// It passes: who asks again later is told more.
+    pub(super) passing: bool,
 }
 
 impl Incomplete {
     /// The search ended early.
     pub(super) fn late(before: Timestamp) -> Self {
         let reason = "it takes too long; what is older was not looked at yet".into();
-        Incomplete { reason, before: Some(before) }
+        Incomplete { reason, before: Some(before), passing: false }
     }
 
     fn because(reason: impl Into<String>) -> Self {
-        Incomplete { reason: reason.into(), before: None }
+        Incomplete { reason: reason.into(), before: None, passing: false }
     }
 }
 
@@ -123,7 +125,8 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
                 } else {
                     String::new()
                 };
-                Incomplete::because(format!("the log is still being read into the index{behind}"))
+                let reason = format!("the log is still being read into the index{behind}");
+                Incomplete { reason, before: None, passing: true }
             })
         }
     }

@@ -5,12 +5,28 @@
 const LOCK = "hal-stream";
 const SILENCE = 40_000; // the relay says something each 15 s, in ms
 const AGAIN = 3_000; // before a connection the browser gave up is made anew, in ms
+const EARLY = 1_000; // messages that are kept of what others pass on before this page knows from where it follows
+
+// Listens from now on, so that nothing falls between what is searched for and what comes after it: first this, then
+// the search, then `follow`, or `close`.
+export function listen() {
+  const shared = "locks" in navigator && "BroadcastChannel" in window;
+  const channel = shared ? new BroadcastChannel(LOCK) : null;
+  const early = [];
+  if (channel) {
+    channel.onmessage = ({ data }) => {
+      if (data.kind === "message" && early.length <= EARLY) early.push(data);
+    };
+  }
+  return {
+    follow: (after, on) => follow(channel, early, after, on),
+    close: () => channel?.close(),
+  };
+}
 
 // Calls `on.message(entry)` for each message after sequence `after`, once and in order; `on.live()` when everything
 // that was missed has come; `on.problem(text)` with what is wrong with the relay, or null; `on.lost(since)`.
-export function follow(after, on) {
-  const shared = "locks" in navigator && "BroadcastChannel" in window;
-  const channel = shared ? new BroadcastChannel(LOCK) : null;
+function follow(channel, early, after, on) {
   let last = after;
   let heard = Date.now();
   let source = null; // only while this page is the one that is connected
@@ -81,13 +97,16 @@ export function follow(after, on) {
   }
 
   if (channel) {
-    channel.addEventListener("message", ({ data }) => {
+    channel.onmessage = ({ data }) => {
       if (data.kind !== "hello") return hear(data);
       if (!source || !state) return;
       channel.postMessage({ kind: "state", problem });
       channel.postMessage({ kind: state, since: heard });
-    });
-    lead(false);
+    };
+    const all = early.length <= EARLY;
+    if (all) early.forEach(hear);
+    // Where too much came to be kept, it is asked for.
+    lead(!all);
     channel.postMessage({ kind: "hello" });
   } else {
     connect();

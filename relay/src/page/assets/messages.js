@@ -4,7 +4,7 @@ import { api, trouble } from "./api.js";
 import { $, fill, h, plural, say } from "./dom.js";
 import { createFeed } from "./feed.js";
 import { NAMES, fromAddress, isEmpty, matches, parseTime, toAddress } from "./filter.js";
-import { follow } from "./live.js";
+import { listen } from "./live.js";
 import { draw } from "./timeline.js";
 
 const PAGE = 100; // messages loaded at once
@@ -30,7 +30,7 @@ const feed = createFeed({
       cursor = `${sequence + 1}`;
       $("older").hidden = false;
     },
-    flood: () => note("So much came that some of it is left out here: ", h("a", { href: location.href }, "load it anew"), "."),
+    flood: () => note("So much came that some of it is left out here: ", anew(), "."),
   },
 });
 
@@ -39,6 +39,7 @@ function note(...said) {
   $("note").hidden = said.length === 0;
 }
 
+const anew = () => h("a", { href: location.href }, "load it anew");
 
 // Where somebody goes to see what is asked for now.
 function go(next) {
@@ -55,7 +56,10 @@ async function load() {
   cursor = found.cursor;
   $("older").hidden = !cursor;
   const { incomplete } = found;
-  if (incomplete) note(incomplete.reason, incomplete.before && `, before ${new Date(incomplete.before).toLocaleString("en-GB")}`, ".");
+  if (incomplete) {
+    const { reason, before, passing } = incomplete;
+    note(reason, before && `, before ${new Date(before).toLocaleString("en-GB")}`, passing && [": ", anew(), " later"], ".");
+  }
   return found;
 }
 
@@ -98,15 +102,16 @@ setInterval(() => {
   if (changed && !document.hidden && Date.now() - counted >= TIMELINE) count();
 }, 1_000);
 
-function goLive(through) {
+function goLive(live, through) {
   // What is over does not change.
   if (filter.until && parseTime(filter.until) < Date.now()) {
+    live.close();
     say("past", "up to a moment that is over: nothing new comes here");
     return;
   }
   let problem = null;
   const sayLive = () => (problem ? say("problem", `the relay is not ready: ${problem}`) : say("live", "live"));
-  follow(through, {
+  live.follow(through, {
     message(entry) {
       if (!matches(filter, entry.message, entry.at)) return;
       changed = true;
@@ -130,13 +135,15 @@ function goLive(through) {
 
 async function start() {
   for (;;) {
+    const live = listen();
     try {
       const { through } = await load();
       feed.live();
       showEmpty();
-      goLive(through);
+      goLive(live, through);
       return count();
     } catch (error) {
+      live.close();
       fill($("note"), trouble(error));
       $("note").hidden = false;
       say("lost", "not connected");
