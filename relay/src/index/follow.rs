@@ -17,7 +17,8 @@ use crate::follow::Follow;
 
 /// The most messages of one batch.
 const BATCH: usize = 1000;
-/// The longest pause between two batches while there is much to catch up with.
+/// With how many left there is much to catch up with, and the longest pause between two batches then.
+const MUCH: u64 = 20_000;
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// How soon a stream is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -86,10 +87,10 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
         {
             batch.push(found);
         }
-        let (full, begun) = (batch.len() == BATCH, Instant::now());
+        let (left, begun) = (batch.last().map_or(0, |last| last.pending), Instant::now());
         index.add(origin, bus.names.clone(), batch).await?;
-        if full {
-            // There is much to catch up with: the server's other readers come first.
+        if left >= MUCH {
+            // Whoever else reads from the server comes first.
             tokio::time::sleep(begun.elapsed().saturating_mul(2).min(LONGEST_PAUSE)).await;
         }
     }

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tellhal::subject::Names;
 use tellhal::timestamp::Timestamp;
 use tokio::sync::Semaphore;
@@ -153,9 +153,25 @@ impl Index {
     ) -> anyhow::Result<T> {
         let index = self.clone();
         let done = tokio::task::spawn_blocking(move || {
-            work(&mut index.store.lock().unwrap_or_else(PoisonError::into_inner))
+            let done = work(&mut index.store.lock().unwrap_or_else(PoisonError::into_inner));
+            done.inspect_err(|error| index.heal(error))
         });
         Ok(done.await??)
+    }
+
+    /// Begins the file anew when that is what is wrong. The streams are then read from their beginning: nothing is
+    /// added to one that was not begun.
+    fn heal(&self, error: &rusqlite::Error) {
+        let code = error.sqlite_error_code();
+        if !matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
+            return;
+        }
+        tracing::warn!(%error, path = %self.path.display(), "the index is broken, and is begun anew");
+        let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        if let Err(error) = store.renew(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "the index cannot be begun anew");
+        }
     }
 
     /// Adds what was read of a stream.
@@ -185,11 +201,13 @@ impl Index {
         let index = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
             let free = index.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let db = free.map_or_else(|| store::reader(&index.path), Ok)?;
-            let answer = ask(&db)?;
-            // One that failed is not used again.
-            index.readers.lock().unwrap_or_else(PoisonError::into_inner).push(db);
-            Ok::<T, rusqlite::Error>(answer)
+            let answer = free.map_or_else(|| store::reader(&index.path), Ok).and_then(|db| {
+                let answer = ask(&db)?;
+                // One that failed is not used again.
+                index.readers.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+                Ok(answer)
+            });
+            answer.inspect_err(|error| index.heal(error))
         });
         answer.await?.context("the index cannot be read")
     }

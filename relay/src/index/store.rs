@@ -91,6 +91,18 @@ impl Store {
             Ok(None) => {}
             Err(error) => tracing::warn!(%error, path = %path.display(), "the index is begun anew"),
         }
+        Store::anew(path)
+    }
+
+    /// Begins the file anew, because it has turned out to be broken.
+    pub(super) fn renew(&mut self, path: &Path) -> rusqlite::Result<()> {
+        // Closed first, since SQLite then removes its write-ahead log by name.
+        self.db = Connection::open_in_memory()?;
+        *self = Store::anew(path)?;
+        Ok(())
+    }
+
+    fn anew(path: &Path) -> rusqlite::Result<Store> {
         for end in ["", "-wal", "-shm"] {
             let mut name = path.as_os_str().to_owned();
             name.push(end);
@@ -138,12 +150,18 @@ impl Store {
         Ok(0)
     }
 
-    /// Adds what was read of a stream, all or nothing.
+    /// Adds what was read of a stream that was begun, all or nothing.
     pub(super) fn add(&mut self, origin: Origin, names: &Names, batch: &[Found]) -> rusqlite::Result<()> {
-        let Some(last) = batch.last() else { return Ok(()) };
-        if self.names.len() > NAMES {
+        let added = self.try_add(origin, names, batch);
+        if added.is_err() || self.names.len() > NAMES {
+            // Ids that were given in a batch that failed are nobody's.
             self.names.clear();
         }
+        added
+    }
+
+    fn try_add(&mut self, origin: Origin, names: &Names, batch: &[Found]) -> rusqlite::Result<()> {
+        let Some(last) = batch.last() else { return Ok(()) };
         let tx = self.db.transaction()?;
         let mut adding =
             Adding { tx: &tx, names: &mut self.names, last_at: self.last_at, told: HashMap::new() };
@@ -156,18 +174,15 @@ impl Store {
         }
         adding.names_told()?;
         let last_at = adding.last_at;
-        tx.execute(
+        let known = tx.execute(
             "update reached set sequence = ? where stream = ?",
             params![signed(last.sequence), origin as i64],
         )?;
-        match tx.commit() {
-            Ok(()) => self.last_at = last_at,
-            Err(error) => {
-                // Ids that were given in it are nobody's.
-                self.names.clear();
-                return Err(error);
-            }
+        if known != 1 {
+            return Err(rusqlite::Error::StatementChangedRows(known));
         }
+        tx.commit()?;
+        self.last_at = last_at;
         Ok(())
     }
 

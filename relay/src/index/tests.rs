@@ -247,6 +247,45 @@ fn goes_on_after_a_restart_and_begins_anew_with_another_log_or_a_broken_file() {
     assert_eq!(index.all(&Filter::default()), [1]);
 }
 
+#[tokio::test]
+async fn a_file_that_breaks_is_begun_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let index = Index::open(folder.path(), &Names::default()).unwrap();
+    let begin = || index.write(|store| store.begin(Origin::Log, LOG));
+    let one = |sequence| vec![told(sequence, 0, &message("s", "t", Severity::Info, "x"))];
+    let add = |sequence| index.add(Origin::Log, Names::default(), one(sequence));
+    assert_eq!(begin().await.unwrap(), 0);
+    add(5).await.unwrap();
+    assert!(index.first_at().await.unwrap().is_some());
+    for file in ["index-hal.db", "index-hal.db-wal"] {
+        let file = folder.path().join(file);
+        let size = std::fs::metadata(&file).unwrap().len();
+        std::fs::write(&file, vec![b'x'; usize::try_from(size).unwrap()]).unwrap();
+    }
+    index.readers.lock().unwrap().clear();
+    assert!(index.first_at().await.is_err());
+    assert_eq!(index.first_at().await.unwrap(), None, "it is another file");
+    assert!(add(6).await.is_err(), "whoever writes on has missed what came before");
+    assert_eq!(begin().await.unwrap(), 0);
+    add(5).await.unwrap();
+    assert!(index.first_at().await.unwrap().is_some());
+}
+
+/// What was given in a batch that failed is nobody's.
+#[test]
+fn names_of_a_batch_that_failed_are_given_anew() {
+    let mut index = Indexed::new();
+    let of = |source: &str| message(source, "t", Severity::Info, "x");
+    let other = Connection::open(&index.path).unwrap();
+    let full = "create trigger full before insert on haystack begin select raise(abort, 'no space'); end";
+    other.execute_batch(full).unwrap();
+    assert!(index.store.add(Origin::Log, &Names::default(), &[told(1, 0, &of("lost"))]).is_err());
+    other.execute_batch("drop trigger full").unwrap();
+    index.add(Origin::Log, &[told(2, 0, &of("new")), told(3, 0, &of("lost"))]);
+    assert_eq!(index.all(&filter(|f| f.sources = vec!["lost".into()])), [3]);
+    assert_eq!(index.all(&filter(|f| f.sources = vec!["new".into()])), [2]);
+}
+
 #[test]
 fn a_file_belongs_to_one_relay() {
     let folder = tempfile::tempdir().unwrap();
