@@ -62,7 +62,7 @@ impl Run {
             rules: rules.clone(),
             rooms: rooms.clone(),
         };
-        tasks.spawn(site.run(stop.clone()));
+        let page = tasks.spawn(site.run(stop.clone()));
         tasks.spawn(beat(status.clone(), stop.clone()));
         let (news_tx, news) = mpsc::channel(1);
         tasks.spawn(watch_configuration(path, news_tx, stop.clone()));
@@ -78,16 +78,25 @@ impl Run {
         tasks.spawn(reload.run(news, stop.clone()));
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
         let relay = Relay { bus: bus.clone(), metrics, status, owner, rules, rooms, stop: stop.clone() };
-        tasks.spawn(relay.run());
+        let relay = tasks.spawn(relay.run());
         tasks.close();
-        until_signal().await?;
+        // Without any of them it is better to be started anew than to go on as if nothing were missing.
+        let ended = tokio::select! {
+            told = until_signal() => told,
+            ended = page => Err(too_early(ended.map_err(Into::into).flatten()).context("the page stopped")),
+            ended = relay => Err(too_early(ended.map_err(Into::into)).context("the relay stopped")),
+        };
         tracing::info!("stopping");
         stop.cancel();
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
             tracing::warn!("not everything ended in time");
         }
-        Ok(())
+        ended
     }
+}
+
+fn too_early(ended: anyhow::Result<()>) -> anyhow::Error {
+    ended.err().unwrap_or_else(|| anyhow::anyhow!("it ended before it was told to"))
 }
 
 /// The first SIGTERM or SIGINT. A second one ends the process at once, as nobody would wait for longer.
@@ -133,25 +142,17 @@ struct Site {
 impl Site {
     /// Serves it on a thread of its own, which gives way: a hundred open pages and an index that catches up must not
     /// hold up what is posted.
-    async fn run(self, stop: CancellationToken) {
+    async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let (ended, end) = oneshot::channel();
-        let stopping = stop.clone();
         let work = move || {
             // Where that is not possible it is as important as everything else.
             let _ = rustix::process::nice(NICE);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let served = runtime.context("page").and_then(|runtime| runtime.block_on(self.serve(stopping)));
+            let served = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(self.serve(stop)));
             let _ = ended.send(served);
         };
-        let thread = std::thread::Builder::new().name("page".into()).spawn(work);
-        let served = match thread {
-            Ok(_) => end.await.unwrap_or_else(|_| Err(anyhow::anyhow!("it panicked"))),
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = served {
-            tracing::error!(error = format!("{error:#}"), "the page stopped");
-            stop.cancel();
-        }
+        std::thread::Builder::new().name("page".into()).spawn(work)?;
+        end.await.context("it panicked")?
     }
 
     async fn serve(self, stop: CancellationToken) -> anyhow::Result<()> {

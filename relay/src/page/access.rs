@@ -31,8 +31,20 @@ pub(super) struct Who {
     /// The token's name or the proxy's user; absent for whoever is on this machine.
     pub(super) name: Option<String>,
     pub(super) role: Role,
-    /// The browser keeps a token that logging out takes away.
-    pub(super) by_cookie: bool,
+    pub(super) by: By,
+}
+
+/// What somebody is known by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum By {
+    /// A token in `Authorization`, which no browser sends by itself.
+    Bearer,
+    /// A token that the browser keeps until somebody logs out.
+    Cookie,
+    /// The proxy's word.
+    Proxy,
+    /// Being on this machine.
+    Place,
 }
 
 /// The rules.
@@ -70,29 +82,34 @@ impl Access {
 
     /// Who asks, or why that is nobody.
     pub(super) fn who(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Who, Problem> {
+        let peer = peer.to_canonical();
+        let proxy = self.proxy.as_ref().filter(|proxy| proxy.addresses.contains(&peer));
         if let Some(given) = headers.get(header::AUTHORIZATION) {
             let token = given.to_str().ok().and_then(|given| given.strip_prefix("Bearer "));
-            return token
-                .and_then(|token| self.holder(token.trim(), false))
-                .ok_or_else(|| Problem::new(StatusCode::UNAUTHORIZED, "this token is not known here"));
+            if let Some(who) = token.and_then(|token| self.holder(token.trim(), By::Bearer)) {
+                return Ok(who);
+            }
+            // A proxy passes on what people have shown to itself.
+            if proxy.is_none() {
+                return Err(Problem::new(StatusCode::UNAUTHORIZED, "this token is not known here"));
+            }
         }
-        if let Some(who) = cookie(headers).and_then(|token| self.holder(&token, true)) {
+        if let Some(who) = cookie(headers).and_then(|token| self.holder(&token, By::Cookie)) {
             return Ok(who);
         }
-        let peer = peer.to_canonical();
-        match &self.proxy {
-            Some(proxy) if proxy.addresses.contains(&peer) => proxied(proxy, headers),
-            _ => self.here(peer, headers),
+        match proxy {
+            Some(proxy) => proxied(proxy, headers),
+            None => self.here(peer, headers),
         }
     }
 
     /// Whoever has this token. Looks at all of them, whichever it is.
-    pub(super) fn holder(&self, token: &str, by_cookie: bool) -> Option<Who> {
+    pub(super) fn holder(&self, token: &str, by: By) -> Option<Who> {
         let hash = hash(token);
         let mut found = None;
         for known in &self.tokens {
             if bool::from(known.hash.ct_eq(&hash)) {
-                found = Some(Who { name: Some(known.name.clone()), role: known.role, by_cookie });
+                found = Some(Who { name: Some(known.name.clone()), role: known.role, by });
             }
         }
         found
@@ -113,7 +130,7 @@ impl Access {
                 "log in, or open the page by its address or as localhost instead of by another name",
             );
         }
-        Ok(Who { name: None, role, by_cookie: false })
+        Ok(Who { name: None, role, by: By::Place })
     }
 }
 
@@ -124,7 +141,7 @@ fn proxied(proxy: &Proxy, headers: &HeaderMap) -> Result<Who, Problem> {
         return Err(Problem::new(StatusCode::UNAUTHORIZED, what));
     };
     let role = if proxy.operators.contains(user) { Role::Operator } else { Role::Viewer };
-    Ok(Who { name: Some(user.to_owned()), role, by_cookie: false })
+    Ok(Who { name: Some(user.to_owned()), role, by: By::Proxy })
 }
 
 fn hash(token: &str) -> [u8; 32] {
@@ -193,7 +210,7 @@ pub(super) async fn guard(
         let status = if who.name.is_none() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
         return Err(Problem::new(status, "this takes the token of an operator; log in with one"));
     }
-    if !request.method().is_safe() && request.headers().get(header::AUTHORIZATION).is_none() {
+    if !request.method().is_safe() && who.by != By::Bearer {
         same_origin(request.headers())?;
     }
     request.extensions_mut().insert(who);
@@ -250,11 +267,15 @@ mod tests {
         Access::open(&config.page).unwrap()
     }
 
-    fn who(access: &Access, peer: &str, headers: &[(&'static str, &str)]) -> Option<(Option<String>, Role)> {
+    fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
         let headers = headers.iter().map(|(name, value)| {
             (header::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
         });
-        let who = access.who(peer.parse().unwrap(), &HeaderMap::from_iter(headers)).ok()?;
+        headers.collect()
+    }
+
+    fn who(access: &Access, peer: &str, headers: &[(&'static str, &str)]) -> Option<(Option<String>, Role)> {
+        let who = access.who(peer.parse().unwrap(), &map(headers)).ok()?;
         Some((who.name, who.role))
     }
 
@@ -308,6 +329,18 @@ mod tests {
         assert_eq!(user("127.0.0.1", "bob"), named("bob", Role::Viewer));
         assert_eq!(user("10.0.0.3", "alice"), None);
         assert_eq!(user("10.0.0.2", " "), None);
+        // What somebody has shown to the proxy says nothing here, but a token of ours does.
+        let shown = |scheme: &str| {
+            let headers = [("authorization", scheme), ("x-forwarded-user", "bob")];
+            access.who("10.0.0.2".parse().unwrap(), &map(&headers)).unwrap()
+        };
+        for (scheme, name, by) in [
+            ("Basic eDp4", "bob", By::Proxy),
+            ("Bearer of-the-proxy", "bob", By::Proxy),
+            ("Bearer wall-0123456789abcdef", "wall", By::Bearer),
+        ] {
+            assert_eq!((shown(scheme).name.as_deref(), shown(scheme).by), (Some(name), by), "{scheme}");
+        }
         // Whoever comes through the proxy is not "on this machine".
         assert_eq!(who(&access, "127.0.0.1", &[]), None);
         assert_eq!(who(&access, "::1", &[]), Some((None, Role::Viewer)));
@@ -334,12 +367,7 @@ mod tests {
 
     #[test]
     fn what_another_sites_page_asks_is_refused() {
-        let asked = |headers: &[(&'static str, &'static str)]| {
-            let headers = headers.iter().map(|(name, value)| {
-                (header::HeaderName::from_static(name), HeaderValue::from_static(value))
-            });
-            same_origin(&HeaderMap::from_iter(headers)).is_ok()
-        };
+        let asked = |headers: &[(&'static str, &str)]| same_origin(&map(headers)).is_ok();
         let host = ("host", "127.0.0.1:8480");
         assert!(asked(&[host]));
         assert!(asked(&[host, ("origin", "http://127.0.0.1:8480")]));

@@ -1,4 +1,5 @@
-//! `/healthz`, `/readyz` and `/metrics`: open to whoever reaches the port, and without any message in them.
+//! `/healthz` and `/readyz`, open to whoever reaches the port, and `/metrics`, for whoever may look at the page. There is
+//! no message in any of them.
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ mod event;
 mod health;
 mod params;
 mod problem;
+mod serve;
 mod tail;
 mod views;
 
@@ -35,18 +36,21 @@ use tower_http::compression::CompressionLayer;
 
 use self::access::Access;
 use self::problem::Problem;
+use self::serve::Limits;
 use self::tail::Tail;
 use crate::bus::Bus;
 use crate::config;
 use crate::config::page::Role;
 use crate::engine::Rules;
-use crate::index::Index;
+use crate::index::{Index, Origin};
 use crate::metrics::Metrics;
 use crate::status::Status;
 use crate::workers::Rooms;
 
 /// How many pages may be open at once.
 const READERS: usize = 256;
+/// Every one has a connection, and whoever asks for something else needs one too.
+const LIMITS: Limits = Limits { connections: 2 * READERS, patience: serve::PATIENCE };
 /// How long open requests may take to end once the relay stops.
 const GRACE: Duration = Duration::from_secs(2);
 /// How often the index's progress is told as a metric.
@@ -101,8 +105,6 @@ pub async fn serve(
     let access = Access::open(&shared.config).context("page.tokens")?;
     let readers = Arc::new(Semaphore::new(READERS));
     let site = Arc::new(Site { shared, access, tail: Tail::new(), readers, shutdown: shutdown.clone() });
-    let service = routes(&site).into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;
@@ -111,13 +113,14 @@ pub async fn serve(
         tokio::join!(
             site.tail.run(&site.shared, shutdown.clone()),
             keep_index(&site.shared, shutdown.clone()),
-            server.into_future()
+            serve::serve(listener, routes(&site), LIMITS, shutdown.clone())
         )
     };
     tokio::select! {
-        ((), (), served) = work => served.context("page"),
-        () = overdue => Ok(()),
+        ((), (), ()) = work => {}
+        () = overdue => {}
     }
+    Ok(())
 }
 
 async fn keep_index(shared: &Shared, shutdown: CancellationToken) {
@@ -125,7 +128,10 @@ async fn keep_index(shared: &Shared, shutdown: CancellationToken) {
     let measure = async {
         loop {
             tokio::time::sleep(MEASURE).await;
-            shared.metrics.index_behind.set(i64::try_from(index.progress().behind).unwrap_or(i64::MAX));
+            shared
+                .metrics
+                .index_behind
+                .set(i64::try_from(index.progress(Origin::Log).behind).unwrap_or(i64::MAX));
         }
     };
     tokio::select! {
@@ -172,7 +178,8 @@ async fn hardened(request: Request, next: Next) -> Response {
              base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
+        // With "no-referrer" browsers would not say either that our own forms are from here (`Origin: null`).
+        (header::REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];
     let mut response = next.run(request).await;

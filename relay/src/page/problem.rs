@@ -1,6 +1,6 @@
 //! Errors of the page and its API, as `application/problem+json` (RFC 9457).
 
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
@@ -68,7 +68,7 @@ macro_rules! from_rejection {
         }
     )*};
 }
-from_rejection!(PathRejection, QueryRejection, BytesRejection);
+from_rejection!(PathRejection, QueryRejection);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

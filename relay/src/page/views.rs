@@ -4,7 +4,6 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
@@ -12,9 +11,10 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 
-use super::access::{self, Who};
+use super::access::{self, By, Who};
 use super::assets::{FOLDER, imports};
 use super::problem::Problem;
+use super::serve::Body;
 use super::{Site, problem};
 use crate::config::page::Role;
 use crate::secret::Secret;
@@ -104,11 +104,11 @@ fn page(view: &View, site: &Site, who: &Who, query: &str) -> String {
     });
     let links: Vec<String> = links.collect();
     let name = who.name.as_deref().map(escape).unwrap_or_default();
-    let session = match (&who.name, who.by_cookie) {
-        (Some(_), true) => format!(
+    let session = match (&who.name, who.by) {
+        (Some(_), By::Cookie) => format!(
             "<form method=\"post\" action=\"/logout\">{name} <button class=\"quiet\">Log out</button></form>"
         ),
-        (Some(_), false) => format!("<span>{name}</span>"),
+        (Some(_), _) => format!("<span>{name}</span>"),
         (None, _) if site.access.has_tokens() => "<a href=\"/login\">Log in</a>".to_owned(),
         (None, _) => String::new(),
     };
@@ -188,9 +188,10 @@ fn login_page(site: &Site, next: &str, wrong: Option<&str>) -> String {
     frame("Log in", "", "nobody", "", &(wrong.unwrap_or_default() + &form))
 }
 
-/// The address to go on to, if it is one of ours.
+/// The address to go on to, if it is one of ours. Browsers read `\` as `/` and skip tabs and ends of lines.
 fn local(next: &str) -> &str {
-    let ours = next.starts_with('/') && !next.starts_with("//") && !next.contains(['\\', '\r', '\n']);
+    let odd = |c: char| c == '\\' || c.is_control();
+    let ours = next.starts_with('/') && !next.starts_with("//") && !next.contains(odd);
     if ours { next } else { "/" }
 }
 
@@ -203,12 +204,16 @@ struct Login {
 }
 
 /// A form, so that it works without any script.
-async fn login(State(site): State<Arc<Site>>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+async fn login(
+    State(site): State<Arc<Site>>,
+    headers: HeaderMap,
+    Body(body): Body,
+) -> Result<Response, Problem> {
     access::same_origin(&headers)?;
     let login: Login =
         serde_urlencoded::from_bytes(&body).map_err(|error| Problem::bad(format!("the form: {error}")))?;
     let token = Secret::new(login.token.trim());
-    let Some(who) = site.access.holder(token.reveal(), true) else {
+    let Some(who) = site.access.holder(token.reveal(), By::Cookie) else {
         let page = login_page(&site, &login.next, Some("This token is not known here."));
         return Ok(shown(StatusCode::UNAUTHORIZED, &page));
     };
@@ -258,9 +263,15 @@ mod tests {
         for ours in ["/", "/rooms?x=1", "/messages/seq-1"] {
             assert_eq!(local(ours), ours);
         }
-        for other in
-            ["", "//evil.example", "https://evil.example", "/\\evil.example", "/a\nb", "javascript:x"]
-        {
+        for other in [
+            "",
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "/a\nb",
+            "/\t/evil.example",
+            "javascript:x",
+        ] {
             assert_eq!(local(other), "/");
         }
         assert_eq!(escape("<a href=\"x\">'&"), "&lt;a href=&quot;x&quot;&gt;&#39;&amp;");

@@ -1,0 +1,152 @@
+//! The page's port: takes connections, though not without limit, and waits for no client for ever, so that whoever
+//! opens them cannot take what the rooms need.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{ConnectInfo, FromRequest};
+use axum::http::{Request, StatusCode};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service as _, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::api::BODY;
+use super::problem::Problem;
+
+/// How long is waited after a connection could not be taken, for want of files or memory.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How long a client may take to say what it wants, then to send a body, and how long it may lie idle.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is allowed of the connections.
+#[derive(Clone, Copy)]
+pub(super) struct Limits {
+    /// At once; further ones wait until one ends.
+    pub(super) connections: usize,
+    pub(super) patience: Duration,
+}
+
+/// A request's whole body.
+pub(super) struct Body(pub(super) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Body {
+    type Rejection = Problem;
+
+    async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Problem> {
+        match tokio::time::timeout(PATIENCE, Bytes::from_request(request, state)).await {
+            Ok(Ok(body)) => Ok(Body(body)),
+            Ok(Err(error)) => Err(Problem::new(
+                error.status(),
+                format!("{}; at most {BODY} bytes are taken", error.body_text()),
+            )),
+            Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+        }
+    }
+}
+
+/// Answers until `shutdown`, and then what is under way.
+pub(super) async fn serve(
+    listener: TcpListener,
+    routes: Router,
+    limits: Limits,
+    shutdown: CancellationToken,
+) {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(limits.patience);
+    let places = Arc::new(Semaphore::new(limits.connections));
+    let under_way = GracefulShutdown::new();
+    let taking = async {
+        while let Ok(place) = places.clone().acquire_owned().await {
+            let (stream, peer) = match listener.accept().await {
+                Ok(taken) => taken,
+                Err(error) => {
+                    warn!(%error, "the page cannot take a connection; trying again");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            // An event that comes alone shall not wait for the next.
+            if let Err(error) = stream.set_nodelay(true) {
+                debug!(%error, "a connection to the page is slower than it could be");
+            }
+            let routes = TowerToHyperService::new(routes.clone());
+            let service = service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                routes.call(request)
+            });
+            let connection = under_way.watch(http.serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    debug!(%error, "a connection to the page broke");
+                }
+                drop(place);
+            });
+        }
+    };
+    shutdown.run_until_cancelled(taking).await;
+    drop(listener);
+    under_way.shutdown().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    async fn serving(limits: Limits) -> (std::net::SocketAddr, CancellationToken) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
+        let routes = Router::new().route("/", get(async || "here"));
+        tokio::spawn(serve(listener, routes, limits, stop.clone()));
+        (address, stop)
+    }
+
+    async fn ask(address: std::net::SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn who_comes_when_all_places_are_taken_waits_for_one() {
+        let (address, stop) = serving(Limits { connections: 2, patience: Duration::from_secs(600) }).await;
+        let idle = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
+        let third = tokio::spawn(ask(address));
+        // There is nothing to see of somebody who waits.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        assert!(!third.is_finished());
+        drop(idle);
+        assert!(third.await.unwrap().ends_with("here"));
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_or_not_all_is_not_waited_for() {
+        let (address, stop) = serving(Limits { connections: 2, patience: Duration::from_millis(50) }).await;
+        let mut idle = TcpStream::connect(address).await.unwrap();
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ").await.unwrap();
+        let mut rest = Vec::new();
+        idle.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"");
+        // It may be told why, or only be cut off.
+        let _ = slow.read_to_end(&mut rest).await;
+        assert!(ask(address).await.ends_with("here"));
+        stop.cancel();
+    }
+}
