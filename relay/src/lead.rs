@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
-use futures_util::StreamExt as _;
 use tellhal::Timestamp;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
@@ -227,7 +226,8 @@ impl Leading {
         );
         let outbox = Outbox::open(&bus, &streams, &lease, &metrics).await?;
         let everything = String::new();
-        let inbox = Follow::new(streams.ops.clone(), everything, bus.connections.clone(), engine.sequence());
+        let inbox = Follow::after(&bus.js, streams.ops.clone(), everything, engine.sequence())
+            .over(bus.connections.clone());
         let in_force = in_force(&bus, &streams).await?;
         let kept = engine.sequence();
         Ok(Leading { bus, streams, metrics, engine, inbox, outbox, in_force, kept, ticked: 0, ahead: 0 })
@@ -359,15 +359,12 @@ async fn first_since(streams: &Streams, age: Duration) -> anyhow::Result<Option<
     let config = pull::Config {
         deliver_policy: DeliverPolicy::ByStartTime { start_time },
         ack_policy: AckPolicy::None,
-        headers_only: true,
         inactive_threshold: Duration::from_secs(10),
         ..pull::Config::default()
     };
     let consumer = streams.ops.create_consumer(config).await?;
-    let mut first = consumer.fetch().max_messages(1).messages().await?;
-    let Some(message) = first.next().await else { return Ok(None) };
-    let message = message.map_err(|error| anyhow::anyhow!("{error}"))?;
-    Ok(message.info().ok().map(|info| info.stream_sequence))
+    let info = consumer.cached_info();
+    Ok((info.num_pending > 0).then_some(info.delivered.stream_sequence + 1))
 }
 
 fn every(period: Duration) -> Interval {

@@ -1,27 +1,28 @@
-//! Reads a stream from some place to its present end, in order. Follows nothing and acknowledges nothing.
+//! Reads a stream from some place to its present end, in order, or one message of it. Acknowledges nothing.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::header::NATS_MESSAGE_ID;
-use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
-use async_nats::jetstream::consumer::{Consumer, DeliverPolicy};
+use async_nats::header::{HeaderName, HeaderValue, NATS_MESSAGE_ID};
+use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
+use async_nats::jetstream::{Context, ErrorCode, Message, response};
 use async_nats::{HeaderMap, Subject};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use futures_util::StreamExt;
+use serde::Deserialize;
+use serde_json::json;
 use tellhal::Timestamp;
+
+use crate::follow::Follow;
 
 /// How long a server may keep the next message to itself before the scan gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Some of a stream's messages, up to the last one that was there when it was opened or while it was read.
-pub struct Scan {
-    /// `None` at the end.
-    messages: Option<Ordered>,
-}
+pub struct Scan(Follow);
 
 /// One message of a stream.
 #[derive(Clone, Debug)]
@@ -39,24 +40,28 @@ pub struct Found {
 
 impl Scan {
     /// The messages of `stream` whose subject matches `filter`, from `from` on.
-    pub async fn open<T>(stream: &Stream<T>, filter: String, from: DeliverPolicy) -> anyhow::Result<Scan> {
-        let consumer = ordered(stream, filter, from).await?;
-        if consumer.cached_info().num_pending == 0 {
-            return Ok(Scan { messages: None });
-        }
-        Ok(Scan { messages: Some(consumer.messages().await?) })
+    pub async fn open(
+        js: &Context,
+        stream: Stream,
+        filter: String,
+        from: DeliverPolicy,
+    ) -> anyhow::Result<Scan> {
+        let mut follow = Follow::new(js, stream, filter, from);
+        follow.ready().await?;
+        Ok(Scan(follow))
     }
 
     /// The next message, or `None` at the stream's end.
     pub async fn next(&mut self) -> anyhow::Result<Option<Found>> {
-        let Some(messages) = &mut self.messages else { return Ok(None) };
-        let next = tokio::time::timeout(PATIENCE, messages.next());
-        let message = next.await.context("the server stopped answering")?.context("the stream ended")??;
-        let found = Found::new(message)?;
-        if found.pending == 0 {
-            self.messages = None;
+        if self.0.at_end() {
+            return Ok(None);
         }
-        Ok(Some(found))
+        let next = async {
+            // Only a consumer tells whether there is anything after what was asked for by itself.
+            self.0.ready().await?;
+            if self.0.at_end() { Ok(None) } else { self.0.next().await.map(Some) }
+        };
+        tokio::time::timeout(PATIENCE, next).await.context("the server stopped answering")?
     }
 }
 
@@ -86,12 +91,70 @@ impl From<StreamMessage> for Found {
     }
 }
 
-/// An ordered consumer of `stream`.
-pub async fn ordered<T>(
-    stream: &Stream<T>,
-    filter: String,
-    from: DeliverPolicy,
-) -> anyhow::Result<Consumer<OrderedConfig>> {
-    let config = OrderedConfig { filter_subject: filter, deliver_policy: from, ..OrderedConfig::default() };
-    Ok(stream.create_consumer(config).await?)
+/// One message of a stream by its sequence, whatever its headers are like; `None` when it is gone.
+pub async fn found(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Option<Found>> {
+    ask(js, stream, json!({"seq": sequence})).await
+}
+
+/// The first message from `sequence` on whose subject matches `filter`, in the same way; of any when it is empty.
+pub async fn found_next(
+    js: &Context,
+    stream: &str,
+    filter: &str,
+    sequence: u64,
+) -> anyhow::Result<Option<Found>> {
+    let filter = if filter.is_empty() { ">" } else { filter };
+    ask(js, stream, json!({"seq": sequence, "next_by_subj": filter})).await
+}
+
+/// What the server says to a request for one message. Its headers are in it as bytes: where they came as headers the
+/// client would drop the connection for those it cannot read.
+#[derive(Deserialize)]
+struct Answer {
+    message: Stored,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    subject: String,
+    seq: u64,
+    time: Timestamp,
+    #[serde(default)]
+    hdrs: String,
+    #[serde(default)]
+    data: String,
+}
+
+async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Result<Option<Found>> {
+    let subject = format!("STREAM.MSG.GET.{stream}");
+    let Stored { subject, seq, time, hdrs, data } = match js.request(subject, &what).await? {
+        response::Response::Ok(Answer { message }) => message,
+        response::Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
+            return Ok(None);
+        }
+        response::Response::Err { error } => return Err(error.into()),
+    };
+    Ok(Some(Found {
+        sequence: seq,
+        at: time,
+        subject: subject.into(),
+        headers: Some(read_headers(&BASE64.decode(hdrs)?)).filter(|headers| !headers.is_empty()),
+        payload: BASE64.decode(data)?.into(),
+        number: 0,
+        pending: 0,
+    }))
+}
+
+/// The headers of a message as far as they can be read.
+fn read_headers(bytes: &[u8]) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    for line in String::from_utf8_lossy(bytes).lines() {
+        let Some((name, value)) = line.split_once(':') else { continue };
+        if let (Ok(name), Ok(value)) =
+            (name.trim().parse::<HeaderName>(), value.trim().parse::<HeaderValue>())
+        {
+            headers.append(name, value);
+        }
+    }
+    headers
 }

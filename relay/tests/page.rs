@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_nats::jetstream::stream;
 use nats::{Server, make_log, publish};
 use relay::bus::Bus;
 use relay::config::Config;
@@ -242,7 +243,54 @@ async fn a_page_outlives_a_killed_server_and_a_log_that_was_made_anew() {
     // The open page is cut off and comes back with an id that the new log has not reached.
     reader.end().await;
     let mut again = page.open(Some(sequence)).await;
+    assert_eq!(again.until("anew").await.len(), 2, "the state, then that what was seen says nothing here");
     assert_eq!(again.message().await, (first, "a new log".into()));
+}
+
+#[tokio::test]
+async fn dead_letters_are_paged_to_the_first_however_far_apart_they_are() {
+    let server = Server::start().await;
+    let (bus, names) = (server.jetstream().await, Names::default());
+    make_log(&bus, &names).await;
+    let subjects = vec![names.dead("*")];
+    bus.create_stream(stream::Config { name: names.dead_stream(), subjects, ..stream::Config::default() })
+        .await
+        .unwrap();
+    let mut of_ops = Vec::new();
+    for (room, number) in [("ops", 30), ("dba", 700), ("ops", 25)] {
+        for _ in 0..number {
+            let sequence = publish(&bus, names.dead(room), "x").await;
+            if room == "ops" {
+                of_ops.push(sequence);
+            }
+        }
+    }
+    let page = Page::serve(&server).await;
+    let (mut found, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let answer = page.get(&format!("/api/dead?room=ops&limit=10{cursor}")).await;
+        let answer: Value = answer.json().await.unwrap();
+        found.extend(
+            answer["letters"].as_array().unwrap().iter().map(|each| each["sequence"].as_u64().unwrap()),
+        );
+        match answer["cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    of_ops.reverse();
+    assert_eq!(found, of_ops);
+}
+
+#[tokio::test]
+async fn while_the_log_cannot_be_reached_a_search_says_so() {
+    let mut server = Server::start().await;
+    server.kill();
+    let page = Page::serve(&server).await;
+    for path in ["/api/messages", "/api/timeline", "/api/messages/seq-1"] {
+        let answer = page.get(path).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -7,6 +7,8 @@ use std::process::Command;
 use serde_json::Value;
 use tests::wait::SOON;
 use tests::{NatsServer, Process, Relay, WebhookSink, find, wait_until};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
 
 const CONFIG: &str = "default_room = \"page\"\n";
 
@@ -97,6 +99,66 @@ async fn a_log_made_anew_is_another_log() {
     let new: Vec<String> = (5000..5010).rev().map(|n| format!("number {n}.")).collect();
     wait_until("what was before is forgotten", SOON, async || found(&relay, "text=number").await == new)
         .await;
+}
+
+#[tokio::test]
+async fn messages_as_large_as_the_server_takes_are_read() {
+    const NUMBER: usize = 24;
+    let nats = NatsServer::start().await;
+    let relay = Relay::start(&nats.url(), CONFIG).await;
+    let js = nats.jetstream().await;
+    for n in 0..NUMBER {
+        let text = format!("number {n}. {}", "x".repeat((1 << 20) - 100));
+        js.publish("hal.ops.db1.large", text.into()).await.unwrap().await.unwrap();
+    }
+    indexed(&relay, NUMBER).await;
+}
+
+/// Publishes a message with these bytes as its headers, which no client library would send.
+async fn publish_raw(nats: &NatsServer, headers: &[u8], text: &str) {
+    let mut server = BufReader::new(TcpStream::connect(("127.0.0.1", nats.port())).await.unwrap());
+    let (length, total) = (headers.len(), headers.len() + text.len());
+    let mut said = format!(
+        "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nHPUB hal.ops.db1.raw {length} {total}\r\n"
+    )
+    .into_bytes();
+    said.extend([headers, text.as_bytes(), b"\r\nPING\r\n"].concat());
+    server.get_mut().write_all(&said).await.unwrap();
+    let mut line = String::new();
+    while line != "PONG\r\n" {
+        line.clear();
+        assert!(server.read_line(&mut line).await.unwrap() > 0, "the server hung up");
+        assert!(!line.starts_with("-ERR"), "{line}");
+    }
+}
+
+/// The server stores headers as they come; a client that cannot read them drops its connection.
+#[tokio::test]
+async fn headers_that_cannot_be_read_stop_nobody() {
+    const HEADERS: [&[u8]; 4] = [
+        b"NATS/1.0\r\nX: caf\xe9\r\n\r\n",
+        b"NATS/1.0\r\nno colon\r\n\r\n",
+        b"HTTP/1.1\r\nX: y\r\n\r\n",
+        b"\r\n",
+    ];
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    let hook = format!("[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url());
+    let relay = Relay::start(&nats.url(), &format!("default_room = \"hook\"\n{hook}")).await;
+    let mut want = Vec::new();
+    for (n, headers) in (0..).zip(HEADERS) {
+        publish_raw(&nats, headers, &format!("odd {n}")).await;
+        publish(&nats, n..n + 1).await;
+        want.extend([format!("odd {n}"), format!("number {n}.")]);
+    }
+    wait_until("the room has all of them, in order", SOON, async || sink.texts() == want).await;
+    want.reverse();
+    wait_until("the page too", SOON, async || found(&relay, "").await == want).await;
+    wait_until("and the index", SOON, async || found(&relay, "text=odd").await.len() == HEADERS.len()).await;
+    let newest = api(&relay, "/api/messages?text=odd").await["messages"][3]["sequence"].as_u64().unwrap();
+    let one = api(&relay, &format!("/api/messages/seq-{newest}")).await;
+    assert_eq!(one["message"]["text"], "odd 0");
+    let traced = relay.command(&["trace", &format!("seq-{newest}")]).output().unwrap();
+    assert!(String::from_utf8_lossy(&traced.stdout).contains("odd 0"), "{traced:?}");
 }
 
 #[tokio::test]

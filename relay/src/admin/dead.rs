@@ -14,7 +14,7 @@ use super::Operator;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
 use crate::outbox::NOTES;
-use crate::scan::{Found, Scan};
+use crate::scan::Found;
 
 /// A dead letter as it is listed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -38,7 +38,7 @@ pub struct Letter {
 /// The dead letters of one room or of all, oldest first.
 pub async fn list(bus: &Operator, room: Option<&str>, from: DeliverPolicy) -> anyhow::Result<Vec<Letter>> {
     let Some(stream) = bus.stream(&bus.names.dead_stream()).await? else { return Ok(Vec::new()) };
-    let mut scan = Scan::open(&stream, bus.names.dead(room.unwrap_or("*")), from).await?;
+    let mut scan = bus.scan(stream, bus.names.dead(room.unwrap_or("*")), from).await?;
     let mut letters = Vec::new();
     while let Some(found) = scan.next().await? {
         letters.push(Letter::read(&found));

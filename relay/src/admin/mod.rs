@@ -7,10 +7,13 @@ pub mod trace;
 use anyhow::Context as _;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
+use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::Stream;
 use tellhal::nats::NatsConfig;
 use tellhal::subject::Names;
+
+use crate::scan::Scan;
 
 /// The streams as an operator reaches them.
 pub struct Operator {
@@ -33,6 +36,16 @@ impl Operator {
         let name = self.names.ops_stream();
         let hint = || format!("there is no stream {name} on this server: no relay has run with it yet");
         self.stream(&name).await?.with_context(hint)
+    }
+
+    /// What is in a stream of a subject, from some place on.
+    pub(crate) async fn scan(
+        &self,
+        stream: Stream,
+        filter: String,
+        from: DeliverPolicy,
+    ) -> anyhow::Result<Scan> {
+        Scan::open(&self.jetstream, stream, filter, from).await
     }
 
     /// A stream, or `None` where it was never made.

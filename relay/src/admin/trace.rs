@@ -1,11 +1,12 @@
 //! Where a message went: its entry in the log, the deliveries that still wait, the receipts, the dead
 //! letters and the retries.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::stream::{DirectGetErrorKind, LastRawMessageErrorKind, Stream};
+use async_nats::jetstream::stream::Stream;
 use serde::Serialize;
 use tellhal::message::{Message, read};
 use tellhal::subject::Subject;
@@ -14,10 +15,10 @@ use time::OffsetDateTime;
 
 use super::Operator;
 use super::dead::{self, Letter};
-use crate::delivery::{Delivery, Receipt};
+use crate::delivery::{Delivery, Outcome, Receipt, message_id};
 use crate::engine::entry::Retry;
-use crate::index::search::Traces;
-use crate::scan::{Found, Scan};
+use crate::index::{Index, Origin};
+use crate::scan::{self, Found};
 
 /// The fewest characters of an id that may stand for it.
 const SHORTEST: usize = 8;
@@ -54,6 +55,9 @@ pub struct Fate {
     pub receipts: Vec<Receipt>,
     pub dead: Vec<Letter>,
     pub retries: Vec<Retried>,
+    /// Nothing can be missing but what happened meanwhile.
+    #[serde(skip)]
+    pub complete: bool,
 }
 
 /// An entry of the log that asks for another try.
@@ -65,6 +69,49 @@ pub struct Retried {
     pub reason: String,
     /// The delivery that is tried again.
     pub id: String,
+}
+
+impl Fate {
+    /// Leaves what is about this entry of the log alone, where all of `entries` bear the same id. The engine takes a
+    /// message by its id: one that comes again soon is a duplicate, one of another source goes by its place in the log,
+    /// and one that comes when the id is forgotten is delivered anew.
+    pub fn keep_own(&mut self, entries: &[u64]) {
+        let here = self.located.sequence;
+        let is_duplicate = |entry: u64| {
+            let of =
+                |receipt: &Receipt| receipt.outcome == Outcome::Duplicate && receipt.place.sequence == entry;
+            self.receipts.iter().any(of)
+        };
+        let by_place = |entry: u64| self.is_about(&format!("seq-{entry}"));
+        let delivered_anew = |entry: &u64| *entry > here && !is_duplicate(*entry) && !by_place(*entry);
+        // Before which place in the log everything about the id is about this one.
+        let mut end = entries.iter().copied().filter(delivered_anew).min().unwrap_or(u64::MAX);
+        if by_place(here) {
+            self.located.message.id = format!("seq-{here}");
+        } else if is_duplicate(here) {
+            end = here;
+        }
+        let (id, range) = (self.located.message.id.clone(), here..end);
+        let own = |delivery: &str, place: u64| message_id(delivery) == id && range.contains(&place);
+        self.waiting.retain(|delivery| own(&delivery.id, delivery.place.sequence));
+        self.retries.retain(|retry| own(&retry.id, retry.sequence));
+        let place =
+            |letter: &Letter| letter.delivery.as_ref().map_or(here, |delivery| delivery.place.sequence);
+        self.dead.retain(|letter| own(&letter.id, place(letter)));
+        let asked: Vec<u64> = self.retries.iter().map(|retry| retry.sequence).collect();
+        self.receipts.retain(|receipt| match (receipt.outcome, receipt.place.sequence) {
+            (Outcome::Duplicate, place) => place == here || asked.contains(&place),
+            (_, place) => receipt.ids.iter().any(|delivery| own(delivery, place)),
+        });
+    }
+
+    fn is_about(&self, id: &str) -> bool {
+        let own = |delivery: &str| message_id(delivery) == id;
+        self.waiting.iter().any(|delivery| own(&delivery.id))
+            || self.receipts.iter().any(|receipt| receipt.ids.iter().any(|delivery| own(delivery)))
+            || self.dead.iter().any(|letter| own(&letter.id))
+            || self.retries.iter().any(|retry| own(&retry.id))
+    }
 }
 
 impl Operator {
@@ -90,19 +137,14 @@ impl Operator {
     }
 
     async fn at_sequence(&self, log: &Stream, sequence: u64) -> anyhow::Result<Search> {
-        let found: Found = match log.get_raw_message(sequence).await {
-            Ok(message) => message.into(),
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                return Ok(Search::Nothing);
-            }
-            Err(error) => return Err(error).context("reading the log"),
-        };
-        let located = self.located(&found);
+        let name = &log.cached_info().config.name;
+        let found = scan::found(&self.jetstream, name, sequence).await.context("reading the log")?;
+        let located = found.and_then(|found| self.located(&found));
         Ok(located.map_or(Search::Nothing, |located| Search::One(Box::new(located))))
     }
 
     async fn search(&self, log: &Stream, id: &str, from: DeliverPolicy) -> anyhow::Result<Search> {
-        let mut scan = Scan::open(log, self.names.all_ops(), from).await?;
+        let mut scan = self.scan(log.clone(), self.names.all_ops(), from).await?;
         let mut candidates: Vec<Located> = Vec::new();
         while let Some(found) = scan.next().await? {
             let Some(located) = self.located(&found) else { continue };
@@ -135,39 +177,49 @@ impl Operator {
         let waiting = self.all_waiting(&located, &retries).await?;
         let receipts = self.receipts(&located).await?;
         let letters = dead::list(self, None, from(located.at)?).await?;
-        let dead = letters.into_iter().filter(|letter| is_about(&letter.id, id)).collect();
-        Ok(Fate { waiting, receipts, dead, retries, located })
+        let dead = letters.into_iter().filter(|letter| message_id(&letter.id) == id).collect();
+        Ok(Fate { waiting, receipts, dead, retries, located, complete: true })
     }
 
-    /// The same for who knows where its traces are.
-    pub async fn fate_by(&self, located: Located, traces: Traces) -> anyhow::Result<Fate> {
-        let log = self.log().await?;
+    /// The same by the index, of the message under any of these ids. What waits is looked for before its receipts are,
+    /// so that what is posted meanwhile is found in both places and not in neither.
+    pub async fn fate_by(
+        &self,
+        located: Located,
+        index: &Arc<Index>,
+        ids: Vec<String>,
+    ) -> anyhow::Result<Fate> {
         let mut retries = Vec::new();
-        for found in self.read(Some(log), &traces.retries).await? {
+        for found in self.read(&self.names.ops_stream(), &index.traces(ids.clone()).await?.retries).await? {
             let Ok(retry) = serde_json::from_slice::<Retry>(&found.payload) else { continue };
             let (id, room, reason) = (retry.delivery.id, retry.room, retry.reason);
             retries.push(Retried { sequence: found.sequence, at: found.at, room, reason, id });
         }
         let waiting = self.all_waiting(&located, &retries).await?;
-        let sent = self.stream(&self.names.sent_stream()).await?;
-        let receipts = self.read(sent, &traces.receipts).await?;
+        let (log, sent, letters) =
+            (self.names.ops_stream(), self.names.sent_stream(), self.names.dead_stream());
+        let mut complete = true;
+        for (origin, name) in
+            [(Origin::Log, &log), (Origin::Receipts, &sent), (Origin::DeadLetters, &letters)]
+        {
+            let stream = self.stream(name).await?;
+            let last = stream.map_or(0, |stream| stream.cached_info().state.last_sequence);
+            complete &= index.progress(origin).sequence >= last;
+        }
+        let traces = index.traces(ids).await?;
+        let receipts = self.read(&sent, &traces.receipts).await?;
         let receipts =
             receipts.iter().filter_map(|found| serde_json::from_slice(&found.payload).ok()).collect();
-        let letters = self.stream(&self.names.dead_stream()).await?;
-        let dead = self.read(letters, &traces.dead).await?.iter().map(Letter::read).collect();
-        Ok(Fate { waiting, receipts, dead, retries, located })
+        let dead = self.read(&letters, &traces.dead).await?.iter().map(Letter::read).collect();
+        Ok(Fate { waiting, receipts, dead, retries, located, complete })
     }
 
     /// Messages of a stream by their sequences; those that are gone are left out.
-    async fn read(&self, stream: Option<Stream>, sequences: &[u64]) -> anyhow::Result<Vec<Found>> {
+    async fn read(&self, stream: &str, sequences: &[u64]) -> anyhow::Result<Vec<Found>> {
         let mut all = Vec::new();
-        let Some(stream) = stream else { return Ok(all) };
         for sequence in sequences {
-            match stream.direct_get(*sequence).await {
-                Ok(message) => all.push(message.into()),
-                Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
-                Err(error) => return Err(error).context("reading what became of it"),
-            }
+            let found = scan::found(&self.jetstream, stream, *sequence).await;
+            all.extend(found.context("reading what became of it")?);
         }
         Ok(all)
     }
@@ -184,11 +236,11 @@ impl Operator {
     async fn retries(&self, located: &Located) -> anyhow::Result<Vec<Retried>> {
         let start_sequence = located.sequence;
         let from = DeliverPolicy::ByStartSequence { start_sequence };
-        let mut scan = Scan::open(&self.log().await?, self.names.ctl("retry"), from).await?;
+        let mut scan = self.scan(self.log().await?, self.names.ctl("retry"), from).await?;
         let mut retries = Vec::new();
         while let Some(found) = scan.next().await? {
             let Ok(retry) = serde_json::from_slice::<Retry>(&found.payload) else { continue };
-            if is_about(&retry.delivery.id, &located.message.id) {
+            if message_id(&retry.delivery.id) == located.message.id {
                 let (sequence, at, id) = (found.sequence, found.at, retry.delivery.id);
                 retries.push(Retried { sequence, at, room: retry.room, reason: retry.reason, id });
             }
@@ -198,7 +250,7 @@ impl Operator {
 
     async fn receipts(&self, located: &Located) -> anyhow::Result<Vec<Receipt>> {
         let Some(sent) = self.stream(&self.names.sent_stream()).await? else { return Ok(Vec::new()) };
-        let mut scan = Scan::open(&sent, self.names.sent("*"), from(located.at)?).await?;
+        let mut scan = self.scan(sent, self.names.sent("*"), from(located.at)?).await?;
         let id = &located.message.id;
         let mut receipts = Vec::new();
         while let Some(found) = scan.next().await? {
@@ -207,7 +259,7 @@ impl Operator {
                 continue;
             }
             let Ok(receipt) = serde_json::from_slice::<Receipt>(&found.payload) else { continue };
-            if receipt.ids.iter().any(|delivery| is_about(delivery, id)) {
+            if receipt.ids.iter().any(|delivery| message_id(delivery) == id) {
                 receipts.push(receipt);
             }
         }
@@ -233,7 +285,7 @@ impl Operator {
             if delivery.place.sequence != sequence {
                 break;
             }
-            if is_about(&delivery.id, id) {
+            if message_id(&delivery.id) == id {
                 waiting.push(delivery);
             }
             low = at + 1;
@@ -244,24 +296,16 @@ impl Operator {
     /// The first delivery at or after `sequence` of the outbox that can be read.
     async fn first_waiting(&self, out: &Stream, sequence: u64) -> anyhow::Result<Option<(u64, Delivery)>> {
         let mut next = sequence;
+        let name = &out.cached_info().config.name;
         loop {
-            match out.get_first_raw_message_by_subject(self.names.out("*"), next).await {
-                Ok(message) => match serde_json::from_slice(&message.payload) {
-                    Ok(delivery) => return Ok(Some((message.sequence, delivery))),
-                    Err(_) => next = message.sequence + 1,
-                },
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => return Ok(None),
-                Err(error) => return Err(error).context("reading the outbox"),
+            let found = scan::found_next(&self.jetstream, name, &self.names.out("*"), next).await;
+            let Some(found) = found.context("reading the outbox")? else { return Ok(None) };
+            match serde_json::from_slice(&found.payload) {
+                Ok(delivery) => return Ok(Some((found.sequence, delivery))),
+                Err(_) => next = found.sequence + 1,
             }
         }
     }
-}
-
-/// Whether a delivery's id (or, in some receipts, a message's) is of the message `id`.
-fn is_about(delivery: &str, id: &str) -> bool {
-    let rest = delivery.strip_prefix(id);
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        || delivery.contains(&format!("/{id}/sum/"))
 }
 
 /// What happened to a message happened after it came.
@@ -286,6 +330,7 @@ fn made_about(id: &str, now: Timestamp) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::delivery::Place;
 
     #[test]
     fn an_id_tells_when_it_was_made_if_it_is_a_uuid_of_version_7() {
@@ -300,13 +345,37 @@ mod tests {
         assert_eq!(made_about("ééééééééééééé", now), None);
     }
 
+    fn receipt(outcome: Outcome, id: &str, sequence: u64) -> Receipt {
+        let mut receipt =
+            Receipt::unsent("ops", outcome, "", Place { sequence, number: 0 }, Timestamp(0), String::new());
+        receipt.ids = vec![id.to_owned()];
+        receipt
+    }
+
+    /// The places of the receipts that are left for one of the entries of `m-1`.
+    fn own(sequence: u64) -> (Vec<u64>, String) {
+        let mut message = Message::new("db1", "a".parse().unwrap(), "x");
+        message.id = "m-1".into();
+        let located = Located { sequence, at: Timestamp(0), message };
+        let receipts = vec![
+            receipt(Outcome::Posted, "m-1/ops", 7),
+            receipt(Outcome::Duplicate, "m-1", 20),
+            receipt(Outcome::Posted, "seq-30/ops", 30),
+            receipt(Outcome::Counted, "m-1/dba", 31),
+            receipt(Outcome::Posted, "m-1/ops", 5000),
+        ];
+        let mut fate =
+            Fate { located, waiting: vec![], receipts, dead: vec![], retries: vec![], complete: true };
+        fate.keep_own(&[7, 20, 30, 5000]);
+        let left = fate.receipts.iter().map(|receipt| receipt.place.sequence).collect();
+        (left, fate.located.message.id)
+    }
+
     #[test]
-    fn deliveries_are_told_apart_by_whole_ids() {
-        for about in ["m-1", "m-1/ops", "m-1/ops/r7", "backups/m-1/sum/ops"] {
-            assert!(is_about(about, "m-1"), "{about}");
-        }
-        for other in ["m-12/ops", "m-1x", "backups/m-12/sum/ops", "m/ops"] {
-            assert!(!is_about(other, "m-1"), "{other}");
-        }
+    fn entries_with_the_same_id_have_fates_of_their_own() {
+        assert_eq!(own(7), (vec![7, 31], "m-1".into()), "a late post of it, too");
+        assert_eq!(own(20), (vec![20], "m-1".into()), "it came again soon, and is only noted");
+        assert_eq!(own(30), (vec![30], "seq-30".into()), "another source's");
+        assert_eq!(own(5000), (vec![5000], "m-1".into()), "the id was forgotten");
     }
 }

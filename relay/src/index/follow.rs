@@ -15,8 +15,9 @@ use super::store::Origin;
 use crate::bus::Bus;
 use crate::follow::Follow;
 
-/// The most messages of one batch.
+/// The most messages of one batch, and the bytes after which it is enough.
 const BATCH: usize = 1000;
+const BATCH_BYTES: usize = 4 << 20;
 /// With how many left there is much to catch up with, and the longest pause between two batches then.
 const MUCH: u64 = 20_000;
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
@@ -58,12 +59,13 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
         Origin::DeadLetters => bus.names.dead_stream(),
     };
     let stream = bus.js.get_stream(&name).await.with_context(|| name.clone())?;
-    let created = stream.cached_info().created;
+    let (created, generation) = (stream.cached_info().created, index.generation());
     let after = index.write(move |store| store.begin(origin, Timestamp::from_stream(created))).await?;
     index.reached(origin, after, stream.cached_info().state.last_sequence.saturating_sub(after));
-    let mut follow = Follow::new(stream.clone(), String::new(), bus.connections.clone(), after);
+    let everything = String::new();
+    let mut follow = Follow::after(&bus.js, stream.clone(), everything, after).over(bus.connections.clone());
     let (mut look_at, mut forget_at) = (Instant::now(), Instant::now());
-    loop {
+    while index.generation() == generation {
         let now = Instant::now();
         if now >= look_at {
             look_at = now + LOOK;
@@ -82,9 +84,12 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
             continue;
         };
         let mut batch = vec![first?];
+        let mut bytes = batch[0].payload.len();
         while batch.len() < BATCH
+            && bytes < BATCH_BYTES
             && let Some(Ok(found)) = follow.next().now_or_never()
         {
+            bytes += found.payload.len();
             batch.push(found);
         }
         let (left, begun) = (batch.last().map_or(0, |last| last.pending), Instant::now());
@@ -94,4 +99,5 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
             tokio::time::sleep(begun.elapsed().saturating_mul(2).min(LONGEST_PAUSE)).await;
         }
     }
+    Ok(())
 }

@@ -13,6 +13,7 @@ mod store;
 
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
@@ -25,8 +26,10 @@ use tokio_util::sync::CancellationToken;
 use crate::bus::Bus;
 use crate::scan::Found;
 use filter::Filter;
-use search::{Counts, Hits, Name, Traces};
-use store::{Kind, Origin, Store};
+use search::{Counts, Hits, Traces};
+use store::{Kind, Store};
+
+pub use store::Origin;
 
 /// How many questions are answered at once; further ones wait.
 const AT_ONCE: usize = 2;
@@ -36,22 +39,25 @@ pub struct Index {
     path: PathBuf,
     store: Mutex<Store>,
     readers: Mutex<Vec<Connection>>,
-    at_once: Semaphore,
-    reached: Mutex<Reached>,
+    at_once: Arc<Semaphore>,
+    /// By [`Origin`].
+    reached: Mutex<[Reached; 3]>,
+    /// How often the file was begun anew: what was opened before is another file.
+    generation: AtomicU64,
     /// Why the file cannot be written, while it cannot.
     broken: Mutex<Option<String>>,
     /// Held as long as the file is ours.
     _lock: File,
 }
 
-/// How far the log is in the index.
+/// How far a stream is in the index.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// Every message of the log up to this sequence is in the index.
+    /// Everything up to this sequence is in the index.
     pub sequence: u64,
-    /// How many entries of the log are not yet.
+    /// How many messages of the stream are not yet.
     pub behind: u64,
-    /// Whether the log has been looked at.
+    /// Whether the stream has been looked at.
     pub known: bool,
 }
 
@@ -72,8 +78,9 @@ impl Index {
             path,
             store: Mutex::new(store),
             readers: Mutex::default(),
-            at_once: Semaphore::new(AT_ONCE),
+            at_once: Arc::new(Semaphore::new(AT_ONCE)),
             reached: Mutex::default(),
+            generation: AtomicU64::new(0),
             broken: Mutex::default(),
             _lock: lock,
         }))
@@ -84,9 +91,9 @@ impl Index {
         follow::run(self, bus, stop).await;
     }
 
-    /// How far the log is in here.
-    pub fn progress(&self) -> Reached {
-        *self.reached.lock().unwrap_or_else(PoisonError::into_inner)
+    /// How far a stream is in here.
+    pub fn progress(&self, origin: Origin) -> Reached {
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)[origin as usize]
     }
 
     /// Why the file cannot be written, while it cannot.
@@ -116,12 +123,12 @@ impl Index {
     }
 
     /// The sources after `after` in the order of their names, at most `limit`.
-    pub async fn sources(self: &Arc<Self>, after: String, limit: usize) -> anyhow::Result<Vec<Name>> {
+    pub async fn sources(self: &Arc<Self>, after: String, limit: usize) -> anyhow::Result<search::Names> {
         self.read(move |db| search::names(db, Kind::Source, &after, limit, Timestamp::now())).await
     }
 
     /// The tags, in the same way.
-    pub async fn tags(self: &Arc<Self>, after: String, limit: usize) -> anyhow::Result<Vec<Name>> {
+    pub async fn tags(self: &Arc<Self>, after: String, limit: usize) -> anyhow::Result<search::Names> {
         self.read(move |db| search::names(db, Kind::Tag, &after, limit, Timestamp::now())).await
     }
 
@@ -141,10 +148,12 @@ impl Index {
     }
 
     fn reached(&self, origin: Origin, sequence: u64, behind: u64) {
-        if origin == Origin::Log {
-            *self.reached.lock().unwrap_or_else(PoisonError::into_inner) =
-                Reached { sequence, behind, known: true };
-        }
+        self.reached.lock().unwrap_or_else(PoisonError::into_inner)[origin as usize] =
+            Reached { sequence, behind, known: true };
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     async fn write<T: Send + 'static>(
@@ -159,8 +168,8 @@ impl Index {
         Ok(done.await??)
     }
 
-    /// Begins the file anew when that is what is wrong. The streams are then read from their beginning: nothing is
-    /// added to one that was not begun.
+    /// Begins the file anew when that is what is wrong. The streams are then read from their beginning, since those who
+    /// follow them look at the generation, and nothing is added to one that was not begun.
     fn heal(&self, error: &rusqlite::Error) {
         let code = error.sqlite_error_code();
         if !matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
@@ -168,6 +177,8 @@ impl Index {
         }
         tracing::warn!(%error, path = %self.path.display(), "the index is broken, and is begun anew");
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = [Reached::default(); 3];
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Err(error) = store.renew(&self.path) {
             tracing::warn!(%error, path = %self.path.display(), "the index cannot be begun anew");
@@ -197,14 +208,20 @@ impl Index {
         self: &Arc<Self>,
         ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
-        let _turn = self.at_once.acquire().await?;
+        let turn = self.at_once.clone().acquire_owned().await?;
         let index = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
+            // Held by the work: whoever asked may be gone long before it ends.
+            let _turn = turn;
+            let generation = index.generation();
             let free = index.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let answer = free.map_or_else(|| store::reader(&index.path), Ok).and_then(|db| {
                 let answer = ask(&db)?;
-                // One that failed is not used again.
-                index.readers.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+                // One that failed is not used again, nor is one of a file that is gone.
+                let mut readers = index.readers.lock().unwrap_or_else(PoisonError::into_inner);
+                if index.generation() == generation {
+                    readers.push(db);
+                }
                 Ok(answer)
             });
             answer.inspect_err(|error| index.heal(error))

@@ -57,6 +57,15 @@ pub struct Name {
     pub hours: [u64; HOURS],
 }
 
+/// Some of the sources or tags.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Names {
+    /// In their order.
+    pub names: Vec<Name>,
+    /// Time ran out: what came before this moment was not counted.
+    pub until: Option<Timestamp>,
+}
+
 /// Where the traces of a message are.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traces {
@@ -88,8 +97,6 @@ impl Line {
 /// A filter in the index's own terms.
 struct Wanted<'a> {
     severity: usize,
-    since: i64,
-    until: i64,
     /// Absent when any will do.
     tags: Option<HashSet<i64>>,
     sources: Option<HashSet<i64>>,
@@ -108,8 +115,6 @@ impl<'a> Wanted<'a> {
         };
         Ok(Wanted {
             severity: filter.severity.map_or(0, |least| severity_number(least) as usize),
-            since: filter.since.map_or(i64::MIN, |at| at.0),
-            until: filter.until.map_or(i64::MAX, |at| at.0),
             tags,
             sources,
             words: filter.words.iter().map(|word| Finder::new(word.as_bytes())).collect(),
@@ -118,8 +123,6 @@ impl<'a> Wanted<'a> {
 
     fn takes(&self, line: &Line) -> bool {
         line.severity >= self.severity
-            && line.at >= self.since
-            && line.at < self.until
             && self.tags.as_ref().is_none_or(|tags| tags.contains(&line.tag))
             && self.sources.as_ref().is_none_or(|sources| sources.contains(&line.source))
     }
@@ -156,7 +159,9 @@ fn walk(
     if wanted.is_empty() {
         return Ok(None);
     }
-    let start = signed(before).min(first_at_or_after(db, wanted.until)?);
+    let moment = |at: Option<Timestamp>| at.map(|at| first_at_or_after(db, at.0)).transpose();
+    let (start, end) = (moment(filter.until)?, moment(filter.since)?.unwrap_or(0));
+    let start = signed(before).min(start.unwrap_or(i64::MAX));
     let clock = Instant::now();
     let mut looked: u32 = 0;
     let mut late = || {
@@ -165,12 +170,13 @@ fn walk(
     };
     if wanted.words.is_empty() {
         let mut select = db.prepare_cached(
-            "select sequence, at, severity, source, tag from message where sequence < ? order by sequence desc",
+            "select sequence, at, severity, source, tag from message where sequence < ? and sequence >= ?
+             order by sequence desc",
         )?;
-        let mut rows = select.query([start])?;
+        let mut rows = select.query([start, end])?;
         while let Some(row) = rows.next()? {
             let line = Line::read(row)?;
-            if line.at < wanted.since || (wanted.takes(&line) && !visit(&line)) {
+            if wanted.takes(&line) && !visit(&line) {
                 return Ok(None);
             }
             if late() {
@@ -179,20 +185,18 @@ fn walk(
         }
         return Ok(None);
     }
-    let mut select =
-        db.prepare_cached("select sequence, text from haystack where sequence < ? order by sequence desc")?;
+    let mut select = db.prepare_cached(
+        "select sequence, text from haystack where sequence < ? and sequence >= ? order by sequence desc",
+    )?;
     let mut line =
         db.prepare_cached("select sequence, at, severity, source, tag from message where sequence = ?")?;
     let mut line = |sequence: i64| line.query_row([sequence], Line::read).optional();
-    let mut rows = select.query([start])?;
+    let mut rows = select.query([start, end])?;
     while let Some(row) = rows.next()? {
         let text = row.get_ref(1)?.as_bytes().unwrap_or_default();
         let late = late();
         if late || wanted.words.iter().all(|word| word.find(text).is_some()) {
             let Some(line) = line(row.get(0)?)? else { continue };
-            if line.at < wanted.since {
-                return Ok(None);
-            }
             // Where time ran out it does not matter whether this one was meant: it is looked at again.
             if late {
                 return Ok(Some((line.sequence + 1, Timestamp(line.at))));
@@ -207,9 +211,6 @@ fn walk(
 
 /// The first sequence of this moment or later. Times never go back in the index, so it is found by halving.
 fn first_at_or_after(db: &Connection, at: i64) -> rusqlite::Result<i64> {
-    if at == i64::MAX {
-        return Ok(i64::MAX);
-    }
     let mut ends =
         db.prepare_cached("select ifnull(min(sequence), 0), ifnull(max(sequence), 0) + 1 from message")?;
     let (mut low, mut high): (i64, i64) = ends.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -278,7 +279,7 @@ pub(super) fn names(
     after: &str,
     limit: usize,
     now: Timestamp,
-) -> rusqlite::Result<Vec<Name>> {
+) -> rusqlite::Result<Names> {
     let mut select = db.prepare_cached(
         "select id, name, first_at, last_at, last_sequence, host from name where kind = ? and name > ?
          order by name limit ?",
@@ -298,7 +299,7 @@ pub(super) fn names(
             hours: [0; HOURS],
         });
     }
-    walk(db, &Filter::default(), u64::MAX, BUDGET, |line| {
+    let late = walk(db, &Filter::default(), u64::MAX, BUDGET, |line| {
         let id = if kind == Kind::Source { line.source } else { line.tag };
         let Some(name) = places.get(&id).and_then(|place| names.get_mut(*place)) else { return true };
         name.count += 1;
@@ -309,7 +310,7 @@ pub(super) fn names(
         }
         true
     })?;
-    Ok(names)
+    Ok(Names { names, until: late.map(|(_, at)| at) })
 }
 
 /// The log's sequences of the messages with this id, oldest first.

@@ -46,7 +46,7 @@ const TABLES: &str = "
 
 /// The streams an index reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub enum Origin {
     Log,
     Receipts,
     DeadLetters,

@@ -206,13 +206,13 @@ fn names_tell_when_and_how_often_even_when_the_log_let_go() {
         &[told(1, hours_ago(50), &old), told(2, hours_ago(3), &bad), told(3, hours_ago(1), &fine)],
     );
     index.store.forget(Origin::Log, 2).unwrap();
-    let sources = search::names(&index.db(), Kind::Source, "", 10, NOW).unwrap();
+    let sources = search::names(&index.db(), Kind::Source, "", 10, NOW).unwrap().names;
     let [db, web] = &sources[..] else { panic!("{sources:?}") };
     assert_eq!((db.name.as_str(), db.count, db.worst), ("db1", 0, None));
     assert_eq!((db.host.as_deref(), db.last), (Some("db1.example.com"), Timestamp(hours_ago(50))));
     assert_eq!((web.count, web.worst, web.last_sequence), (2, Some(Severity::Error), 3));
     assert_eq!((web.hours[23], web.hours[21], web.hours.iter().sum::<u64>()), (1, 1, 2));
-    let tags = search::names(&index.db(), Kind::Tag, "backup.mysql", 10, NOW).unwrap();
+    let tags = search::names(&index.db(), Kind::Tag, "backup.mysql", 10, NOW).unwrap().names;
     assert_eq!(tags.len(), 1, "after a name: {tags:?}");
     assert_eq!(index.all(&Filter::default()), [3, 2]);
 }

@@ -64,6 +64,11 @@ impl Frame {
         Frame { entry: None, bytes: format!("event: state\ndata: {json}\n\n").into() }
     }
 
+    /// What the reader has seen is of another log, whose sequences say nothing in this one.
+    pub(super) fn anew() -> Frame {
+        Frame { entry: None, bytes: Bytes::from_static(b"event: anew\ndata: {}\n\n") }
+    }
+
     pub(super) fn live() -> Frame {
         Frame { entry: None, bytes: LIVE }
     }

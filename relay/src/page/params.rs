@@ -11,8 +11,11 @@ use super::problem::Problem;
 use crate::config::nearest;
 use crate::index::filter::{Filter, words};
 
-/// The most messages of one page.
+/// The most messages of one page, and the most names.
 pub(super) const MOST: usize = 500;
+const MOST_NAMES: usize = 5000;
+/// How often a parameter may be given that may be given several times.
+pub(super) const MOST_VALUES: usize = 50;
 const LIMIT: usize = 100;
 const SPANS_GIVEN: usize = 60;
 /// The longest text of a parameter, in characters. All of an address must fit into 64 KiB, where a character may take
@@ -95,7 +98,11 @@ pub(super) const PAGED: &[Param] =
 
 /// How much of a list of names.
 pub(super) const NAMED: &[Param] = &[
-    LIMITED,
+    param(
+        "limit",
+        "How many at most.",
+        || json!({"type": "integer", "minimum": 1, "maximum": MOST_NAMES, "default": MOST_NAMES}),
+    ),
     param("cursor", AFTER_WHICH, || json!({"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,256}$"})),
 ];
 
@@ -157,6 +164,9 @@ impl Params {
             if !param.many && given[..i].iter().any(|(other, _)| other == name) {
                 return Err(Problem::bad(format!("{name} is given twice")));
             }
+            if given[..i].iter().filter(|(other, _)| other == name).count() == MOST_VALUES {
+                return Err(Problem::bad(format!("{name} is given more than {MOST_VALUES} times")));
+            }
             if value.chars().count() > LONGEST {
                 return Err(Problem::bad(format!("{name} is longer than {LONGEST} characters")));
             }
@@ -185,20 +195,25 @@ impl Params {
         value.parse().map(Some).map_err(|error| Problem::bad(format!("{name}: {error}")))
     }
 
-    fn number(&self, name: &str, or: usize) -> Result<usize, Problem> {
+    fn number(&self, name: &str, or: usize, most: usize) -> Result<usize, Problem> {
         match self.parse::<usize>(name)? {
             None => Ok(or),
-            Some(number @ 1..=MOST) => Ok(number),
-            Some(_) => Err(Problem::bad(format!("{name} is from 1 to {MOST}"))),
+            Some(number) if (1..=most).contains(&number) => Ok(number),
+            Some(_) => Err(Problem::bad(format!("{name} is from 1 to {most}"))),
         }
     }
 
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        self.number("limit", LIMIT)
+        self.number("limit", LIMIT, MOST)
+    }
+
+    /// How many names.
+    pub(super) fn names(&self) -> Result<usize, Problem> {
+        self.number("limit", MOST_NAMES, MOST_NAMES)
     }
 
     pub(super) fn spans(&self) -> Result<usize, Problem> {
-        self.number("spans", SPANS_GIVEN)
+        self.number("spans", SPANS_GIVEN, MOST)
     }
 
     /// A cursor that is a sequence.

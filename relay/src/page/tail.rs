@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Info, Stream};
 use time::OffsetDateTime;
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -16,8 +16,8 @@ use tracing::{debug, warn};
 
 use super::Shared;
 use super::event::{Entry, Frame};
+use super::problem::Problem;
 use crate::follow::Follow;
-use crate::scan::ordered;
 
 /// How many messages a stream begins with.
 const RECENT: usize = 200;
@@ -36,8 +36,17 @@ const QUIET: Duration = Duration::from_secs(5);
 /// The end of the log.
 pub(super) struct Tail {
     kept: Mutex<Kept>,
-    /// Whether the log's end was reached, so that a sequence can be told to be old or new.
-    placed: watch::Sender<bool>,
+    reached: watch::Sender<Reached>,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    Nothing,
+    /// It is known where the last messages begin.
+    Log,
+    /// A sequence can be told to be old or new.
+    End,
 }
 
 struct Kept {
@@ -67,7 +76,7 @@ pub(super) struct Recent {
 
 impl Tail {
     pub(super) fn new() -> Self {
-        Tail { kept: Mutex::new(Kept::new()), placed: watch::Sender::new(false) }
+        Tail { kept: Mutex::new(Kept::new()), reached: watch::Sender::new(Reached::Nothing) }
     }
 
     /// The last messages and everything from here on.
@@ -91,19 +100,25 @@ impl Tail {
         (kept.frames.iter().skip(start).cloned().chain(live).collect(), kept.live.subscribe())
     }
 
-    /// Everything that is kept.
-    pub(super) fn recent(&self) -> Recent {
+    /// Everything that is kept. Waits a moment for the log; until it is known where that ends, nothing can be said.
+    pub(super) async fn recent(&self) -> Result<Recent, Problem> {
+        if tokio::time::timeout(AGAIN, self.until(Reached::Log)).await.is_err() {
+            return Err(Problem::unavailable("the log has not been reached yet"));
+        }
         let kept = self.lock();
         let entries = kept.frames.iter().rev().filter_map(|frame| frame.entry.clone()).collect();
-        Recent { entries, complete_after: kept.complete_after, last: kept.last }
+        Ok(Recent { entries, complete_after: kept.complete_after, last: kept.last })
     }
 
     /// The last sequence that was read, once the log's end was reached.
     pub(super) async fn last(&self) -> u64 {
-        let mut placed = self.placed.subscribe();
-        // The sender is `self`: it cannot be gone.
-        let _ = placed.wait_for(|placed| *placed).await;
+        self.until(Reached::End).await;
         self.lock().last
+    }
+
+    async fn until(&self, reached: Reached) {
+        // The sender is `self`: it cannot be gone.
+        let _ = self.reached.subscribe().wait_for(|now| *now >= reached).await;
     }
 
     /// Waits until this sequence was read, but not for long.
@@ -118,7 +133,7 @@ impl Tail {
 
     /// Whether the log's end was reached.
     pub(super) fn is_placed(&self) -> bool {
-        *self.placed.borrow()
+        *self.reached.borrow() == Reached::End
     }
 
     /// Follows log and state until `shutdown`.
@@ -153,10 +168,13 @@ impl Tail {
         let last = self.lock().last;
         let start = if last > 0 { last + 1 } else { start_of_last(&stream, filter.clone()).await? };
         self.begin(log.created, start - 1);
-        let mut follow = Follow::new(stream.clone(), filter, bus.connections.clone(), start - 1);
+        let mut follow =
+            Follow::after(&bus.js, stream.clone(), filter, start - 1).over(bus.connections.clone());
         loop {
-            let quiet = if self.is_placed() { QUIET } else { PAUSE };
-            match tokio::time::timeout(quiet, follow.next()).await {
+            // A server may take its time to answer, which is no quiet.
+            follow.ready().await.with_context(|| format!("stream {name}"))?;
+            self.place(follow.at_end());
+            match tokio::time::timeout(QUIET, follow.next()).await {
                 Ok(found) => {
                     let found = found.with_context(|| format!("stream {name}"))?;
                     if let Some(frame) = Frame::message(&bus.names, &found) {
@@ -164,17 +182,16 @@ impl Tail {
                     }
                 }
                 // A consumer outlives its stream.
-                Err(_) if self.is_placed() && self.check(&stream.get_info().await?) => return Ok(()),
+                Err(_) if self.check(&stream.get_info().await?) => return Ok(()),
                 Err(_) => {}
             }
-            self.place(follow.at_end());
         }
     }
 
     fn place(&self, at_end: bool) {
         if at_end && !self.is_placed() {
             let kept = self.lock();
-            self.placed.send_replace(true);
+            self.reached.send_replace(Reached::End);
             let _ = kept.live.send(Frame::live());
         }
     }
@@ -187,7 +204,7 @@ impl Tail {
         if anew {
             warn!(stream = log.config.name, "the log was made anew");
             *kept = Kept::new();
-            self.placed.send_replace(false);
+            self.reached.send_replace(Reached::Nothing);
         }
         anew
     }
@@ -195,6 +212,11 @@ impl Tail {
     fn begin(&self, log: OffsetDateTime, after: u64) {
         let mut kept = self.lock();
         kept.log = Some(log);
+        self.reached.send_if_modified(|reached| {
+            let first = *reached == Reached::Nothing;
+            *reached = (*reached).max(Reached::Log);
+            first
+        });
         if kept.last == 0 {
             (kept.complete_after, kept.last) = (after, after);
         }
@@ -256,8 +278,14 @@ async fn start_of_last(stream: &Stream, filter: String) -> anyhow::Result<u64> {
         if start == first {
             return Ok(start);
         }
-        let from = DeliverPolicy::ByStartSequence { start_sequence: start };
-        let consumer = ordered(stream, filter.clone(), from).await?;
+        let config = pull::Config {
+            filter_subject: filter.clone(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: start },
+            ack_policy: AckPolicy::None,
+            memory_storage: true,
+            ..pull::Config::default()
+        };
+        let consumer = stream.create_consumer(config).await?;
         let info = consumer.cached_info();
         stream.delete_consumer(&info.name).await?;
         if info.num_pending >= RECENT as u64 {

@@ -36,7 +36,7 @@ impl Server {
         jetstream::new(options.connect(&self.url).await.unwrap())
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }

@@ -1,10 +1,11 @@
 //! `/api/dead`: what rooms could never take; to be looked at, tried again and given up.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use async_nats::jetstream::stream::Stream;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -18,7 +19,7 @@ use crate::page::Site;
 use crate::page::access::Who;
 use crate::page::params::{PAGED, Params, ROOM};
 use crate::page::problem::Problem;
-use crate::scan::{Found, Scan, ordered};
+use crate::scan;
 
 /// A page of dead letters.
 #[derive(Serialize, JsonSchema)]
@@ -42,14 +43,15 @@ pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<
     let Some(stream) = operator.stream(&operator.names.dead_stream()).await? else {
         return Ok(found(&DeadLetters { letters: Vec::new(), cursor: None }));
     };
-    let (letters, cursor) = newest(&stream, operator.names.dead(room), before, limit).await?;
+    let (letters, cursor) = newest(&operator, stream, operator.names.dead(room), before, limit).await?;
     Ok(found(&DeadLetters { letters, cursor: cursor.map(|before| before.to_string()) }))
 }
 
 /// The last `limit` letters before `before`, newest first, and where the ones before them end. The stream is read
 /// forwards only, so it is read from ever further back until there are enough.
 async fn newest(
-    stream: &Stream,
+    operator: &Operator,
+    stream: Stream,
     filter: String,
     before: u64,
     limit: usize,
@@ -58,18 +60,11 @@ async fn newest(
     let (first, end) = (state.first_sequence.max(1), before.min(state.last_sequence.saturating_add(1)));
     let mut window = 4 * limit as u64;
     loop {
-        let start = end.saturating_sub(window).max(first);
-        let from = || DeliverPolicy::ByStartSequence { start_sequence: start };
-        let consumer = ordered(stream, filter.clone(), from()).await?;
-        let enough = consumer.cached_info().num_pending >= 2 * limit as u64;
-        stream.delete_consumer(&consumer.cached_info().name).await?;
-        if !enough && start > first {
-            window *= 4;
-            continue;
-        }
-        let mut scan = Scan::open(stream, filter.clone(), from()).await?;
-        let mut letters = std::collections::VecDeque::new();
-        let mut more = start > first;
+        let start_sequence = end.saturating_sub(window).max(first);
+        let from = DeliverPolicy::ByStartSequence { start_sequence };
+        let mut scan = operator.scan(stream.clone(), filter.clone(), from).await?;
+        let mut letters = VecDeque::new();
+        let mut more = start_sequence > first;
         while let Some(found) = scan.next().await?.filter(|found| found.sequence < end) {
             if letters.len() == limit {
                 letters.pop_front();
@@ -77,8 +72,11 @@ async fn newest(
             }
             letters.push_back(Letter::read(&found));
         }
-        let cursor = letters.front().filter(|_| more).map(|oldest| oldest.sequence);
-        return Ok((letters.into_iter().rev().collect(), cursor));
+        if letters.len() == limit || start_sequence == first {
+            let cursor = letters.front().filter(|_| more).map(|oldest| oldest.sequence);
+            return Ok((letters.into_iter().rev().collect(), cursor));
+        }
+        window *= 4;
     }
 }
 
@@ -119,12 +117,8 @@ async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Let
     if sequence == 0 || i64::try_from(sequence).is_err() {
         return Err(gone());
     }
-    let stream = operator.stream(&operator.names.dead_stream()).await?.ok_or_else(gone)?;
-    match stream.direct_get(sequence).await {
-        Ok(message) => Ok(Letter::read(&Found::from(message))),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Err(gone()),
-        Err(error) => Err(error).context("dead letters").map_err(Problem::from),
-    }
+    let found = scan::found(&operator.jetstream, &operator.names.dead_stream(), sequence).await;
+    found.context("dead letters")?.as_ref().map(Letter::read).ok_or_else(gone)
 }
 
 /// The streams as an operator on the command line reaches them.

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::timestamp::Timestamp;
 
-use crate::admin::trace::Fate;
+use crate::admin::trace::{Fate, Retried};
 use crate::delivery::{Attempts, Delivery, Outcome, Receipt, message_id};
 use crate::engine::NOWHERE;
 use crate::status::RoomState;
@@ -23,7 +23,7 @@ pub(super) struct RoomFate {
 }
 
 /// Where a message stands in a room.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FateState {
     /// It is to be delivered, and nothing is known of it yet.
@@ -44,8 +44,23 @@ pub(super) enum FateState {
     Dead,
     /// A dead letter that somebody gave up.
     Dropped,
+    /// Somebody asked for another try; what came of it is another step.
+    Retried,
     /// It was to be delivered, and nothing is known of it: so old that its receipt is gone.
     Forgotten,
+}
+
+impl FateState {
+    /// What is still to come tells more of a room than what was, whatever the clocks say: some moments are the
+    /// server's, others a relay's.
+    fn weight(self) -> u8 {
+        match self {
+            FateState::Waiting | FateState::Retrying => 3,
+            FateState::Expected => 2,
+            FateState::Retried => 0,
+            _ => 1,
+        }
+    }
 }
 
 /// Something that happened to it.
@@ -97,14 +112,18 @@ pub(super) fn told(
         }
     }
     // What was in the log before is delivered nowhere.
-    let again = fate.receipts.iter().any(|receipt| receipt.outcome == Outcome::Duplicate);
+    let here = fate.located.sequence;
+    let is_again =
+        |receipt: &Receipt| receipt.outcome == Outcome::Duplicate && receipt.place.sequence == here;
+    let again = fate.receipts.iter().any(is_again);
     for delivery in expected.iter().filter(|_| !again) {
         rooms.entry(delivery.room.clone()).or_default();
     }
     let rooms = rooms.into_iter().map(|(room, mut steps)| {
         steps.sort_by_key(|step| step.at);
         let nothing = if fresh { FateState::Expected } else { FateState::Forgotten };
-        let state = steps.last().map_or(nothing, |last| last.state);
+        let state = steps.iter().max_by_key(|step| (step.state.weight(), step.at));
+        let state = state.map_or(nothing, |step| step.state);
         RoomFate { room, kind: None, state, steps }
     });
     let rooms: Vec<RoomFate> = rooms.collect();
@@ -130,7 +149,12 @@ fn steps(fate: &Fate, now: &BTreeMap<String, RoomState>) -> Vec<(String, Step)> 
         };
         steps.push((letter.room.clone(), step));
     }
-    for delivery in &fate.waiting {
+    // A delivery may be posted while its traces are gathered.
+    let done = |id: &String| {
+        fate.receipts.iter().any(|receipt| receipt.ids.contains(id))
+            || fate.dead.iter().any(|letter| letter.id == *id)
+    };
+    for delivery in fate.waiting.iter().filter(|delivery| !done(&delivery.id)) {
         let room = now.get(&delivery.room);
         let retrying = room.and_then(|room| room.retrying.as_ref());
         let retrying = retrying.filter(|retrying| retrying.ids.contains(&delivery.id));
@@ -144,14 +168,34 @@ fn steps(fate: &Fate, now: &BTreeMap<String, RoomState>) -> Vec<(String, Step)> 
         steps.push((delivery.room.clone(), step));
     }
     for retry in &fate.retries {
+        let state = match room_of_retry(fate, retry) {
+            None => FateState::Expected,
+            Some(room) if room == retry.room || room == NOWHERE => FateState::Retried,
+            Some(_) => FateState::Moved,
+        };
         let step = Step {
             reason: Some(retry.reason.clone()),
             delivery: Some(retry.id.clone()),
-            ..Step::new(retry.at, FateState::Expected)
+            ..Step::new(retry.at, state)
         };
         steps.push((retry.room.clone(), step));
     }
     steps
+}
+
+/// Where a retry has led, once there is a trace of it.
+fn room_of_retry<'a>(fate: &'a Fate, retry: &Retried) -> Option<&'a str> {
+    let end = format!("/r{}", retry.sequence);
+    let is_spent =
+        |receipt: &Receipt| receipt.outcome == Outcome::Duplicate && receipt.place.sequence == retry.sequence;
+    let receipt = fate
+        .receipts
+        .iter()
+        .find(|receipt| is_spent(receipt) || receipt.ids.iter().any(|id| id.ends_with(&end)));
+    let letter = fate.dead.iter().find(|letter| letter.id.ends_with(&end));
+    let waiting = fate.waiting.iter().find(|delivery| delivery.id.ends_with(&end));
+    let room = receipt.map(|receipt| &receipt.room).or(letter.map(|letter| &letter.room));
+    room.or(waiting.map(|delivery| &delivery.room)).map(String::as_str)
 }
 
 fn of_receipt(receipt: &Receipt, own: &str) -> (String, Step) {
@@ -241,7 +285,7 @@ mod tests {
 
     fn fate(receipts: Vec<Receipt>) -> Fate {
         let located = Located { sequence: 7, at: Timestamp(1), message: message() };
-        Fate { located, waiting: vec![], receipts, dead: vec![], retries: vec![] }
+        Fate { located, waiting: vec![], receipts, dead: vec![], retries: vec![], complete: true }
     }
 
     fn states(told: &Told) -> Vec<(&str, FateState)> {
@@ -272,5 +316,36 @@ mod tests {
         assert_eq!(dropped.notes[0].reason.as_deref(), Some("route why drops it"));
         let again = fate(vec![receipt(NOWHERE, Outcome::Duplicate, &["m-1"])]);
         assert!(told(&again, &[delivery("ops")], &now, true).rooms.is_empty());
+    }
+
+    fn retried(room: &str, at: i64) -> Retried {
+        let (room, id) = (room.to_owned(), format!("m-1/{room}"));
+        Retried { sequence: 9, at: Timestamp(at), room, reason: "an operator retried it".into(), id }
+    }
+
+    #[test]
+    fn a_retry_is_over_once_something_came_of_it_whatever_the_clocks_say() {
+        let now = BTreeMap::new();
+        let state = |fate: &Fate| {
+            let told = told(fate, &[], &now, false);
+            (told.rooms.iter().find(|room| room.room == "ops").unwrap().state, told.settled)
+        };
+        let mut tried = fate(vec![]);
+        tried.retries = vec![retried("ops", 5)];
+        assert_eq!(state(&tried), (FateState::Expected, false));
+        let waiting = Delivery { id: "m-1/ops/r9".into(), at: Timestamp(5), ..delivery("ops") };
+        tried.waiting = vec![waiting];
+        assert_eq!(state(&tried), (FateState::Waiting, false));
+        // The relay's clock is behind the server's.
+        tried.receipts = vec![receipt("ops", Outcome::Posted, &["m-1/ops/r9"])];
+        assert_eq!(state(&tried), (FateState::Posted, true));
+        tried.receipts.clear();
+        tried.waiting = vec![Delivery { id: "m-1/ops/r9".into(), ..delivery("rest") }];
+        assert_eq!(state(&tried), (FateState::Moved, false));
+        let spent = receipt(NOWHERE, Outcome::Duplicate, &["m-1/ops"]);
+        let spent = Receipt { place: Place { sequence: 9, number: 0 }, ..spent };
+        tried.receipts = vec![receipt("ops", Outcome::Posted, &["m-1/ops"]), spent];
+        tried.waiting.clear();
+        assert_eq!(state(&tried), (FateState::Posted, true));
     }
 }

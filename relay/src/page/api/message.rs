@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::HeaderValue;
-use async_nats::jetstream::stream::DirectGetErrorKind;
 use axum::extract::State;
 use axum::response::Response;
 use schemars::JsonSchema;
@@ -16,16 +15,16 @@ use tellhal::timestamp::Timestamp;
 use super::Named;
 use super::dead::operator;
 use super::fate::{RoomFate, Step, Told, told};
+use super::messages::Incomplete;
 use crate::admin::Operator;
 use crate::admin::trace::{Fate, Located, Search};
-use crate::delivery::{Outcome, message_id};
 use crate::engine::Rules;
 use crate::explain::{Explanation, Said, explain};
 use crate::files;
 use crate::page::Site;
 use crate::page::event::Entry;
 use crate::page::problem::Problem;
-use crate::scan::Found;
+use crate::scan::{self, Found};
 use crate::status::Role;
 
 /// The longest id that is looked for, in bytes.
@@ -61,6 +60,8 @@ pub(super) struct OneMessage {
     not_yet_folded: bool,
     /// Nothing more is going to happen by itself.
     settled: bool,
+    /// Why something may be missing here; absent when nothing is.
+    incomplete: Option<Incomplete>,
 }
 
 /// The message as it came over the wire.
@@ -82,9 +83,8 @@ pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<
     let found = entry(&operator, sequence).await?.ok_or_else(|| unknown(&id))?;
     let entry = Entry::new(&operator.names, &found).ok_or_else(|| unknown(&id))?;
     let mut also = occurrences(&site, &entry.message.id).await?;
-    let first = also.first().is_none_or(|first| *first >= sequence);
+    let fate = fate(&site, &operator, &entry, &also).await?;
     also.retain(|other| *other != sequence);
-    let fate = fate(&site, &operator, &entry, first).await?;
     Ok(super::found(&tell(&site, found, entry, fate, also).await?))
 }
 
@@ -104,7 +104,7 @@ async fn locate(site: &Site, operator: &Operator, id: &str) -> Result<u64, Probl
         return Ok(*first);
     }
     // As `hal-relay trace` does, which reads the log itself: for a relay whose index is behind or missing.
-    if super::messages::gap(site, site.tail.recent().complete_after).is_none() {
+    if super::messages::gap(site, site.tail.recent().await?.complete_after).is_none() {
         return Err(unknown(id));
     }
     match operator.find(id).await {
@@ -119,7 +119,7 @@ async fn occurrences(site: &Site, id: &str) -> Result<Vec<u64>, Problem> {
         Ok(index) => index.find(id.to_owned()).await?,
         Err(_) => Vec::new(),
     };
-    let recent = site.tail.recent().entries;
+    let recent = site.tail.recent().await?.entries;
     sequences.extend(recent.iter().filter(|entry| entry.message.id == id).map(|entry| entry.sequence));
     sequences.sort_unstable();
     sequences.dedup();
@@ -127,38 +127,24 @@ async fn occurrences(site: &Site, id: &str) -> Result<Vec<u64>, Problem> {
 }
 
 async fn entry(operator: &Operator, sequence: u64) -> Result<Option<Found>, Problem> {
-    let log = operator.stream(&operator.names.ops_stream()).await?;
-    let log = log.ok_or_else(|| Problem::unavailable("there is no log yet"))?;
-    match log.direct_get(sequence).await {
-        Ok(message) => Ok(Some(message.into())),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).context("the log cannot be read").map_err(Problem::from),
-    }
+    let found = scan::found(&operator.jetstream, &operator.names.ops_stream(), sequence).await;
+    found.context("the log cannot be read").map_err(Problem::from)
 }
 
-/// Its traces, by the index where there is one, else by reading all that came since. The engine takes an id from the
-/// first that bears it: whatever comes later goes by its place in the log, or is a duplicate.
-async fn fate(site: &Site, operator: &Operator, entry: &Entry, first: bool) -> Result<Fate, Problem> {
-    let (sequence, at, mut message) = (entry.sequence, entry.at, entry.message.clone());
-    let id = message.id.clone();
-    if !first {
-        message.id = format!("seq-{sequence}");
-    }
-    let mut ids = vec![message.id.clone(), id];
-    ids.dedup();
-    let located = Located { sequence, at, message };
+/// Its traces, by the index where there is one, else by reading all that came since.
+async fn fate(site: &Site, operator: &Operator, entry: &Entry, entries: &[u64]) -> Result<Fate, Problem> {
+    let located = Located { sequence: entry.sequence, at: entry.at, message: entry.message.clone() };
     let mut fate = match &site.shared.index {
-        Ok(index) => operator.fate_by(located, index.traces(ids).await?).await?,
+        Ok(index) => {
+            let by_place = entries.iter().chain([&entry.sequence]).map(|entry| format!("seq-{entry}"));
+            let mut ids: Vec<String> = by_place.chain([entry.message.id.clone()]).collect();
+            ids.sort_unstable();
+            ids.dedup();
+            operator.fate_by(located, index, ids).await?
+        }
         Err(_) => operator.fate(located).await?,
     };
-    let own = fate.located.message.id.clone();
-    let is_own = |delivery: &String| message_id(delivery) == own;
-    fate.receipts.retain(|receipt| match receipt.outcome {
-        Outcome::Duplicate => receipt.place.sequence == sequence,
-        _ => receipt.ids.iter().any(is_own),
-    });
-    fate.dead.retain(|letter| is_own(&letter.id));
-    fate.retries.retain(|retry| is_own(&retry.id));
+    fate.keep_own(entries);
     Ok(fate)
 }
 
@@ -176,14 +162,17 @@ async fn tell(
     };
     let now = site.shared.status.get();
     let not_yet_folded = now.role == Role::Leading && now.folded < entry.sequence;
-    let fresh = not_yet_folded || Timestamp::now().since(entry.at) < SLOW;
+    let young = not_yet_folded || Timestamp::now().since(entry.at) < SLOW;
+    let fresh = young || !fate.complete;
+    let incomplete = (!young && !fate.complete)
+        .then(|| Incomplete::passing("not all that became of it is in the index yet"));
     let Told { mut rooms, notes, settled } = told(&fate, &expected, &now.rooms, fresh);
     let served = site.shared.rooms.borrow().clone();
     for room in &mut rooms {
         room.kind = served.open.get(&room.room).map(|open| open.kind);
     }
     let raw = Raw::of(&found);
-    Ok(OneMessage { entry, raw, also, rules, rooms, notes, not_yet_folded, settled })
+    Ok(OneMessage { entry, raw, also, rules, rooms, notes, not_yet_folded, settled, incomplete })
 }
 
 impl Raw {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use anyhow::Context as _;
 use axum::extract::{Extension, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -15,6 +16,7 @@ use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
 use super::{Given, Json, answer, found};
+use crate::index::Origin;
 use crate::index::filter::Filter;
 use crate::notice::SOURCE;
 use crate::page::Site;
@@ -23,7 +25,7 @@ use crate::page::event::Entry;
 use crate::page::params::{FILTER, PAGED, Params};
 use crate::page::problem::Problem;
 use crate::page::tail::Recent;
-use crate::scan::Found;
+use crate::scan;
 
 /// How many messages are asked for at once.
 const AT_ONCE: usize = 64;
@@ -69,6 +71,10 @@ impl Incomplete {
     fn because(reason: impl Into<String>) -> Self {
         Incomplete { reason: reason.into(), before: None, passing: false }
     }
+
+    pub(super) fn passing(reason: impl Into<String>) -> Self {
+        Incomplete { passing: true, ..Incomplete::because(reason) }
+    }
 }
 
 pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
@@ -85,7 +91,7 @@ async fn search(
     limit: usize,
 ) -> Result<Messages, Problem> {
     let before = before.unwrap_or(u64::MAX);
-    let Recent { entries, complete_after, last: through } = site.tail.recent();
+    let Recent { entries, complete_after, last: through } = site.tail.recent().await?;
     let meant = entries
         .into_iter()
         .filter(|entry| entry.sequence < before && filter.matches(&entry.message, entry.at));
@@ -115,7 +121,7 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
             Some(Incomplete::because(format!("only the latest are here: there is no index: {reason}")))
         }
         Ok(index) => {
-            let reached = index.progress();
+            let reached = index.progress(Origin::Log);
             (!site.tail.is_placed() || reached.sequence < complete_after).then(|| {
                 if let Some(problem) = index.problem() {
                     return Incomplete::because(format!("the index cannot be written: {problem}"));
@@ -125,8 +131,7 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
                 } else {
                     String::new()
                 };
-                let reason = format!("the log is still being read into the index{behind}");
-                Incomplete { reason, before: None, passing: true }
+                Incomplete::passing(format!("the log is still being read into the index{behind}"))
             })
         }
     }
@@ -134,24 +139,15 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
 
 /// Reads messages from the log; those that are gone are left out.
 async fn read(site: &Arc<Site>, sequences: &[u64]) -> Result<Vec<Arc<Entry>>, Problem> {
-    if sequences.is_empty() {
-        return Ok(Vec::new());
-    }
-    let bus = &site.shared.bus;
-    let log = bus.js.get_stream_no_info(bus.names.ops_stream()).await.map_err(anyhow::Error::from)?;
-    let log = &log;
+    let (bus, log) = (&site.shared.bus, &site.shared.bus.names.ops_stream());
     let found = stream::iter(sequences.to_vec())
-        .map(async |sequence| log.direct_get(sequence).await)
+        .map(async |sequence| scan::found(&bus.js, log, sequence).await)
         .buffered(AT_ONCE);
     let mut entries = Vec::with_capacity(sequences.len());
     let mut found = std::pin::pin!(found);
     while let Some(message) = found.next().await {
-        use async_nats::jetstream::stream::DirectGetErrorKind::NotFound;
-        match message {
-            Ok(message) => entries.extend(Entry::new(&bus.names, &Found::from(message)).map(Arc::new)),
-            Err(error) if error.kind() == NotFound => {}
-            Err(error) => return Err(anyhow::Error::from(error).context("the log cannot be read").into()),
-        }
+        let message = message.context("the log cannot be read")?;
+        entries.extend(message.and_then(|message| Entry::new(&bus.names, &message)).map(Arc::new));
     }
     Ok(entries)
 }

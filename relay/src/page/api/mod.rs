@@ -15,8 +15,7 @@ mod timeline;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Path, Query, Request};
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::from_fn_with_state;
@@ -30,6 +29,7 @@ pub(super) use openapi::document;
 
 use super::params::{AFTER, FILTER, NAMED, PAGED, Param, ROOM, SPANS, THOUGHT};
 use super::problem::Problem;
+use super::serve::Body;
 use super::{Site, access};
 use crate::config::page::Role;
 
@@ -141,7 +141,8 @@ fn endpoints() -> Vec<Endpoint> {
                 "Follow the log",
                 "Server-sent events. Each message is an event without a name; its id is its sequence in the log, and \
                  `Last-Event-ID` resumes after it. `live` says that what came before has been sent, `alive` comes when \
-                 it is quiet, `state` tells what is wrong with the relay (`problem`, null when nothing is).",
+                 it is quiet, `state` tells what is wrong with the relay (`problem`, null when nothing is), `anew` that \
+                 the log is another one than that of the sequence given.",
                 schema::<super::event::Entry>,
                 get(stream::stream),
             )
@@ -245,9 +246,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
             let what = "the body must be JSON: Content-Type: application/json";
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, what));
         }
-        let body = Bytes::from_request(request, state).await.map_err(|error: BytesRejection| {
-            Problem::new(error.status(), format!("{}; at most {BODY} bytes are taken", error.body_text()))
-        })?;
+        let Body(body) = Body::from_request(request, state).await?;
         let read = serde_json::from_slice(&body);
         read.map(Json).map_err(|error| Problem::bad(format!("the body: {error}")))
     }

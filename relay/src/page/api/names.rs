@@ -9,6 +9,7 @@ use serde::Serialize;
 use tellhal::message::Severity;
 use tellhal::timestamp::Timestamp;
 
+use super::messages::{Incomplete, gap};
 use super::{Given, found};
 use crate::index::search::{self, HOURS};
 use crate::page::Site;
@@ -22,6 +23,8 @@ pub(super) struct Names {
     names: Vec<Name>,
     /// Where the next page begins; absent when there is nothing more.
     cursor: Option<String>,
+    /// Why not everything was counted; absent when it was.
+    incomplete: Option<Incomplete>,
 }
 
 /// A source or a tag.
@@ -61,13 +64,17 @@ pub(super) async fn tags(State(site): State<Arc<Site>>, query: Given) -> Result<
 
 async fn names(site: &Site, query: Given, sources: bool) -> Result<Response, Problem> {
     let params = Params::new(query?.0, &[NAMED])?;
-    let limit = params.limit()?;
+    let limit = params.names()?;
     let after = params.after_name()?.unwrap_or_default();
     let index = site.index()?;
-    let names = match sources {
+    let search::Names { names, until } = match sources {
         true => index.sources(after, limit).await?,
         false => index.tags(after, limit).await?,
     };
     let cursor = names.last().filter(|_| names.len() == limit).map(|last| last.name.clone());
-    Ok(found(&Names { names: names.into_iter().map(Name::from).collect(), cursor }))
+    let incomplete = match until {
+        Some(at) => Some(Incomplete::late(at)),
+        None => gap(site, site.tail.recent().await?.complete_after),
+    };
+    Ok(found(&Names { names: names.into_iter().map(Name::from).collect(), cursor, incomplete }))
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Answer, Endpoint, endpoints};
 use crate::config::page::Role;
-use crate::page::params::Param;
+use crate::page::params::{MOST_VALUES, Param};
 use crate::page::problem;
 
 /// What every address may answer besides what is its own: a wrong request, nobody, somebody who may not, a relay
@@ -113,7 +113,8 @@ fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::Sch
 
 fn parameter(param: &Param) -> Value {
     let schema = (param.schema)();
-    let schema = if param.many { json!({"type": "array", "items": schema}) } else { schema };
+    let schema =
+        if param.many { json!({"type": "array", "items": schema, "maxItems": MOST_VALUES}) } else { schema };
     let mut parameter = json!({
         "name": param.name,
         "in": "query",

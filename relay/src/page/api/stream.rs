@@ -13,6 +13,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::{self, error::TryRecvError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -92,12 +93,14 @@ impl Reader {
 
     /// The next bytes to send; `None` ends the connection.
     async fn next(&mut self) -> Option<Bytes> {
+        // What this reader does not want is quiet to it.
+        let quiet = Instant::now() + QUIET;
         loop {
             if let Some(bytes) = self.queued() {
                 return Some(bytes);
             }
             let shutdown = self.shutdown.clone();
-            let advanced = tokio::time::timeout(QUIET, shutdown.run_until_cancelled(self.advance()));
+            let advanced = tokio::time::timeout_at(quiet, shutdown.run_until_cancelled(self.advance()));
             match advanced.await {
                 Err(_) => return Some(KEEP_ALIVE),
                 Ok(Some(Ok(()))) => {}
@@ -179,6 +182,7 @@ impl Reader {
             // Either the tail is a moment late, or the log was started anew since.
             let log = bus.js.get_stream(bus.names.ops_stream()).await?;
             if seen > log.cached_info().state.last_sequence {
+                self.queue.push_back(Frame::anew());
                 self.seen = None;
                 return Ok(());
             }
@@ -189,7 +193,7 @@ impl Reader {
         }
         let log = bus.js.get_stream(bus.names.ops_stream()).await?;
         let from = DeliverPolicy::ByStartSequence { start_sequence: seen + 1 };
-        let scan = Box::new(Scan::open(&log, bus.names.all_ops(), from).await?);
+        let scan = Box::new(Scan::open(&bus.js, log, bus.names.all_ops(), from).await?);
         self.source = Source::Behind { scan, until: last };
         Ok(())
     }

@@ -39,7 +39,7 @@ pub(super) struct Timeline {
 pub(super) async fn timeline(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
     let params = Params::new(query?.0, &[FILTER, SPANS])?;
     let (filter, spans) = (params.filter()?, params.spans()?);
-    let Recent { entries, complete_after, .. } = site.tail.recent();
+    let Recent { entries, complete_after, .. } = site.tail.recent().await?;
     let now = Timestamp::now();
     let first = match &site.shared.index {
         Ok(index) => index.first_at().await?,
