@@ -83,6 +83,8 @@ impl Relay {
         self.status.change(|now| {
             now.role = Role::StandingBy;
             now.problem = None;
+            // Whoever leads knows how the rooms are.
+            now.rooms.clear();
         });
         let lease = tokio::select! {
             lease = lease::campaign(&streams.state, LEASE_KEY, &self.owner) => Arc::new(lease),

@@ -21,7 +21,7 @@ use crate::index::{Index, Origin};
 use crate::scan::{self, Found};
 
 /// The fewest characters of an id that may stand for it.
-const SHORTEST: usize = 8;
+pub const SHORTEST: usize = 8;
 /// How far the clock of a sender may be ahead for its id still to be looked for at the right place first.
 const SLACK: Duration = Duration::from_secs(60);
 /// How many messages are named when an id could be any of them.

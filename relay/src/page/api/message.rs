@@ -17,7 +17,7 @@ use super::dead::operator;
 use super::fate::{RoomFate, Step, Told, told};
 use super::messages::Incomplete;
 use crate::admin::Operator;
-use crate::admin::trace::{Fate, Located, Search};
+use crate::admin::trace::{Fate, Located, SHORTEST, Search};
 use crate::engine::Rules;
 use crate::explain::{Explanation, Said, explain};
 use crate::files;
@@ -98,17 +98,17 @@ fn unknown(id: &str) -> Problem {
 async fn locate(site: &Site, operator: &Operator, id: &str) -> Result<u64, Problem> {
     if let Some(sequence) = id.strip_prefix("seq-") {
         let sequence = sequence.parse::<i64>().ok().and_then(|sequence| u64::try_from(sequence).ok());
-        return sequence.ok_or_else(|| unknown(id));
+        return sequence.filter(|sequence| *sequence > 0).ok_or_else(|| unknown(id));
     }
     if let Some(first) = occurrences(site, id).await?.first() {
         return Ok(*first);
     }
     // As `hal-relay trace` does, which reads the log itself: for a relay whose index is behind or missing.
-    if super::messages::gap(site, site.tail.recent().await?.complete_after).is_none() {
+    if id.len() < SHORTEST || super::messages::gap(site, site.tail.recent().await?.complete_after).is_none() {
         return Err(unknown(id));
     }
-    match operator.find(id).await {
-        Ok(Search::One(located)) if located.message.id == id => Ok(located.sequence),
+    match operator.find(id).await? {
+        Search::One(located) if located.message.id == id => Ok(located.sequence),
         _ => Err(unknown(id)),
     }
 }
