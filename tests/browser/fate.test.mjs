@@ -72,6 +72,42 @@ shows("a message that waits is followed until it is settled", { rooms: { hook: (
   await page.getByLabel("Room hook").getByText("✓ posted").first().waitFor();
 });
 
+const ALL = '[[routes]]\nname = "all"\nrooms = ["hook", "gone"]\n';
+const NONE = Array.from({ length: 6 }, (_, n) => `[[routes]]\nname = "other${n}"\ntag = "other"\nrooms = ["hook"]\n`).join("");
+const polled = (page, what) => page.waitForResponse((response) => response.url().includes(what));
+
+shows("what is looked at again leaves alone what a reader does", { rooms: { hook: () => ({ status: 503 }), gone }, routes: ALL + NONE, browser: { login: "operator" } }, async (made, user) => {
+  const { id } = await made.publish("db1", "job", { text: "wait for it" });
+  const page = await user.page(`/messages/${id}`);
+  const api = `/api/messages/${id}`;
+  const button = page.getByRole("button", { name: "Try again" });
+  await page.getByText("6 routes that do not").click();
+  await button.focus();
+  await button.evaluate((it) => { it.marked = true; });
+  for (let n = 0; n < 2; n++) await polled(page, api);
+  await page.waitForTimeout(200);
+  assert.ok(await page.evaluate(() => document.activeElement.marked));
+  assert.ok(await page.getByText("other3").isVisible());
+
+  // What stays wrong is said once.
+  await page.route(`**${api}`, (route) => route.fulfill({ status: 503, json: { detail: "no log" } }));
+  const alert = page.getByRole("alert").filter({ hasText: "no log" });
+  await alert.evaluate((it) => { it.marked = true; });
+  for (let n = 0; n < 2; n++) await polled(page, api);
+  await page.waitForTimeout(200);
+  assert.ok(await alert.evaluate((it) => it.marked));
+  await page.unrouteAll();
+  await alert.waitFor({ state: "hidden" });
+
+  // Somebody else was faster.
+  await page.route("**/api/dead/*/retry", (route) => route.fulfill({ status: 404, json: { detail: "there is no dead letter" } }));
+  await button.click();
+  const said = page.getByRole("status").filter({ hasText: "there is no dead letter" });
+  await said.waitFor();
+  for (let n = 0; n < 2; n++) await polled(page, api);
+  assert.ok(await said.isVisible(), "it is still said");
+});
+
 shows("a dead letter is tried again, another given up", { rooms: { gone }, routes: ROUTES.replace('rooms = ["hook"]', 'rooms = ["gone"]'), browser: { login: "operator" } }, async (made, user) => {
   const first = await made.publish("db1", "job", { severity: "error", text: "first" });
   const second = await made.publish("db1", "job", { severity: "error", text: "second" });

@@ -24,12 +24,14 @@ export async function api(path, { method = "GET", body } = {}) {
   throw problem;
 }
 
-// What to show for an error: who is not allowed can log in.
-export function trouble(error) {
+// An error in words: who is not allowed can log in.
+export function words(error) {
   const login = error.status === 401 || error.status === 403;
   const next = encodeURIComponent(location.pathname + location.search);
-  return h("p", { class: "wrong", role: "alert" }, error.message, login && [" ", h("a", { href: `/login?next=${next}` }, "Log in")]);
+  return [error.message, login && [" ", h("a", { href: `/login?next=${next}` }, "Log in")]];
 }
+
+export const trouble = (error) => h("p", { class: "wrong", role: "alert" }, words(error));
 
 export const isOperator = document.body.dataset.role === "operator";
 
@@ -43,6 +45,7 @@ export function poll(ask, show, fail, every = 2_000) {
     } catch (error) {
       fail(error);
     }
+    clearTimeout(timer);
     timer = setTimeout(once, every);
   };
   document.addEventListener("visibilitychange", () => {

@@ -16,21 +16,63 @@ export function plain(text) {
   return String(text).replaceAll("\r\n", "\n").replace(ESCAPES, "").replace(UNSEEN, "\ufffd");
 }
 
+const listening = new WeakSet(); // elements with listeners of their own
+
 // An element with attributes and children; texts among them become text.
 export function h(name, attributes = {}, ...children) {
   const made = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
     if (value === undefined || value === null || value === false) continue;
-    if (key.startsWith("on")) made.addEventListener(key.slice(2), value);
-    else made.setAttribute(key, value === true ? "" : value);
+    if (key.startsWith("on")) {
+      made.addEventListener(key.slice(2), value);
+      listening.add(made);
+    } else {
+      made.setAttribute(key, value === true ? "" : value);
+    }
   }
-  made.append(...children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false)
-    .map((child) => (child instanceof Node ? child : plain(child))));
+  made.append(...nodes(children));
   return made;
 }
 
+function nodes(children) {
+  const shown = children.flat(Infinity).filter((child) => child !== undefined && child !== null && child !== false);
+  return shown.map((child) => (child instanceof Node ? child : document.createTextNode(plain(child))));
+}
+
+// Shows this in a place, and leaves alone what is there already: the reader's focus, selection and open folds stay,
+// and nothing is read out twice.
 export function fill(place, ...children) {
-  place.replaceChildren(...children.flat(Infinity).filter(Boolean).map((child) => (child instanceof Node ? child : plain(child))));
+  let now = place.firstChild;
+  for (const next of nodes(children)) {
+    const after = now?.nextSibling;
+    if (now) patch(now, next);
+    else place.append(next);
+    now = after;
+  }
+  while (now) {
+    const after = now.nextSibling;
+    now.remove();
+    now = after;
+  }
+}
+
+function patch(now, next) {
+  if (now.isEqualNode(next)) return;
+  if (now.nodeName !== next.nodeName || listening.has(now) || listening.has(next)) {
+    now.replaceWith(next);
+    return;
+  }
+  if (now instanceof Text) {
+    now.data = next.data;
+    return;
+  }
+  // Whether a fold is open is the reader's.
+  const ours = ({ name }) => name !== "open" || now.nodeName !== "DETAILS";
+  for (const { name } of [...now.attributes].filter(ours)) if (!next.hasAttribute(name)) now.removeAttribute(name);
+  for (const { name, value } of [...next.attributes].filter(ours)) {
+    if (now.getAttribute(name) !== value) now.setAttribute(name, value);
+  }
+  fill(now, ...next.childNodes);
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
@@ -123,9 +165,8 @@ export const messageAddress = (message) => `/messages/${encodeURIComponent(messa
 export const searchAddress = (parts) => `/?${new URLSearchParams(parts)}`;
 
 // Tells what the page itself is doing, beside the navigation.
-export function say(state, text) {
+export function say(state, ...what) {
   const place = $("connection");
-  if (place.textContent === text && place.dataset.state === state) return;
   place.dataset.state = state;
-  place.textContent = text;
+  fill(place, what);
 }

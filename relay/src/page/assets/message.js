@@ -1,9 +1,12 @@
 // One message: everything in it, and what became of it.
 
-import { api, isOperator, poll, trouble } from "./api.js";
+import { api, isOperator, poll, trouble, words } from "./api.js";
 import { $, ago, body, count, duration, facts, fill, h, headline, link, plural, say, searchAddress, severity, status, time } from "./dom.js";
 import { routes } from "./routes.js";
 
+const ACTED = 60_000; // how long a message is followed after somebody acted, in ms
+let acted = 0; // when somebody did
+const refused = new Map(); // by dead letter: why nothing could be done about it
 const id = location.pathname.slice("/messages/".length); // stays encoded
 
 const OUTCOMES = { ok: "✓ taken", transient: "✗ not now", permanent: "✗ never", auth: "✗ not allowed, or not there" };
@@ -42,19 +45,23 @@ function attempts(step, room) {
 
 function act(step, again) {
   if (!step.letter || !isOperator) return null;
-  const did = h("span", { role: "status" });
+  const { letter } = step;
   const run = async (path, method) => {
     try {
       await api(path, { method });
-      again();
+      refused.delete(letter);
+      acted = Date.now();
     } catch (error) {
-      fill(did, trouble(error));
+      refused.set(letter, error);
     }
+    again();
   };
+  // Their value tells the buttons of one letter from those of another.
+  const button = (text, onclick) => h("button", { type: "button", value: letter, onclick }, text);
   return h("p", {},
-    h("button", { type: "button", onclick: () => run(`/api/dead/${step.letter}/retry`, "POST") }, "Try again"), " ",
-    h("button", { type: "button", onclick: () => confirm("Give this dead letter up?") && run(`/api/dead/${step.letter}`, "DELETE") }, "Give up"), " ",
-    did);
+    button("Try again", () => run(`/api/dead/${letter}/retry`, "POST")), " ",
+    button("Give up", () => confirm("Give this dead letter up?") && run(`/api/dead/${letter}`, "DELETE")), " ",
+    h("span", { class: "wrong", role: "status" }, refused.has(letter) && words(refused.get(letter))));
 }
 
 function stepRow(step, room, again) {
@@ -113,8 +120,10 @@ function show(found, again) {
     // It is no JSON, and shown as it is.
   }
   fill($("raw-text"), text);
-  say(found.settled ? "past" : "live", found.settled ? "" : "looking on");
-  return !found.settled;
+  // What somebody did takes a moment to be known.
+  const over = found.settled && Date.now() - acted > ACTED;
+  say(over ? "past" : "live", over ? "" : "looking on");
+  return !over;
 }
 
 const again = poll(() => api(`/api/messages/${id}`), (found) => show(found, () => again()), (error) => {

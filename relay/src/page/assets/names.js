@@ -41,7 +41,7 @@ function show() {
   const wanted = $("wanted").value.toLowerCase();
   const shown = names.filter((each) => `${each.name} ${each.host || ""}`.toLowerCase().includes(wanted)).sort(ORDERS[order]);
   fill($("names"), shown.map(row));
-  $("note").textContent = shown.length ? plural(shown.length, parameter) : names.length ? "none has this in its name" : "nobody told anything yet";
+  fill($("note"), shown.length ? plural(shown.length, parameter) : names.length ? "none has this in its name" : "nobody told anything yet");
   for (const head of document.querySelectorAll("th[data-order]")) {
     if (head.dataset.order === order) head.setAttribute("aria-sort", order === "name" ? "ascending" : "descending");
     else head.removeAttribute("aria-sort");

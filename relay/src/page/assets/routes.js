@@ -17,9 +17,7 @@ function route(said) {
 // Those that take it first, the others behind a fold.
 export function routes(list, all) {
   const [taking, others] = [all.filter((said) => said.verdict === "matches"), all.filter((said) => said.verdict !== "matches")];
-  fill(list, taking.map(route));
-  if (!others.length) return;
   const fold = h("details", {}, h("summary", {}, `${plural(others.length, "route")} that ${others.length === 1 ? "does" : "do"} not`), h("ol", { class: "routes" }, others.map(route)));
   fold.open = others.length <= 5;
-  list.append(h("li", {}, fold));
+  fill(list, taking.map(route), others.length > 0 && h("li", {}, fold));
 }
