@@ -108,6 +108,67 @@ shows("what is looked at again leaves alone what a reader does", { rooms: { hook
   assert.ok(await said.isVisible(), "it is still said");
 });
 
+shows("a list of dead letters keeps up, and what goes wrong with it is said beside it", { rooms: { gone }, routes: '[[routes]]\nname = "jobs"\ntag = "job"\nrooms = ["gone"]\n', browser: { login: "operator" } }, async (made, user) => {
+  const dead = async (number) => {
+    await made.publish("db1", "job", { text: `job ${number}` });
+    await until("it is dead", async () => (await made.api("/api/rooms")).rooms.find(({ name }) => name === "gone").dead === number);
+  };
+  for (const number of [1, 2]) await dead(number);
+  const page = await user.context.newPage();
+  const list = "**/api/dead?*";
+  const failing = (route) => route.fulfill({ status: 503, json: { detail: "no stream" } });
+  const alert = page.getByRole("alert").filter({ hasText: "no stream" });
+  await page.route(list, failing);
+  await page.goto("/rooms");
+  await alert.waitFor();
+  await page.unroute(list);
+  // As if there were more.
+  await page.route(list, async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, json: { ...(await response.json()), cursor: "1" } });
+  });
+  const letters = page.locator("#letters > li");
+  const listed = (number) => until(`${number} are listed`, async () => (await letters.count()) === number);
+  await listed(2);
+  assert.ok(!(await alert.isVisible()));
+
+  await dead(3);
+  await listed(3);
+  await letters.first().hover();
+  await dead(4);
+  for (let n = 0; n < 2; n++) await polled(page, "/api/rooms");
+  await page.waitForTimeout(200);
+  assert.equal(await letters.count(), 3, "it stays under the pointer");
+  await page.mouse.move(0, 0);
+  await listed(4);
+
+  await page.unroute(list);
+  await page.route(list, failing);
+  await page.getByRole("button", { name: "More" }).click();
+  await alert.waitFor();
+  assert.equal(await letters.count(), 4);
+  assert.ok(await page.getByRole("button", { name: "More" }).isEnabled());
+  await page.unroute(list);
+
+  // One after the other, and what came of it stays.
+  let [now, most] = [0, 0];
+  await page.route("**/retry", async (route) => {
+    most = Math.max(most, ++now);
+    const response = await route.fetch();
+    now -= 1;
+    await route.fulfill({ response });
+  });
+  made.sinks.gone.answer(taken);
+  page.on("dialog", (dialog) => dialog.accept());
+  await page.getByRole("button", { name: "Try all of these again" }).click();
+  await until("all are tried", async () => (await letters.filter({ hasText: "On its way again." }).count()) === 4);
+  assert.equal(most, 1);
+  await page.mouse.move(0, 0);
+  await until("none is dead", async () => (await page.locator("#dead-count").innerText()) === "0 dead letters");
+  await polled(page, "/api/rooms");
+  assert.equal(await letters.count(), 4);
+});
+
 shows("a dead letter is tried again, another given up", { rooms: { gone }, routes: ROUTES.replace('rooms = ["hook"]', 'rooms = ["gone"]'), browser: { login: "operator" } }, async (made, user) => {
   const first = await made.publish("db1", "job", { severity: "error", text: "first" });
   const second = await made.publish("db1", "job", { severity: "error", text: "second" });

@@ -3,6 +3,9 @@
 import { api, isOperator, poll, trouble } from "./api.js";
 import { $, ago, count, duration, fill, h, messageAddress, plural, say, severity, time } from "./dom.js";
 
+const PAGE = 50; // dead letters loaded at once
+const MOST = 500; // that the relay gives at once
+const ACTED = 60_000; // how long it is kept in sight what came of an action, in ms
 const STATES = { ok: "● ok", retrying: "↻ retrying", broken: "■ broken", unknown: "○ not heard of yet" };
 const ROLES = {
   leading: "This relay leads.",
@@ -12,6 +15,9 @@ const ROLES = {
 };
 const room = new URLSearchParams(location.search).get("room") || "";
 let cursor = null;
+let loading = false;
+let listed = null; // how many dead letters there were when the list was loaded
+let acted = 0; // when somebody last did something about one
 
 function limiter(limits) {
   if (!limits) return "no limit";
@@ -41,14 +47,25 @@ function showRooms(found) {
     // Only now is there where the address points to.
     if (location.hash === "#dead") $("dead").scrollIntoView();
   }
-  $("dead-count").textContent = plural(found.rooms.reduce((sum, each) => sum + each.dead, 0), "dead letter");
+  const dead = found.rooms.reduce((sum, each) => sum + each.dead, 0);
+  $("dead-count").textContent = plural(dead, "dead letter");
+  if (dead !== listed && isIdle()) {
+    listed = dead;
+    loadLetters(true);
+  }
   say(found.problem ? "problem" : "live", found.problem ? "the relay is not ready" : "live");
+}
+
+// Nobody is in the list: it may change.
+function isIdle() {
+  return !loading && !$("letters").matches(":hover, :focus-within") && Date.now() - acted > ACTED;
 }
 
 function letter(each, item) {
   const did = h("span", { role: "status" });
   const message = each.message && each.message.tag ? each.message : null;
   const act = async (path, method, words) => {
+    acted = Date.now();
     buttons.forEach((button) => { button.disabled = true; });
     try {
       await api(path, { method });
@@ -60,8 +77,9 @@ function letter(each, item) {
     }
   };
   const address = `/api/dead/${each.sequence}`;
+  item.retry = () => act(`${address}/retry`, "POST", "On its way again.");
   const buttons = isOperator ? [
-    h("button", { type: "button", class: "retry", onclick: () => act(`${address}/retry`, "POST", "On its way again.") }, "Try again"),
+    h("button", { type: "button", onclick: item.retry }, "Try again"),
     h("button", { type: "button", onclick: () => confirm("Give this dead letter up?") && act(address, "DELETE", "Given up.") }, "Give up"),
   ] : [];
   return [
@@ -73,23 +91,32 @@ function letter(each, item) {
 }
 
 async function loadLetters(anew) {
+  loading = true;
+  $("more").disabled = true;
   try {
-    const query = new URLSearchParams({ limit: 50, ...(room && { room }), ...(cursor && !anew && { cursor }) });
+    // As many as there were: what somebody went on to stays.
+    const limit = anew ? Math.min(MOST, Math.max(PAGE, $("letters").childElementCount)) : PAGE;
+    const query = new URLSearchParams({ limit, ...(room && { room }), ...(cursor && !anew && { cursor }) });
     const found = await api(`/api/dead?${query}`);
     const items = found.letters.map((each) => {
       const item = h("li");
       item.append(...letter(each, item).filter(Boolean));
       return item;
     });
-    if (anew) fill($("letters"), items);
+    if (anew) $("letters").replaceChildren(...items);
     else $("letters").append(...items);
+    fill($("unloaded"));
     cursor = found.cursor;
     $("more").hidden = !cursor;
     $("none").hidden = $("letters").childElementCount > 0;
     $("retry-all").hidden = !isOperator || $("letters").childElementCount < 2;
   } catch (error) {
-    fill($("letters"), h("li", {}, trouble(error)));
+    fill($("unloaded"), trouble(error));
+    // Then it is tried again.
+    if (anew) listed = null;
   }
+  loading = false;
+  $("more").disabled = false;
 }
 
 if (room) {
@@ -97,12 +124,14 @@ if (room) {
 }
 $("log-in").hidden = isOperator;
 $("more").addEventListener("click", () => loadLetters(false));
-$("retry-all").addEventListener("click", () => {
-  const buttons = [...document.querySelectorAll("#letters .retry:enabled")];
-  if (confirm(`Try ${plural(buttons.length, "dead letter")} again?`)) buttons.forEach((button) => button.click());
+$("retry-all").addEventListener("click", async () => {
+  const items = [...$("letters").children].filter((item) => !item.matches(".done"));
+  if (!confirm(`Try ${plural(items.length, "dead letter")} again?`)) return;
+  $("retry-all").disabled = true;
+  for (const item of items) await item.retry();
+  $("retry-all").disabled = false;
 });
 poll(() => api("/api/rooms"), showRooms, (error) => {
   fill($("wrong"), trouble(error));
   say("lost", "not connected");
 });
-loadLetters(true);
