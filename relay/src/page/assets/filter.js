@@ -24,12 +24,15 @@ export function toAddress(filter) {
 
 export const isEmpty = (filter) => toAddress(filter).size === 0;
 
-// A moment in ms: RFC 3339, or a time ago such as 1h. Not a number for what is neither.
+// A moment in ms: RFC 3339, a day, or a time ago such as 1h. Not a number for what is none of them: browsers would
+// guess, and the relay says what is wrong with it.
 export function parseTime(text, now = Date.now()) {
   const [, number, unit] = /^(\d{1,6}) ?(s|min|m|h|d|w)$/.exec(text) || [];
   if (unit) return now - number * UNITS[unit] * 1000;
-  // Without a zone it is the reader's own.
-  return Date.parse(text.trim().replace(" ", "T"));
+  const moment = text.trim().replace(" ", "T");
+  if (!/^\d{4}-\d\d-\d\d/.test(moment)) return NaN;
+  // Without a zone it is the reader's own; a day is its midnight.
+  return Date.parse(moment.length > 10 ? moment : `${moment}T00:00`);
 }
 
 // The words of a search, in lower case: separated by blanks, those in double quotes as one.
