@@ -241,8 +241,19 @@ shows("sources and tags tell when and how often", {}, async (made, user) => {
 });
 
 shows("an operator tells a message, and finds where it goes", { rooms: { hook: taken }, routes: '[[routes]]\nname = "all"\nrooms = ["hook"]\n', browser: { login: "operator" } }, async (made, user) => {
-  const page = await user.page("/tell");
+  // Before the script is there, nothing is sent.
+  let goOn;
+  const slow = new Promise((resolve) => { goOn = resolve; });
+  await user.context.route("**/tell.js", async (route) => {
+    await slow;
+    await route.continue();
+  });
+  const page = await user.context.newPage();
+  await page.goto("/tell", { waitUntil: "commit" });
   await page.getByLabel("Tag").fill("deploy.web");
+  await page.getByLabel("Tag").press("Enter");
+  assert.ok(await page.getByRole("button", { name: "Tell" }).isDisabled());
+  goOn();
   await page.getByLabel("Severity").selectOption("notice");
   await page.getByLabel("Title").fill("Version 7 is out");
   await page.getByLabel("Text").fill("rolled out by hand");

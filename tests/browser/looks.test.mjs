@@ -177,6 +177,8 @@ shows("nothing jumps while it loads, and a slow script loses nothing", { ...SITE
   const page = await user.context.newPage();
   await page.goto("/", { waitUntil: "commit" });
   await page.getByLabel("Search").fill("replication");
+  await page.waitForTimeout(1500);
+  assert.equal(await page.getByLabel("Search").inputValue(), "replication", "what was typed stays");
   await page.getByLabel("Search").press("Enter");
   await page.waitForURL(/text=replication/);
   await rows(page).first().waitFor();

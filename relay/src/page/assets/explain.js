@@ -40,7 +40,7 @@ async function explain() {
 }
 
 for (const element of form.elements) {
-  if (element.name && given.has(element.name)) element.value = given.getAll(element.name).join("\n");
+  if (element.name && given.has(element.name)) element.value ||= given.getAll(element.name).join("\n");
 }
 // An address that says only what was filled in.
 form.addEventListener("submit", (event) => {

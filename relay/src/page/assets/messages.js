@@ -179,9 +179,8 @@ function apply() {
   document.body.classList.toggle("newest-last", choices.newest !== "top");
 }
 
-for (const name of NAMES) {
-  form.elements[name].value = [filter[name]].flat().join(" ");
-}
+// Somebody may have been faster than this script.
+for (const name of NAMES) form.elements[name].value ||= [filter[name]].flat().join(" ");
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   go(said());

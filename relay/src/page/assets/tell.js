@@ -35,4 +35,5 @@ form.addEventListener("submit", async (event) => {
   }
 });
 $("not-operator").hidden = isOperator;
+// The button is disabled until here: without this script the form would put the text into the address.
 for (const element of form.elements) element.disabled = !isOperator;
