@@ -216,6 +216,75 @@ shows("nothing falls between what a page has found and what comes", {}, async (m
   await slow.getByText("in between").waitFor({ timeout: SOON });
 });
 
+shows("who waited while too much came asks for all of it", {}, async (made, user) => {
+  const first = await user.page();
+  await isLive(first);
+  const slow = await user.context.newPage();
+  // Until it is connected itself, the first page passes on what comes.
+  await slow.addInitScript(() => {
+    const request = navigator.locks.request.bind(navigator.locks);
+    navigator.locks.request = (...asked) => new Promise((resolve) => { setTimeout(resolve, 1_000); }).then(() => request(...asked));
+  });
+  let search;
+  const searched = new Promise((resolve) => { search = resolve; });
+  let goOn;
+  const held = new Promise((resolve) => { goOn = resolve; });
+  await slow.route("**/api/messages?*", async (route) => {
+    const response = await route.fetch();
+    search();
+    await held;
+    await route.fulfill({ response });
+  });
+  await slow.goto("/");
+  await searched;
+  const all = [];
+  for (let n = 0; n < 1_100; n++) all.push(made.publish("web1", "tick", { text: `tick ${n}` }));
+  await Promise.all(all);
+  await first.getByText("tick 1099", { exact: true }).waitFor();
+  goOn();
+  for (let n = 1_100; n < 1_200; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  await slow.getByText("tick 1199", { exact: true }).waitFor();
+  assert.equal(new Set(await headlines(slow)).size, 1_200);
+  await made.publish("web1", "tick", { text: "one more" });
+  for (const page of [first, slow]) await page.getByText("one more").waitFor();
+  assert.equal(await rows(slow).count(), 1_201);
+});
+
+shows("it says why it is refused, and is live only when it is", {}, async (made, user) => {
+  // What comes first on a connection is not yet all that was missed.
+  let answer = { contentType: "text/event-stream", body: 'retry: 100\nevent: state\ndata: {"problem":null}\n\n' };
+  await user.context.route("**/api/stream?*", (route) => (answer ? route.fulfill(answer) : route.continue()));
+  const page = await user.page();
+  await page.evaluate(() => {
+    new MutationObserver(() => { window.wasLive ||= document.querySelector("#connection").dataset.state === "live"; })
+      .observe(document.querySelector("#connection"), { attributes: true });
+  });
+  await page.getByText(/Connection lost, trying again/).waitFor();
+  await page.waitForTimeout(500);
+  assert.ok(!(await page.evaluate(() => window.wasLive)));
+  answer = { status: 503, json: { detail: "too many pages are open; close some" } };
+  await page.getByText(/Connection lost, .* too many pages are open; close some/).waitFor();
+  answer = { status: 401, json: { detail: "log in first" } };
+  await page.locator("#connection").getByRole("link", { name: "Log in" }).waitFor();
+  answer = null;
+  await isLive(page);
+});
+
+shows("a log that was made anew loads all pages anew", {}, async (made, user) => {
+  let tell;
+  const told = new Promise((resolve) => { tell = resolve; });
+  await user.context.route("**/api/stream?*", async (route) => {
+    await told;
+    await route.fulfill({ contentType: "text/event-stream", body: "event: anew\ndata: {}\n\n" });
+  }, { times: 1 });
+  const pages = [await user.page(), await user.page()];
+  for (const page of pages) await page.locator("#timeline svg").waitFor();
+  const loaded = pages.map((page) => page.waitForEvent("load"));
+  tell();
+  await Promise.all(loaded);
+  for (const page of pages) await isLive(page);
+});
+
 shows("what is not found yet is said, with a way to find it later", {}, async (made, user) => {
   await made.publish("web1", "tick", { text: "one" });
   const page = await user.context.newPage();

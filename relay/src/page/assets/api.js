@@ -19,9 +19,24 @@ export async function api(path, { method = "GET", body } = {}) {
   if (answer.status === 204) return null;
   const said = await answer.json().catch(() => ({}));
   if (answer.ok) return said;
-  const problem = new Error(said.detail || `the relay answered ${answer.status}`);
-  problem.status = answer.status;
-  throw problem;
+  throw problem(answer, said);
+}
+
+function problem(answer, said) {
+  return Object.assign(new Error(said.detail || `the relay answered ${answer.status}`), { status: answer.status });
+}
+
+// Why the relay refuses what a script asked for without being told why, as an EventSource is; null where it does not.
+export async function refusal(path) {
+  const enough = new AbortController();
+  try {
+    const answer = await fetch(path, { signal: enough.signal });
+    return answer.ok ? null : problem(answer, await answer.json().catch(() => ({})));
+  } catch {
+    return null;
+  } finally {
+    enough.abort();
+  }
 }
 
 // An error in words: who is not allowed can log in.

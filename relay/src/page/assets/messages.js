@@ -1,6 +1,6 @@
 // The messages: those that were, by search, and those that come, live.
 
-import { api, trouble } from "./api.js";
+import { api, trouble, words } from "./api.js";
 import { $, fill, h, plural, say } from "./dom.js";
 import { createFeed } from "./feed.js";
 import { NAMES, fromAddress, isEmpty, matches, parseTime, toAddress } from "./filter.js";
@@ -109,8 +109,7 @@ function goLive(live, through) {
     say("past", "up to a moment that is over: nothing new comes here");
     return;
   }
-  let problem = null;
-  const sayLive = () => (problem ? say("problem", `the relay is not ready: ${problem}`) : say("live", "live"));
+  let lost = "";
   live.follow(through, {
     message(entry) {
       if (!matches(filter, entry.message, entry.at)) return;
@@ -119,17 +118,16 @@ function goLive(live, through) {
       $("empty").hidden = true;
       $("nothing").hidden = true;
     },
-    live() {
-      feed.live();
-      sayLive();
-    },
+    live: () => feed.live(),
     problem(text) {
-      problem = text;
-      sayLive();
+      if (text) say("problem", `the relay is not ready: ${text}`);
+      else say("live", "live");
     },
     lost(since) {
-      say("lost", `Connection lost, trying again. What is here is as of ${new Date(since).toLocaleTimeString("en-GB")}.`);
+      lost = `Connection lost, trying again. What is here is as of ${new Date(since).toLocaleTimeString("en-GB")}.`;
+      say("lost", lost);
     },
+    refused: (error) => say("lost", lost, " ", words(error)),
   });
 }
 
