@@ -285,6 +285,39 @@ shows("a log that was made anew loads all pages anew", {}, async (made, user) =>
   for (const page of pages) await isLive(page);
 });
 
+shows("the chart waits while a range is dragged, and is drawn again after a failure", {}, async (made, user) => {
+  await made.publish("web1", "tick", { text: "one" });
+  const page = await user.context.newPage();
+  await page.clock.install();
+  await page.route("**/api/timeline?*", (route) => route.fulfill({ status: 503, json: { detail: "the index is busy" } }), { times: 1 });
+  await page.goto("/");
+  await page.getByText("the index is busy").waitFor();
+  const drawn = async () => {
+    await page.waitForTimeout(100);
+    await page.clock.fastForward(11_000);
+  };
+  await drawn();
+  const chart = page.locator("#timeline svg");
+  await chart.waitFor();
+  await isLive(page);
+  const box = await chart.boundingBox();
+  await page.mouse.move(box.x + 10, box.y + 20);
+  await page.mouse.down({ button: "right" });
+  await page.mouse.up({ button: "right" });
+  await page.mouse.down();
+  await page.mouse.move(box.x + 100, box.y + 20, { steps: 4 });
+  await chart.evaluate((svg) => { svg.id = "dragged"; });
+  await made.publish("web1", "tick", { text: "two" });
+  await page.getByText("two").waitFor();
+  const counted = page.waitForResponse("**/api/timeline?*");
+  await drawn();
+  await counted;
+  await page.waitForTimeout(200);
+  assert.equal(await page.locator("#dragged").count(), 1);
+  await page.mouse.up();
+  await page.waitForURL(/since=.*&until=/);
+});
+
 shows("what is not found yet is said, with a way to find it later", {}, async (made, user) => {
   await made.publish("web1", "tick", { text: "one" });
   const page = await user.context.newPage();

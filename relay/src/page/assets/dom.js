@@ -161,6 +161,9 @@ export function body({ sequence, at, message, marks }) {
   ];
 }
 
+// Why something may be missing in an answer.
+export const missing = ({ reason, before }) => (before ? `${reason}, before ${new Date(before).toLocaleString("en-GB")}` : reason);
+
 export const messageAddress = (message) => `/messages/${encodeURIComponent(message.id)}`;
 export const searchAddress = (parts) => `/?${new URLSearchParams(parts)}`;
 

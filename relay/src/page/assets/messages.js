@@ -5,7 +5,7 @@ import { $, fill, h, plural, say } from "./dom.js";
 import { createFeed } from "./feed.js";
 import { NAMES, fromAddress, isEmpty, matches, parseTime, toAddress } from "./filter.js";
 import { listen } from "./live.js";
-import { draw } from "./timeline.js";
+import { draw, show } from "./timeline.js";
 
 const PAGE = 100; // messages loaded at once
 const TIMELINE = 10_000; // how often what came is counted anew, in ms
@@ -19,7 +19,7 @@ const choices = { newest: "top", grouped: true, ...JSON.parse(localStorage.getIt
 let cursor = null; // where older messages go on
 let loading = null;
 let counted = 0; // when the timeline was drawn
-let changed = false; // something came since
+let changed = false; // there is more to count since
 
 const feed = createFeed({
   list: $("messages"),
@@ -92,8 +92,11 @@ async function count() {
   try {
     const data = await api(`/api/timeline?${toAddress(filter)}`);
     draw($("timeline"), data, (since, until) => go({ ...filter, since, until }));
+    changed ||= Boolean(data.incomplete?.passing);
   } catch (error) {
-    fill($("timeline"), trouble(error));
+    const wrong = trouble(error);
+    if (!wrong.isEqualNode($("timeline").firstChild)) show($("timeline"), wrong);
+    changed = true;
   }
 }
 

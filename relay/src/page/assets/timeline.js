@@ -1,11 +1,13 @@
 // How many messages there were, over time and by severity. A range is chosen by dragging over it; who uses no
 // pointer has the fields above, which say the same.
 
-import { moment, plural } from "./dom.js";
+import { missing, moment, plural } from "./dom.js";
 
 const [WIDTH, HEIGHT] = [1000, 56];
 const LEAST = 2; // px: what is bad must be seen among thousands that are not
 const SVG = "http://www.w3.org/2000/svg";
+let from = null; // where a range begins that is being dragged, from 0 to 1
+let later = null; // what is shown when it was dragged
 
 function shape(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -19,8 +21,14 @@ function told(severities, counts) {
   return named.map(([number, severity]) => `${number} ${severity}`).join(", ") || "nothing";
 }
 
+// Shows something in the chart's place, but not under a range that is being dragged.
+export function show(place, ...what) {
+  later = () => place.replaceChildren(...what);
+  if (from === null) later();
+}
+
 // Draws `data` into `place`, and calls `choose(since, until)` when a range was dragged.
-export function draw(place, { since, until, severities, counts }, choose) {
+export function draw(place, { since, until, severities, counts, incomplete }, choose) {
   const [begin, end] = [Date.parse(since), Date.parse(until)];
   const at = (i) => new Date(begin + ((end - begin) * i) / counts.length).toISOString();
   const sums = counts.map((span) => span.reduce((a, b) => a + b, 0));
@@ -42,16 +50,17 @@ export function draw(place, { since, until, severities, counts }, choose) {
   const picked = shape("rect", { y: 0, height: HEIGHT, width: 0, class: "picked" });
   const total = sums.reduce((a, b) => a + b, 0);
   const bySeverity = severities.map((_, s) => counts.reduce((sum, span) => sum + span[s], 0));
-  const about = `${plural(total, "message")} from ${moment(since)} to ${moment(until)}: ${told(severities, bySeverity)}`;
+  const lacks = incomplete ? `; ${missing(incomplete)}` : "";
+  const about = `${plural(total, "message")} from ${moment(since)} to ${moment(until)}: ${told(severities, bySeverity)}${lacks}`;
   const chart = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": about }, ...bars, picked);
 
-  let from = null;
   const where = (event) => {
     const box = chart.getBoundingClientRect();
     return Math.min(1, Math.max(0, (event.clientX - box.left) / box.width));
   };
   const range = (to) => [Math.min(from, to), Math.max(from, to)];
   chart.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
     from = where(event);
     chart.setPointerCapture(event.pointerId);
   });
@@ -64,6 +73,7 @@ export function draw(place, { since, until, severities, counts }, choose) {
   chart.addEventListener("pointercancel", () => {
     from = null;
     picked.setAttribute("width", 0);
+    later();
   });
   chart.addEventListener("pointerup", (event) => {
     if (from === null) return;
@@ -72,14 +82,15 @@ export function draw(place, { since, until, severities, counts }, choose) {
     // A click is the span it is in.
     const click = (b - a) * chart.getBoundingClientRect().width < 4;
     const [first, last] = click ? [Math.floor(a * counts.length), Math.floor(a * counts.length) + 1] : [a * counts.length, b * counts.length];
+    later();
     choose(at(Math.max(0, first)), at(Math.min(counts.length, last)));
   });
   const axis = document.createElement("p");
   const peak = plural(Math.max(0, ...sums), "message");
-  axis.append(...[moment(since), `at most ${peak} a bar`, moment(until)].map((text) => {
+  axis.append(...[moment(since), `at most ${peak} a bar${lacks}`, moment(until)].map((text) => {
     const part = document.createElement("span");
     part.textContent = text;
     return part;
   }));
-  place.replaceChildren(chart, axis);
+  show(place, chart, axis);
 }
