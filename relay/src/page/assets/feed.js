@@ -1,9 +1,11 @@
 // The list of messages: newest at one end, older ones loaded at the other, those of one source and key folded into
 // one row. While somebody reads further away, or pauses it, what comes waits.
 
-import { body, duration, h, headline, messageAddress, moment, plural, severity, status, time } from "./dom.js";
+import { body, count, duration, h, headline, messageAddress, moment, plural, searchAddress, severity, status, time } from "./dom.js";
 
 const MOST = 10_000; // rows; what is further away is let go and can be loaded again
+const KEPT = 20_000; // messages in all rows
+const EACH = 100; // messages in one row, the latest; of those before only their number is known
 const WAITING = 2_000; // messages that wait to be shown; past that only their number is known
 const TOGETHER = 40; // ms in which what comes is put on the page at once
 const NEAR = 80; // px from the newest end that still count as being there
@@ -12,7 +14,10 @@ const CHUNK = 100; // rows of one list: browsers skip those that are out of sigh
 
 // `on.gone(sequence)` says up to where rows were let go at the far end; `on.flood()` that more waited than is kept.
 export function createFeed({ list, feed, newer, on }) {
-  const rows = new Map(); // by group or sequence: { key, entries, item }, entries oldest first
+  // By group or sequence: { key, entries, gone, first, item }. Entries are oldest first; `gone` is how many were let
+  // go, and `first` the sequence of the oldest of all.
+  const rows = new Map();
+  let kept = 0; // entries in all rows
   let newestFirst = true;
   let grouped = true;
   let paused = false;
@@ -20,13 +25,17 @@ export function createFeed({ list, feed, newer, on }) {
   let waiting = []; // what came while somebody reads elsewhere
   let missed = 0; // of those that wait, how many are not kept
   let unread = 0; // came while nobody looked
+  let unseen = null; // when the first of them came, until a line is drawn before it
   let timer = null;
   let quiet = true; // what is shown at first is not news
+  const title = document.title;
 
   const keyOf = ({ sequence, message }) =>
     (grouped && message.key ? `${message.source} ${message.key}` : `${sequence}`);
 
   function atEdge() {
+    // Where nothing is yet, everything is new.
+    if (!rows.size) return true;
     const box = feed.getBoundingClientRect();
     return newestFirst ? box.top > -NEAR : box.bottom < innerHeight + NEAR;
   }
@@ -41,8 +50,8 @@ export function createFeed({ list, feed, newer, on }) {
     // "tar succeeded in 3m" says it all.
     const says = message.status && shown.toLowerCase().includes(message.status);
     if (message.status) chips.push(status(message.status, says ? "" : took != null ? duration(took) : message.status));
-    const others = row.entries.length - 1 - (runStart(row) ? 1 : 0);
-    if (others > 0) chips.push(h("span", { class: "times", title: "with earlier messages of the same source and key" }, `+${others}`));
+    const others = row.gone + row.entries.length - 1 - (runStart(row) ? 1 : 0);
+    if (others > 0) chips.push(h("span", { class: "times", title: "with earlier messages of the same source and key" }, `+${count(others)}`));
     return h("summary", {},
       time(entry.at),
       severity(message.severity || "info"),
@@ -59,6 +68,7 @@ export function createFeed({ list, feed, newer, on }) {
 
   function unfold(row) {
     const latest = row.entries.at(-1);
+    const { source, key } = latest.message;
     const start = runStart(row);
     const earlier = row.entries.slice(0, -1).filter((entry) => entry !== start).reverse();
     return h("div", { class: "body" },
@@ -70,7 +80,8 @@ export function createFeed({ list, feed, newer, on }) {
         h("ol", { class: "earlier" }, earlier.map((entry) => h("li", { class: entry.message.severity },
           time(entry.at), " ", severity(entry.message.severity || "info"), " ",
           entry.message.status && [status(entry.message.status), " "],
-          h("a", { href: messageAddress(entry.message) }, h("bdi", {}, headline(entry.message)))))),
+          h("a", { href: messageAddress(entry.message) }, h("bdi", {}, headline(entry.message))))),
+          row.gone > 0 && h("li", {}, h("a", { href: searchAddress({ source, text: `"${key}"` }) }, `${count(row.gone)} more`))),
       ]);
   }
 
@@ -78,14 +89,17 @@ export function createFeed({ list, feed, newer, on }) {
     const latest = row.entries.at(-1);
     const wasOpen = row.item?.firstElementChild.open;
     const details = h("details", {}, summary(row));
-    // Built when it is first opened: most never are.
-    const open = () => details.childElementCount === 1 && details.append(unfold(row));
-    details.addEventListener("toggle", open);
+    // Built when it is first opened: most never are. Who opens it reads it, and need not be told.
+    details.addEventListener("toggle", () => {
+      if (details.childElementCount > 1) return;
+      feed.setAttribute("aria-live", "off");
+      details.append(unfold(row));
+    });
     const item = row.item ?? Object.assign(h("li"), { row });
     item.className = `row ${latest.message.severity || "info"}`;
     if (wasOpen) {
       details.open = true;
-      open();
+      details.append(unfold(row));
     }
     item.replaceChildren(details);
     row.item = item;
@@ -113,61 +127,74 @@ export function createFeed({ list, feed, newer, on }) {
     if (chunk && !chunk.childElementCount) chunk.remove();
   }
 
-  function row(entry) {
+  // Adds a message to its row, at the front or at the end; null when the row knows it already.
+  function keep(entry, atFront) {
     const key = keyOf(entry);
-    const known = rows.get(key);
-    if (known) return known;
-    const made = { key, entries: [], item: null };
-    rows.set(key, made);
-    return made;
+    const row = rows.get(key) ?? { key, entries: [], gone: 0, first: Infinity, item: null };
+    const { sequence } = entry;
+    if (sequence >= row.first && sequence <= row.entries.at(-1).sequence) return null;
+    rows.set(key, row);
+    row.first = Math.min(row.first, sequence);
+    if (atFront) row.entries.unshift(entry);
+    else row.entries.push(entry);
+    if (row.entries.length > EACH) {
+      row.entries.shift();
+      row.gone += 1;
+    } else {
+      kept += 1;
+    }
+    return row;
+  }
+
+  // Who is on a row stays on it while rows are drawn anew and moved.
+  function holdingFocus(change) {
+    const item = document.activeElement?.closest(".row");
+    change();
+    if (item && !item.contains(document.activeElement)) item.querySelector("summary").focus({ preventScroll: true });
   }
 
   function flush() {
-    timer = null;
     if (!fresh.length) return;
     const stay = !newestFirst && atEdge();
     const aloud = !quiet && fresh.length <= ALOUD;
     feed.setAttribute("aria-live", aloud ? "polite" : "off");
-    markUnread(fresh[0]);
+    if (!quiet) markUnseen();
     const changed = new Set();
     for (const entry of fresh) {
-      const place = row(entry);
-      if (place.entries.some(({ sequence }) => sequence === entry.sequence)) continue;
-      place.entries.push(entry);
+      const row = keep(entry, false);
+      if (!row) continue;
       // The latest of them is where the row goes.
-      changed.delete(place);
-      changed.add(place);
+      changed.delete(row);
+      changed.add(row);
     }
-    put([...changed].map(draw), newestFirst);
+    holdingFocus(() => put([...changed].map(draw), newestFirst));
     fresh = [];
     trim();
-    if (stay) scrollTo({ top: document.documentElement.scrollHeight });
-    tellNewer();
+    if (stay) toEdge();
   }
 
   function trim() {
-    while (rows.size > MOST) {
+    while (rows.size > MOST || kept > KEPT) {
       const far = newestFirst ? list.lastElementChild.lastElementChild : list.firstElementChild.firstElementChild;
       take(far);
       const gone = far.row; // absent for the mark of what was seen
-      if (gone) rows.delete(gone.key);
-      if (gone) on.gone(gone.entries.at(-1).sequence);
+      if (!gone) continue;
+      rows.delete(gone.key);
+      kept -= gone.entries.length;
+      on.gone(gone.entries.at(-1).sequence);
     }
   }
 
   // A line between what was seen and what came since nobody looked.
-  function markUnread(first) {
-    if (quiet || !document.hidden) return;
-    unread += fresh.length;
-    if (!list.querySelector(".unread") && list.childElementCount) {
-      put([h("li", { class: "unread" }, h("span", {}, `new since ${moment(first.at)}`))], newestFirst);
+  function markUnseen() {
+    if (unseen && list.childElementCount && !list.querySelector(".unread")) {
+      put([h("li", { class: "unread" }, h("span", {}, `new since ${moment(unseen)}`))], newestFirst);
     }
-    document.title = `(${unread}) ${document.title.replace(/^\(\d+\) /, "")}`;
+    unseen = null;
   }
 
-  function seen() {
-    unread = 0;
-    document.title = document.title.replace(/^\(\d+\) /, "");
+  function tellUnread() {
+    document.title = unread ? `(${unread}) ${title}` : title;
   }
 
   function tellNewer() {
@@ -176,53 +203,59 @@ export function createFeed({ list, feed, newer, on }) {
     newer.textContent = `${newestFirst ? "↑" : "↓"} ${plural(number, "new message")}`;
   }
 
+  // Shows what waits.
   function release() {
-    if (paused || !waiting.length) return;
+    if (!waiting.length) return;
     if (missed) on.flood();
     fresh.push(...waiting);
     waiting = [];
     missed = 0;
     flush();
+    tellNewer();
+  }
+
+  // At the newest end nothing need wait. One may get there without a scroll, as when a tall row is closed.
+  function settle() {
+    if (!paused && atEdge()) release();
   }
 
   function add(entry) {
-    if (!quiet && (paused || !atEdge())) {
-      if (document.hidden) unread += 1;
+    if (document.hidden) {
+      unread += 1;
+      unseen ??= entry.at;
+    }
+    // What waits comes first.
+    if (!quiet && (paused || waiting.length || !atEdge())) {
       if (waiting.push(entry) > WAITING) {
         waiting.shift();
         missed += 1;
       }
-      if (!timer) timer = setTimeout(() => { timer = null; tellNewer(); }, TOGETHER);
-      return;
+    } else {
+      fresh.push(entry);
     }
-    fresh.push(entry);
-    if (!timer) timer = setTimeout(flush, TOGETHER);
+    timer ??= setTimeout(() => {
+      timer = null;
+      flush();
+      settle();
+      tellNewer();
+      tellUnread();
+    }, TOGETHER);
   }
 
   function toEdge() {
     scrollTo({ top: newestFirst ? 0 : document.documentElement.scrollHeight });
+  }
+
+  addEventListener("scroll", settle, { passive: true });
+  newer.addEventListener("click", () => {
+    toEdge();
     release();
-  }
-
-  // Everything that is shown again, in another order or grouped otherwise.
-  function redraw() {
-    const all = entries();
-    rows.clear();
-    list.replaceChildren();
-    fresh = all;
-    quiet = true;
-    flush();
-    quiet = false;
-  }
-
-  const entries = () => [...rows.values()].flatMap((each) => each.entries).sort((a, b) => a.sequence - b.sequence);
-
-  addEventListener("scroll", () => atEdge() && release(), { passive: true });
-  newer.addEventListener("click", toEdge);
+  });
   document.addEventListener("visibilitychange", () => {
     const mark = list.querySelector(".unread");
-    if (!document.hidden) seen();
-    else if (mark) take(mark);
+    if (document.hidden && mark) take(mark);
+    unread = 0;
+    tellUnread();
   });
   list.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
@@ -238,49 +271,52 @@ export function createFeed({ list, feed, newer, on }) {
     add,
     // Older ones, newest first as the relay gives them.
     addOlder(older) {
-      const items = [];
-      for (const entry of older) {
-        const known = rows.get(keyOf(entry));
-        if (known?.entries.some(({ sequence }) => sequence === entry.sequence)) continue;
-        const place = known ?? row(entry);
-        place.entries.unshift(entry);
-        if (known && known.item) draw(known);
-        else items.push(place);
-      }
-      const before = document.documentElement.scrollHeight;
-      put([...new Set(items)].map(draw), !newestFirst);
-      if (!newestFirst) scrollBy({ top: document.documentElement.scrollHeight - before });
-      tellNewer();
+      const stay = !newestFirst && atEdge();
+      const { bottom } = feed.getBoundingClientRect();
+      feed.setAttribute("aria-live", "off");
+      const changed = new Set(older.map((entry) => keep(entry, true)).filter(Boolean));
+      // Rows that are there stay where they are.
+      holdingFocus(() => put([...changed].map(draw).filter((item) => !item.isConnected), !newestFirst));
+      if (stay) toEdge();
+      else if (!newestFirst) scrollBy({ top: feed.getBoundingClientRect().bottom - bottom });
     },
     // From here on what comes is news.
     live() {
-      if (timer) clearTimeout(timer);
       flush();
       quiet = false;
-    },
-    clear() {
-      rows.clear();
-      list.replaceChildren();
-      [fresh, waiting, missed, quiet] = [[], [], 0, true];
       tellNewer();
     },
     setNewestFirst(value) {
       if (newestFirst === value) return;
       newestFirst = value;
-      redraw();
+      list.replaceChildren();
+      const latest = (row) => row.entries.at(-1).sequence;
+      put([...rows.values()].sort((a, b) => latest(a) - latest(b)).map((row) => row.item), newestFirst);
       toEdge();
+      settle();
+      tellNewer();
     },
     setGrouped(value) {
       if (grouped === value) return;
+      // What was let go of a group would have rows of its own.
+      if (!value && [...rows.values()].some((row) => row.gone)) on.flood();
       grouped = value;
-      redraw();
+      const all = [...rows.values()].flatMap((row) => row.entries).sort((a, b) => a.sequence - b.sequence);
+      rows.clear();
+      kept = 0;
+      list.replaceChildren();
+      fresh = [...all, ...fresh];
+      quiet = true;
+      flush();
+      quiet = false;
     },
     setPaused(value) {
       paused = value;
-      if (!paused && atEdge()) release();
+      settle();
     },
+    // Also of what is about to be shown.
     get size() {
-      return rows.size;
+      return rows.size + fresh.length + waiting.length;
     },
   };
 }

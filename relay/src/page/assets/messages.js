@@ -1,7 +1,7 @@
 // The messages: those that were, by search, and those that come, live.
 
 import { api, trouble, words } from "./api.js";
-import { $, fill, h, plural, say } from "./dom.js";
+import { $, fill, h, missing, plural, say } from "./dom.js";
 import { createFeed } from "./feed.js";
 import { NAMES, fromAddress, isEmpty, matches, parseTime, toAddress } from "./filter.js";
 import { listen } from "./live.js";
@@ -10,14 +10,17 @@ import { draw, show } from "./timeline.js";
 const PAGE = 100; // messages loaded at once
 const TIMELINE = 10_000; // how often what came is counted anew, in ms
 const AHEAD = 600; // px from the end of what is loaded at which more is asked for
-const AGAIN = 2_000; // ms
+const AGAIN = 2_000; // before what failed is tried again, in ms
+const DRY = 10; // pages without a new row after which more is loaded only when asked for
 const CHOICES = "hal-feed"; // what this reader has chosen, kept in the browser
 
 const filter = fromAddress(location.search);
 const form = $("filter");
-const choices = { newest: "top", grouped: true, ...JSON.parse(localStorage.getItem(CHOICES) || "{}") };
+const choices = { newest: "top", grouped: true, ...kept() };
 let cursor = null; // where older messages go on
-let loading = null;
+let loading = false;
+let resting = false; // after a failure nothing is loaded by itself for a while
+let dry = 0; // pages since the last new row
 let counted = 0; // when the timeline was drawn
 let changed = false; // there is more to count since
 
@@ -30,16 +33,26 @@ const feed = createFeed({
       cursor = `${sequence + 1}`;
       $("older").hidden = false;
     },
-    flood: () => note("So much came that some of it is left out here: ", anew(), "."),
+    flood() {
+      $("flood").hidden = false;
+    },
   },
 });
 
+// What was chosen before, unless the browser keeps nothing, or something else.
+function kept() {
+  try {
+    return JSON.parse(localStorage.getItem(CHOICES));
+  } catch {
+    return null;
+  }
+}
+
+// What there is to say about the last that was loaded; nothing, when it is all there.
 function note(...said) {
   fill($("note"), said);
   $("note").hidden = said.length === 0;
 }
-
-const anew = () => h("a", { href: location.href }, "load it anew");
 
 // Where somebody goes to see what is asked for now.
 function go(next) {
@@ -52,16 +65,19 @@ async function load() {
   query.set("limit", PAGE);
   if (cursor) query.set("cursor", cursor);
   const found = await api(`/api/messages?${query}`);
+  const before = feed.size;
   feed.addOlder(found.messages);
+  dry = feed.size > before ? 0 : dry + 1;
   cursor = found.cursor;
   $("older").hidden = !cursor;
   const { incomplete } = found;
-  if (incomplete) {
-    const { reason, before, passing } = incomplete;
-    note(reason, before && `, before ${new Date(before).toLocaleString("en-GB")}`, passing && [": ", anew(), " later"], ".");
-  }
+  if (incomplete) note(missing(incomplete), incomplete.passing && [": ", h("a", { href: "" }, "load it anew"), " later"], ".");
+  else note();
+  showEmpty();
   return found;
 }
+
+const end = new IntersectionObserver(goOn, { rootMargin: `${AHEAD}px` });
 
 // The end of what is loaded is in sight, or soon.
 function isNearEnd() {
@@ -69,19 +85,33 @@ function isNearEnd() {
   return top < innerHeight + AHEAD && bottom > -AHEAD;
 }
 
-function loadOlder() {
+async function loadOlder() {
   if (loading || !cursor) return;
+  loading = true;
   $("older").setAttribute("aria-busy", "true");
-  loading = load().catch((error) => fill($("note"), trouble(error))).finally(() => {
-    loading = null;
-    $("older").removeAttribute("aria-busy");
-    // The observer only tells of changes.
-    requestAnimationFrame(() => isNearEnd() && loadOlder());
-  });
+  try {
+    await load();
+    // It only tells of changes, unless it begins anew.
+    end.unobserve($("older"));
+    end.observe($("older"));
+  } catch (error) {
+    note(trouble(error));
+    resting = true;
+    setTimeout(() => {
+      resting = false;
+      goOn();
+    }, AGAIN);
+  }
+  loading = false;
+  $("older").removeAttribute("aria-busy");
+}
+
+function goOn() {
+  if (isNearEnd() && !resting && dry < DRY) loadOlder();
 }
 
 function showEmpty() {
-  const empty = feed.size === 0;
+  const empty = feed.size === 0 && !cursor;
   $("empty").hidden = !empty || !isEmpty(filter);
   $("nothing").hidden = !empty || isEmpty(filter);
 }
@@ -118,8 +148,7 @@ function goLive(live, through) {
       if (!matches(filter, entry.message, entry.at)) return;
       changed = true;
       feed.add(entry);
-      $("empty").hidden = true;
-      $("nothing").hidden = true;
+      showEmpty();
     },
     live: () => feed.live(),
     problem(text) {
@@ -140,17 +169,14 @@ async function start() {
     try {
       const { through } = await load();
       feed.live();
-      showEmpty();
       goLive(live, through);
       return count();
     } catch (error) {
       live.close();
-      fill($("note"), trouble(error));
-      $("note").hidden = false;
+      note(trouble(error));
       say("lost", "not connected");
       if (error.status && error.status < 500) return;
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
-      note();
     }
   }
 }
@@ -168,8 +194,12 @@ function said() {
 
 function choose(change) {
   Object.assign(choices, change);
-  localStorage.setItem(CHOICES, JSON.stringify(choices));
   apply();
+  try {
+    localStorage.setItem(CHOICES, JSON.stringify(choices));
+  } catch {
+    // Then it holds for this page alone.
+  }
 }
 
 function apply() {
@@ -178,6 +208,8 @@ function apply() {
   $("order").value = choices.newest;
   $("grouped").checked = choices.grouped;
   document.body.classList.toggle("newest-last", choices.newest !== "top");
+  // Where older ones come, so that it is not always in sight.
+  $("feed")[choices.newest === "top" ? "after" : "before"]($("older"));
 }
 
 // Somebody may have been faster than this script.
@@ -196,8 +228,11 @@ $("pause").addEventListener("click", () => {
   $("pause").setAttribute("aria-pressed", paused);
   feed.setPaused(paused);
 });
-$("older").addEventListener("click", loadOlder);
-new IntersectionObserver(() => isNearEnd() && loadOlder(), { rootMargin: `${AHEAD}px` }).observe($("older"));
+$("older").addEventListener("click", () => {
+  dry = 0;
+  loadOlder();
+});
+end.observe($("older"));
 addEventListener("keydown", (event) => {
   if (event.key !== "/" || event.target.matches("input, textarea, select")) return;
   event.preventDefault();
