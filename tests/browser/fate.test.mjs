@@ -1,7 +1,7 @@
 // What became of a message, the rooms, and what is done about dead letters.
 
 import assert from "node:assert/strict";
-import { TOKENS, shows, taken, until } from "./harness.mjs";
+import { TOKENS, isLive, shows, taken, until } from "./harness.mjs";
 
 const ROUTES = `
 [[routes]]
@@ -265,6 +265,23 @@ shows("an operator tells a message, and finds where it goes", { rooms: { hook: t
   await page.getByLabel("Room hook").getByText("✓ posted").first().waitFor();
   const [message] = made.sinks.hook.posts.flatMap(({ messages }) => messages);
   assert.deepEqual([message.source, message.user, message.tag, message.severity, message.fields.version], ["relay", "operator", "deploy.web", "notice", "7"]);
+});
+
+shows("from another machine one logs in, without encryption too", { rooms: {}, byName: true }, async (made, user) => {
+  const page = await user.page("/tell");
+  await page.waitForURL("**/login?next=%2Ftell");
+  await page.getByLabel("Token").fill(TOKENS.operator);
+  await page.getByRole("button", { name: "Log in" }).click();
+  await page.waitForURL("**/tell");
+  await page.getByLabel("Tag").fill("deploy.web");
+  await page.getByLabel("Text").fill("from afar");
+  await page.getByRole("button", { name: "Tell" }).click();
+  await page.getByRole("link", { name: "Where it goes" }).waitFor();
+  await page.goto("/");
+  await page.getByText("from afar").waitFor();
+  await isLive(page);
+  await page.getByRole("button", { name: "Log out" }).click();
+  await page.waitForURL("**/login");
 });
 
 shows("who may not act is told so, by the page and by the API", { rooms: {} }, async (made, user) => {

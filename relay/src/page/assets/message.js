@@ -1,7 +1,7 @@
 // One message: everything in it, and what became of it.
 
 import { api, isOperator, poll, trouble, words } from "./api.js";
-import { $, ago, body, count, duration, facts, fill, h, headline, link, plural, say, searchAddress, severity, status, time } from "./dom.js";
+import { $, ago, body, count, duration, facts, fill, h, headline, link, missing, plural, say, searchAddress, severity, status, time } from "./dom.js";
 import { routes } from "./routes.js";
 
 const ACTED = 60_000; // how long a message is followed after somebody acted, in ms
@@ -20,6 +20,7 @@ const STATES = {
   moved: ["→", "sent on to another room"],
   dead: ["✗", "dead letter: the room cannot take it"],
   dropped: ["–", "dropped"],
+  retried: ["↻", "tried again"],
   forgotten: ["?", "nothing is known of it: its receipt is not kept any more"],
 };
 
@@ -96,6 +97,7 @@ function show(found, again) {
   const notes = [
     found.not_yet_folded && "The relay has not come to it yet.",
     found.also.length > 0 && `It is in the log ${plural(found.also.length + 1, "time")}: also as ${found.also.map(count).join(", ")}.`,
+    found.incomplete && `${missing(found.incomplete)}.`,
     !found.rooms.length && !found.notes.length && "Nothing yet.",
   ].filter(Boolean);
   fill($("fate-note"), notes.join(" "));

@@ -1,12 +1,11 @@
 // Sources or tags: who told, about what, when last and how often.
 
 import { api, poll, trouble } from "./api.js";
-import { $, ago, count, fill, h, plural, say, searchAddress, severity } from "./dom.js";
+import { $, ago, count, fill, h, missing, plural, say, searchAddress, severity } from "./dom.js";
 
 const kind = location.pathname === "/tags" ? "tags" : "sources";
 const parameter = kind === "tags" ? "tag" : "source";
-const PAGE = 500;
-const MOST = 20; // pages
+const MOST = 2; // pages: the relay counts all messages anew for each
 const EVERY = 10_000; // ms
 
 const ORDERS = {
@@ -17,6 +16,7 @@ const ORDERS = {
 };
 let order = "last";
 let names = [];
+let incomplete = null;
 
 const day = (each) => each.hours.reduce((sum, hour) => sum + hour, 0);
 
@@ -41,7 +41,8 @@ function show() {
   const wanted = $("wanted").value.toLowerCase();
   const shown = names.filter((each) => `${each.name} ${each.host || ""}`.toLowerCase().includes(wanted)).sort(ORDERS[order]);
   fill($("names"), shown.map(row));
-  fill($("note"), shown.length ? plural(shown.length, parameter) : names.length ? "none has this in its name" : "nobody told anything yet");
+  fill($("note"), shown.length ? plural(shown.length, parameter) : names.length ? "none has this in its name" : "nobody told anything yet",
+    incomplete && `; ${missing(incomplete)}`);
   for (const head of document.querySelectorAll("th[data-order]")) {
     if (head.dataset.order === order) head.setAttribute("aria-sort", order === "name" ? "ascending" : "descending");
     else head.removeAttribute("aria-sort");
@@ -52,8 +53,9 @@ async function ask() {
   const all = [];
   let cursor = null;
   for (let page = 0; page < MOST; page++) {
-    const found = await api(`/api/${kind}?${new URLSearchParams({ limit: PAGE, ...(cursor && { cursor }) })}`);
+    const found = await api(`/api/${kind}?${new URLSearchParams(cursor ? { cursor } : {})}`);
     all.push(...found.names);
+    ({ incomplete } = found);
     cursor = found.cursor;
     if (!cursor) break;
   }
