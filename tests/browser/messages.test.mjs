@@ -503,6 +503,13 @@ shows("what has the focus is not under the header", {}, async (made, user) => {
   }
 });
 
+shows("a search that cannot be is told so, and nothing else is wrong", {}, async (made, user) => {
+  const page = await user.page("/?tag=back..up");
+  await page.getByRole("alert").getByText('tag: "back..up" is not a tag pattern').waitFor();
+  assert.equal(await page.locator("#connection").innerText(), "");
+  assert.equal(await page.getByLabel("Tag", { exact: true }).inputValue(), "back..up");
+});
+
 shows("what is not found yet is said, with a way to find it later", {}, async (made, user) => {
   await made.publish("web1", "tick", { text: "one" });
   const page = await user.context.newPage();

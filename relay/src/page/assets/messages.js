@@ -174,8 +174,9 @@ async function start() {
     } catch (error) {
       live.close();
       note(trouble(error));
-      say("lost", "not connected");
+      // What is asked for cannot be answered, however often it is asked.
       if (error.status && error.status < 500) return;
+      say("lost", "not connected");
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
     }
   }
