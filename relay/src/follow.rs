@@ -11,7 +11,7 @@ use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
-use crate::scan::{Found, found_next};
+use crate::found::Found;
 
 /// After how many consumers without a message the next one is asked for in another way. The server stores headers as
 /// they come; those that the client cannot read it answers by dropping the connection.
@@ -139,7 +139,7 @@ impl Follow {
 
     async fn next_alone(&mut self) -> anyhow::Result<Option<Found>> {
         let name = &self.stream.cached_info().config.name;
-        let found = found_next(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await?;
+        let found = Found::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await?;
         if let Some(found) = &found {
             tracing::warn!(
                 stream = name,

@@ -20,11 +20,11 @@ use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
 use crate::engine::{Engine, Rules};
 use crate::files;
 use crate::follow::Follow;
+use crate::found::Found;
 use crate::lease;
 use crate::metrics::{ByKind, Metrics};
 use crate::notice::Notices;
 use crate::outbox::{self, Outbox};
-use crate::scan::Found;
 use crate::status::{Role, Status};
 use crate::workers::{Rooms, Workers};
 

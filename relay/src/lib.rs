@@ -19,6 +19,7 @@ pub mod engine;
 pub mod explain;
 pub mod files;
 pub mod follow;
+pub mod found;
 pub mod index;
 pub mod lead;
 pub mod lease;

@@ -1,42 +1,20 @@
-//! Reads a stream from some place to its present end, in order, or one message of it. Acknowledges nothing.
+//! Reads a stream from some place to its present end, in order. Acknowledges nothing.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::header::{HeaderName, HeaderValue, NATS_MESSAGE_ID};
+use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::message::StreamMessage;
 use async_nats::jetstream::stream::Stream;
-use async_nats::jetstream::{Context, ErrorCode, Message, response};
-use async_nats::{HeaderMap, Subject};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use bytes::Bytes;
-use serde::Deserialize;
-use serde_json::json;
-use tellhal::Timestamp;
 
 use crate::follow::Follow;
+use crate::found::Found;
 
 /// How long a server may keep the next message to itself before the scan gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Some of a stream's messages, up to the last one that was there when it was opened or while it was read.
 pub struct Scan(Follow);
-
-/// One message of a stream.
-#[derive(Clone, Debug)]
-pub struct Found {
-    pub sequence: u64,
-    /// The stream's time.
-    pub at: Timestamp,
-    pub subject: Subject,
-    pub headers: Option<HeaderMap>,
-    pub payload: Bytes,
-    /// Its number among those its consumer gave, from 1, and how many that consumer has still to give.
-    pub(crate) number: u64,
-    pub(crate) pending: u64,
-}
 
 impl Scan {
     /// The messages of `stream` whose subject matches `filter`, from `from` on.
@@ -63,98 +41,4 @@ impl Scan {
         };
         tokio::time::timeout(PATIENCE, next).await.context("the server stopped answering")?
     }
-}
-
-impl Found {
-    /// What a consumer gave.
-    pub fn new(message: Message) -> anyhow::Result<Found> {
-        let info = message.info().map_err(anyhow::Error::from_boxed)?;
-        let (sequence, at) = (info.stream_sequence, Timestamp::from_stream(info.published));
-        let (number, pending) = (info.consumer_sequence, info.pending);
-        let async_nats::Message { subject, headers, payload, .. } = message.message;
-        Ok(Found { sequence, at, subject, headers, payload, number, pending })
-    }
-
-    /// Its `Nats-Msg-Id`.
-    pub fn once(&self) -> Option<&str> {
-        self.headers.as_ref()?.get(NATS_MESSAGE_ID).map(|id| id.as_str())
-    }
-}
-
-/// What was asked for by its sequence.
-impl From<StreamMessage> for Found {
-    fn from(message: StreamMessage) -> Found {
-        let StreamMessage { subject, sequence, headers, payload, time } = message;
-        let (at, headers) =
-            (Timestamp::from_stream(time), Some(headers).filter(|headers| !headers.is_empty()));
-        Found { sequence, at, subject, headers, payload, number: 0, pending: 0 }
-    }
-}
-
-/// One message of a stream by its sequence, whatever its headers are like; `None` when it is gone.
-pub async fn found(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Option<Found>> {
-    ask(js, stream, json!({"seq": sequence})).await
-}
-
-/// The first message from `sequence` on whose subject matches `filter`, in the same way; of any when it is empty.
-pub async fn found_next(
-    js: &Context,
-    stream: &str,
-    filter: &str,
-    sequence: u64,
-) -> anyhow::Result<Option<Found>> {
-    let filter = if filter.is_empty() { ">" } else { filter };
-    ask(js, stream, json!({"seq": sequence, "next_by_subj": filter})).await
-}
-
-/// What the server says to a request for one message. Its headers are in it as bytes: where they came as headers the
-/// client would drop the connection for those it cannot read.
-#[derive(Deserialize)]
-struct Answer {
-    message: Stored,
-}
-
-#[derive(Deserialize)]
-struct Stored {
-    subject: String,
-    seq: u64,
-    time: Timestamp,
-    #[serde(default)]
-    hdrs: String,
-    #[serde(default)]
-    data: String,
-}
-
-async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Result<Option<Found>> {
-    let subject = format!("STREAM.MSG.GET.{stream}");
-    let Stored { subject, seq, time, hdrs, data } = match js.request(subject, &what).await? {
-        response::Response::Ok(Answer { message }) => message,
-        response::Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
-            return Ok(None);
-        }
-        response::Response::Err { error } => return Err(error.into()),
-    };
-    Ok(Some(Found {
-        sequence: seq,
-        at: time,
-        subject: subject.into(),
-        headers: Some(read_headers(&BASE64.decode(hdrs)?)).filter(|headers| !headers.is_empty()),
-        payload: BASE64.decode(data)?.into(),
-        number: 0,
-        pending: 0,
-    }))
-}
-
-/// The headers of a message as far as they can be read.
-fn read_headers(bytes: &[u8]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for line in String::from_utf8_lossy(bytes).lines() {
-        let Some((name, value)) = line.split_once(':') else { continue };
-        if let (Ok(name), Ok(value)) =
-            (name.trim().parse::<HeaderName>(), value.trim().parse::<HeaderValue>())
-        {
-            headers.append(name, value);
-        }
-    }
-    headers
 }

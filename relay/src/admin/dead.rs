@@ -13,8 +13,8 @@ use tellhal::timestamp::Timestamp;
 use super::Operator;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
+use crate::found::Found;
 use crate::outbox::NOTES;
-use crate::scan::Found;
 
 /// A dead letter as it is listed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

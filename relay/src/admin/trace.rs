@@ -17,8 +17,8 @@ use super::Operator;
 use super::dead::{self, Letter};
 use crate::delivery::{Delivery, Outcome, Receipt, message_id};
 use crate::engine::entry::Retry;
+use crate::found::Found;
 use crate::index::{Index, Origin};
-use crate::scan::{self, Found};
 
 /// The fewest characters of an id that may stand for it.
 pub const SHORTEST: usize = 8;
@@ -138,7 +138,7 @@ impl Operator {
 
     async fn at_sequence(&self, log: &Stream, sequence: u64) -> anyhow::Result<Search> {
         let name = &log.cached_info().config.name;
-        let found = scan::found(&self.jetstream, name, sequence).await.context("reading the log")?;
+        let found = Found::at(&self.jetstream, name, sequence).await.context("reading the log")?;
         let located = found.and_then(|found| self.located(&found));
         Ok(located.map_or(Search::Nothing, |located| Search::One(Box::new(located))))
     }
@@ -218,7 +218,7 @@ impl Operator {
     async fn read(&self, stream: &str, sequences: &[u64]) -> anyhow::Result<Vec<Found>> {
         let mut all = Vec::new();
         for sequence in sequences {
-            let found = scan::found(&self.jetstream, stream, *sequence).await;
+            let found = Found::at(&self.jetstream, stream, *sequence).await;
             all.extend(found.context("reading what became of it")?);
         }
         Ok(all)
@@ -298,7 +298,7 @@ impl Operator {
         let mut next = sequence;
         let name = &out.cached_info().config.name;
         loop {
-            let found = scan::found_next(&self.jetstream, name, &self.names.out("*"), next).await;
+            let found = Found::first_from(&self.jetstream, name, &self.names.out("*"), next).await;
             let Some(found) = found.context("reading the outbox")? else { return Ok(None) };
             match serde_json::from_slice(&found.payload) {
                 Ok(delivery) => return Ok(Some((found.sequence, delivery))),

@@ -14,7 +14,7 @@ use tellhal::timestamp::Timestamp;
 use super::filter::haystack;
 use crate::delivery::{DeadLetter, Receipt, message_id};
 use crate::engine::entry::{ConfigEntry, Retry};
-use crate::scan::Found;
+use crate::found::Found;
 
 /// Changes with the tables: a file of another version is begun anew.
 const VERSION: i64 = 1;

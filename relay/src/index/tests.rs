@@ -8,7 +8,7 @@ use super::store::reader;
 use super::*;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Place, Receipt};
 use crate::engine::entry::{ConfigEntry, Retry};
-use crate::scan::Found;
+use crate::found::Found;
 
 const LOG: Timestamp = Timestamp(1);
 

@@ -158,7 +158,7 @@ fn routes(site: &Arc<Site>) -> Router {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method")
                 .into_response()
         })
-        .layer(DefaultBodyLimit::max(api::BODY))
+        .layer(DefaultBodyLimit::max(serve::BODY))
         .layer(CompressionLayer::new())
         .layer(from_fn(hardened))
         .with_state(site.clone())

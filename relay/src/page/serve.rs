@@ -19,7 +19,6 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::api::BODY;
 use super::problem::Problem;
 
 /// How long is waited after a connection could not be taken, for want of files or memory.
@@ -27,6 +26,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a client may take to say what it wants, then to send a body, and how long it may lie idle.
 pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest body, in bytes: a text of 64 KiB in which every character is escaped. A longer text is shortened.
+pub(super) const BODY: usize = 512 * 1024;
 
 /// What is allowed of the connections.
 #[derive(Clone, Copy)]

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use super::{Given, Named, found};
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
+use crate::found::Found;
 use crate::page::Site;
 use crate::page::access::Who;
 use crate::page::params::{PAGED, Params, ROOM};
 use crate::page::problem::Problem;
-use crate::scan;
 
 /// A page of dead letters.
 #[derive(Serialize, JsonSchema)]
@@ -117,7 +117,7 @@ async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Let
     if sequence == 0 || i64::try_from(sequence).is_err() {
         return Err(gone());
     }
-    let found = scan::found(&operator.jetstream, &operator.names.dead_stream(), sequence).await;
+    let found = Found::at(&operator.jetstream, &operator.names.dead_stream(), sequence).await;
     found.context("dead letters")?.as_ref().map(Letter::read).ok_or_else(gone)
 }
 

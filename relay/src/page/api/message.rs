@@ -21,10 +21,10 @@ use crate::admin::trace::{Fate, Located, SHORTEST, Search};
 use crate::engine::Rules;
 use crate::explain::{Explanation, Said, explain};
 use crate::files;
+use crate::found::Found;
 use crate::page::Site;
 use crate::page::event::Entry;
 use crate::page::problem::Problem;
-use crate::scan::{self, Found};
 use crate::status::Role;
 
 /// The longest id that is looked for, in bytes.
@@ -127,7 +127,7 @@ async fn occurrences(site: &Site, id: &str) -> Result<Vec<u64>, Problem> {
 }
 
 async fn entry(operator: &Operator, sequence: u64) -> Result<Option<Found>, Problem> {
-    let found = scan::found(&operator.jetstream, &operator.names.ops_stream(), sequence).await;
+    let found = Found::at(&operator.jetstream, &operator.names.ops_stream(), sequence).await;
     found.context("the log cannot be read").map_err(Problem::from)
 }
 

@@ -16,6 +16,7 @@ use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
 use super::{Given, Json, answer, found};
+use crate::found::Found;
 use crate::index::Origin;
 use crate::index::filter::Filter;
 use crate::notice::SOURCE;
@@ -25,7 +26,6 @@ use crate::page::event::Entry;
 use crate::page::params::{FILTER, PAGED, Params};
 use crate::page::problem::Problem;
 use crate::page::tail::Recent;
-use crate::scan;
 
 /// How many messages are asked for at once.
 const AT_ONCE: usize = 64;
@@ -141,7 +141,7 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
 async fn read(site: &Arc<Site>, sequences: &[u64]) -> Result<Vec<Arc<Entry>>, Problem> {
     let (bus, log) = (&site.shared.bus, &site.shared.bus.names.ops_stream());
     let found = stream::iter(sequences.to_vec())
-        .map(async |sequence| scan::found(&bus.js, log, sequence).await)
+        .map(async |sequence| Found::at(&bus.js, log, sequence).await)
         .buffered(AT_ONCE);
     let mut entries = Vec::with_capacity(sequences.len());
     let mut found = std::pin::pin!(found);

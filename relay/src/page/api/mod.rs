@@ -33,9 +33,6 @@ use super::serve::Body;
 use super::{Site, access};
 use crate::config::page::Role;
 
-/// The largest body, in bytes: a text of 64 KiB in which every character is escaped. A longer text is shortened.
-pub(super) const BODY: usize = 512 * 1024;
-
 /// A request's parameters, not looked at yet.
 type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;
 /// What stands for `{…}` in an address.
