@@ -11,6 +11,7 @@ use async_nats::jetstream::stream::Stream;
 use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
+use crate::bus::Bus;
 use crate::found::Found;
 
 /// After how many consumers without a message the next one is asked for in another way. The server stores headers as
@@ -28,8 +29,8 @@ pub struct Follow {
     stream: Stream,
     /// Only messages of this subject; all when empty.
     filter: String,
-    /// The bus's, so that a consumer is not waited for that went with its connection.
-    connections: Option<watch::Receiver<u64>>,
+    /// Every change is an interruption: a consumer is not waited for that went with its connection.
+    connections: watch::Receiver<u64>,
     from: DeliverPolicy,
     /// The next message wanted is after this one; not known before the first consumer.
     after: Option<u64>,
@@ -45,13 +46,20 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// All of `stream`, or its messages of the subject `filter`, `from` some place on.
-    pub fn new(js: &Context, stream: Stream, filter: String, from: DeliverPolicy) -> Self {
+    /// All of `stream`, or its messages of the subject `filter`, `from` some place on. `connections` changes with
+    /// every connection of `js`.
+    pub fn new(
+        js: &Context,
+        connections: &watch::Receiver<u64>,
+        stream: Stream,
+        filter: String,
+        from: DeliverPolicy,
+    ) -> Self {
         Follow {
             js: js.clone(),
             stream,
             filter,
-            connections: None,
+            connections: connections.clone(),
             from,
             after: None,
             messages: None,
@@ -63,23 +71,15 @@ impl Follow {
     }
 
     /// What comes after this sequence.
-    pub fn after(js: &Context, stream: Stream, filter: String, sequence: u64) -> Self {
-        let from = DeliverPolicy::ByStartSequence { start_sequence: sequence + 1 };
-        Follow { after: Some(sequence), ..Follow::new(js, stream, filter, from) }
-    }
-
-    /// With the bus's connections, whose every change is an interruption.
-    #[must_use]
-    pub fn over(self, connections: watch::Receiver<u64>) -> Self {
-        Follow { connections: Some(connections), ..self }
+    pub fn after(bus: &Bus, stream: Stream, filter: String, sequence: u64) -> Self {
+        let all = DeliverPolicy::All;
+        Follow { after: Some(sequence), ..Follow::new(&bus.js, &bus.connections, stream, filter, all) }
     }
 
     /// Makes a consumer if there is none, so that `at_end` is known. An error is for the record, as with `next`.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
-        if let Some(connections) = &mut self.connections
-            && connections.has_changed().unwrap_or(false)
-        {
-            connections.mark_unchanged();
+        if self.connections.has_changed().unwrap_or(false) {
+            self.connections.mark_unchanged();
             self.messages = None;
         }
         if self.messages.is_none() && self.tries < TRIES {
@@ -113,7 +113,7 @@ impl Follow {
         };
         let next = tokio::select! {
             next = messages.next() => next,
-            () = changed(&mut self.connections) => {
+            _ = self.connections.changed() => {
                 self.messages = None;
                 bail!("connected anew");
             }
@@ -183,16 +183,5 @@ impl Follow {
         let stream = consumer.stream().max_messages_per_batch(500).max_bytes_per_batch(self.batch_bytes());
         let stream = stream.heartbeat(Duration::from_secs(2)).expires(Duration::from_secs(10));
         Ok(stream.messages().await?)
-    }
-}
-
-/// Resolves at a change of the connection.
-async fn changed(connections: &mut Option<watch::Receiver<u64>>) {
-    let changed = match connections {
-        Some(connections) => connections.changed().await.is_ok(),
-        None => false,
-    };
-    if !changed {
-        std::future::pending().await
     }
 }

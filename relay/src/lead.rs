@@ -228,8 +228,7 @@ impl Leading {
         );
         let outbox = Outbox::open(&bus, &streams, &lease, &metrics).await?;
         let everything = String::new();
-        let inbox = Follow::after(&bus.js, streams.ops.clone(), everything, engine.sequence())
-            .over(bus.connections.clone());
+        let inbox = Follow::after(&bus, streams.ops.clone(), everything, engine.sequence());
         let in_force = in_force(&bus, &streams).await?;
         let kept = engine.sequence();
         Ok(Leading { bus, streams, metrics, engine, inbox, outbox, in_force, kept, ticked: 0, ahead: 0 })

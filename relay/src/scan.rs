@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::Stream;
+use tokio::sync::watch;
 
 use crate::follow::Follow;
 use crate::found::Found;
@@ -20,11 +21,12 @@ impl Scan {
     /// The messages of `stream` whose subject matches `filter`, from `from` on.
     pub async fn open(
         js: &Context,
+        connections: &watch::Receiver<u64>,
         stream: Stream,
         filter: String,
         from: DeliverPolicy,
     ) -> anyhow::Result<Scan> {
-        let mut follow = Follow::new(js, stream, filter, from);
+        let mut follow = Follow::new(js, connections, stream, filter, from);
         follow.ready().await?;
         Ok(Scan(follow))
     }

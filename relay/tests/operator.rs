@@ -30,7 +30,8 @@ impl Bus {
         jetstream.create_stream(Config { name, subjects, retention, ..Config::default() }).await.unwrap();
         make(&jetstream, names.sent_stream(), vec![names.sent("*")]).await;
         make(&jetstream, names.dead_stream(), vec![names.dead("*")]).await;
-        Bus { _server: server, operator: Operator { jetstream, names } }
+        let nats = toml::from_str(&format!("url = \"{}\"", server.url)).unwrap();
+        Bus { operator: Operator::connect(&nats).await.unwrap(), _server: server }
     }
 
     /// A message in the log, and one delivery of it.

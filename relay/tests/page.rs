@@ -247,6 +247,28 @@ async fn a_page_outlives_a_killed_server_and_a_log_that_was_made_anew() {
     assert_eq!(again.message().await, (first, "a new log".into()));
 }
 
+/// Else a proxy would end it, and nobody could tell a quiet log from a dead connection.
+#[tokio::test]
+async fn a_reader_of_little_on_a_busy_log_hears_that_it_is_alive() {
+    let server = Server::start().await;
+    let bus = server.jetstream().await;
+    make_log(&bus, &Names::default()).await;
+    let page = Page::serve(&server).await;
+    let response = page.get("/api/stream?severity=critical").await;
+    let mut reader = Reader { response, text: String::new() };
+    reader.until("live").await;
+    let busy = async {
+        loop {
+            publish(&bus, "hal.ops.db1.x".into(), "not for this reader").await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! {
+        _ = reader.until("alive") => {}
+        () = busy => {}
+    }
+}
+
 #[tokio::test]
 async fn dead_letters_are_paged_to_the_first_however_far_apart_they_are() {
     let server = Server::start().await;

@@ -4,7 +4,7 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::wait::SOON;
 use tests::{NatsServer, Process, Relay, WebhookSink, find, wait_until};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -168,6 +168,12 @@ async fn headers_that_cannot_be_read_stop_nobody() {
     assert_eq!(one["message"]["text"], "odd 0");
     let traced = relay.command(&["trace", &format!("seq-{newest}")]).output().unwrap();
     assert!(String::from_utf8_lossy(&traced.stdout).contains("odd 0"), "{traced:?}");
+    // By its own id it is looked for in the log, past all of them.
+    let js = nats.jetstream().await;
+    let last = json!({"v": 1, "id": "0193a5b0-after-all", "text": "the last"}).to_string();
+    js.publish("hal.ops.db1.job", last.into()).await.unwrap().await.unwrap();
+    let traced = relay.command(&["trace", "0193a5b0-after-all"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&traced.stdout).contains("the last"), "{traced:?}");
 }
 
 #[tokio::test]

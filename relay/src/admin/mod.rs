@@ -5,6 +5,7 @@ pub mod dead;
 pub mod trace;
 
 use anyhow::Context as _;
+use async_nats::Event;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::DeliverPolicy;
@@ -12,6 +13,7 @@ use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::Stream;
 use tellhal::nats::NatsConfig;
 use tellhal::subject::Names;
+use tokio::sync::watch;
 
 use crate::scan::Scan;
 
@@ -19,16 +21,26 @@ use crate::scan::Scan;
 pub struct Operator {
     pub jetstream: Context,
     pub names: Names,
+    /// Changes with every connection.
+    pub connections: watch::Receiver<u64>,
 }
 
 impl Operator {
     /// Connects now or fails: a person waits.
     pub async fn connect(nats: &NatsConfig) -> anyhow::Result<Self> {
         let servers = nats.servers();
-        let options = nats.options().context("[nats]")?.name("hal-relay operator");
+        let (count, connections) = watch::channel(0);
+        let options =
+            nats.options().context("[nats]")?.name("hal-relay operator").event_callback(move |event| {
+                if matches!(event, Event::Connected) {
+                    count.send_modify(|count| *count += 1);
+                }
+                std::future::ready(())
+            });
         let client =
             options.connect(&servers).await.with_context(|| format!("NATS at {}", servers.join(", ")))?;
-        Ok(Operator { jetstream: async_nats::jetstream::new(client), names: nats.names().context("[nats]")? })
+        let (jetstream, names) = (async_nats::jetstream::new(client), nats.names().context("[nats]")?);
+        Ok(Operator { jetstream, names, connections })
     }
 
     /// The log, without which nothing can be said.
@@ -45,7 +57,7 @@ impl Operator {
         filter: String,
         from: DeliverPolicy,
     ) -> anyhow::Result<Scan> {
-        Scan::open(&self.jetstream, stream, filter, from).await
+        Scan::open(&self.jetstream, &self.connections, stream, filter, from).await
     }
 
     /// A stream, or `None` where it was never made.

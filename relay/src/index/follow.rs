@@ -63,7 +63,7 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
     let after = index.write(move |store| store.begin(origin, Timestamp::from_stream(created))).await?;
     index.reached(origin, after, stream.cached_info().state.last_sequence.saturating_sub(after));
     let everything = String::new();
-    let mut follow = Follow::after(&bus.js, stream.clone(), everything, after).over(bus.connections.clone());
+    let mut follow = Follow::after(bus, stream.clone(), everything, after);
     let (mut look_at, mut forget_at) = (Instant::now(), Instant::now());
     while index.generation() == generation {
         let now = Instant::now();

@@ -168,8 +168,7 @@ impl Tail {
         let last = self.lock().last;
         let start = if last > 0 { last + 1 } else { start_of_last(&stream, filter.clone()).await? };
         self.begin(log.created, start - 1);
-        let mut follow =
-            Follow::after(&bus.js, stream.clone(), filter, start - 1).over(bus.connections.clone());
+        let mut follow = Follow::after(bus, stream.clone(), filter, start - 1);
         loop {
             // A server may take its time to answer, which is no quiet.
             follow.ready().await.with_context(|| format!("stream {name}"))?;

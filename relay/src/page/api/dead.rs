@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Given, Named, found};
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
+use crate::bus::Bus;
 use crate::found::Found;
 use crate::page::Site;
 use crate::page::access::Who;
@@ -123,5 +124,6 @@ async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Let
 
 /// The streams as an operator on the command line reaches them.
 pub(super) fn operator(site: &Site) -> Operator {
-    Operator { jetstream: site.shared.bus.js.clone(), names: site.shared.bus.names.clone() }
+    let Bus { js, names, connections, .. } = site.shared.bus.clone();
+    Operator { jetstream: js, names, connections }
 }

@@ -213,7 +213,9 @@ fn of_receipt(receipt: &Receipt, own: &str) -> (String, Step) {
         Outcome::Dropped if receipt.room == NOWHERE => {
             receipt.reason.as_ref().map(|route| format!("route {route} drops it"))
         }
-        Outcome::Duplicate => Some("it was in the log before, and is not delivered again".into()),
+        Outcome::Duplicate => {
+            receipt.reason.as_ref().map(|reason| format!("{reason}, and not delivered again"))
+        }
         _ => receipt.reason.clone(),
     };
     let step = Step {

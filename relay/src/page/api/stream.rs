@@ -193,7 +193,7 @@ impl Reader {
         }
         let log = bus.js.get_stream(bus.names.ops_stream()).await?;
         let from = DeliverPolicy::ByStartSequence { start_sequence: seen + 1 };
-        let scan = Box::new(Scan::open(&bus.js, log, bus.names.all_ops(), from).await?);
+        let scan = Box::new(Scan::open(&bus.js, &bus.connections, log, bus.names.all_ops(), from).await?);
         self.source = Source::Behind { scan, until: last };
         Ok(())
     }
