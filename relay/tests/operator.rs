@@ -9,9 +9,9 @@ use nats::{Server, make, make_log, publish};
 use relay::admin::Operator;
 use relay::admin::dead;
 use relay::admin::trace::{Fate, Search};
+use relay::deliver::outbox::INBOX;
 use relay::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Place, Receipt};
 use relay::engine::entry::Retry;
-use relay::outbox::INBOX;
 use tellhal::message::Message;
 use tellhal::{Names, Timestamp};
 

@@ -11,10 +11,10 @@ use serde_json::Value;
 use tellhal::timestamp::Timestamp;
 
 use super::Operator;
+use crate::bus::message::Found;
+use crate::deliver::outbox::NOTES;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
-use crate::found::Found;
-use crate::outbox::NOTES;
 
 /// A dead letter as it is listed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]

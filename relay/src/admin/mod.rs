@@ -2,6 +2,7 @@
 //! streams and writes the log like any other client; the relay need not run.
 
 pub mod dead;
+pub mod explain;
 pub mod trace;
 
 use anyhow::Context as _;
@@ -15,7 +16,7 @@ use tellhal::nats::NatsConfig;
 use tellhal::subject::Names;
 use tokio::sync::watch;
 
-use crate::scan::Scan;
+use crate::bus::scan::Scan;
 
 /// The streams as an operator reaches them.
 pub struct Operator {

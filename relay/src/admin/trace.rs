@@ -15,9 +15,9 @@ use time::OffsetDateTime;
 
 use super::Operator;
 use super::dead::{self, Letter};
+use crate::bus::message::Found;
 use crate::delivery::{Delivery, Outcome, Receipt, message_id};
 use crate::engine::entry::Retry;
-use crate::found::Found;
 use crate::index::{Index, Origin};
 
 /// The fewest characters of an id that may stand for it.

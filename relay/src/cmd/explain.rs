@@ -4,10 +4,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use relay::admin::explain::{self, Explanation, RouteSaid, Said, Shown, Verdict};
 use relay::config::Config;
 use relay::delivery::Delivery;
 use relay::engine::Rules;
-use relay::explain::{self, Explanation, RouteSaid, Said, Shown, Verdict};
 use relay::room;
 use serde::Serialize;
 use tellhal::message::{Message, Severity, Status};

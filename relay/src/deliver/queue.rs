@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::backlog::MOST;
 use super::post::Interrupted;
 use super::worker::Shared;
+use crate::deliver::outbox;
 use crate::delivery::{DeadLetter, Delivery, Receipt};
-use crate::outbox;
 
 /// Longer than anything waits here: the consumer is made anew after every interruption, which gives back what
 /// was not acknowledged in its order. A redelivery while we wait would only break it.

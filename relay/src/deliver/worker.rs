@@ -14,12 +14,12 @@ use super::backlog::{Backlog, FEW, MOST, Waiting};
 use super::post::{Sending, backoff, pause};
 use super::queue::{Pulled, Queue, Stop, acknowledge};
 use crate::bus::{Bus, Streams};
+use crate::deliver::outbox;
 use crate::delivery::{Attempts, DeadLetter, Delivery, Outcome, Receipt};
 use crate::lease::Lease;
-use crate::metrics::{ByRoom, Metrics, RoomOutcome};
-use crate::notice::Notices;
-use crate::outbox;
 use crate::room::{Failure, Post, Room, Sent};
+use crate::status::metrics::{ByRoom, Metrics, RoomOutcome};
+use crate::status::notice::Notices;
 use crate::status::{Retrying, State, Status};
 
 /// After this long in the log a delivery becomes a dead letter.

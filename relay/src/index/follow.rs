@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::Index;
 use super::store::Origin;
 use crate::bus::Bus;
-use crate::follow::Follow;
+use crate::bus::follow::Follow;
 
 /// The most messages of one batch, and the bytes after which it is enough.
 const BATCH: usize = 1000;

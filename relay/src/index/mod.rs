@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
-use crate::found::Found;
+use crate::bus::message::Found;
 use filter::Filter;
 use search::{Counts, Hits, Traces};
 use store::{Kind, Store};

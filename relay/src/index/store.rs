@@ -12,9 +12,9 @@ use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
 use super::filter::haystack;
+use crate::bus::message::Found;
 use crate::delivery::{DeadLetter, Receipt, message_id};
 use crate::engine::entry::{ConfigEntry, Retry};
-use crate::found::Found;
 
 /// Changes with the tables: a file of another version is begun anew.
 const VERSION: i64 = 1;

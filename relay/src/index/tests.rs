@@ -6,9 +6,9 @@ use tellhal::message::{Message, Severity};
 use super::search::{self, span};
 use super::store::reader;
 use super::*;
+use crate::bus::message::Found;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Place, Receipt};
 use crate::engine::entry::{ConfigEntry, Retry};
-use crate::found::Found;
 
 const LOG: Timestamp = Timestamp(1);
 

@@ -9,7 +9,7 @@ use tellhal::message::{Message, Received, read};
 use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
-use crate::found::Found;
+use crate::bus::message::Found;
 use crate::status::Status;
 
 /// Told to a reader that was quiet for a while, so that proxies keep the connection and the page

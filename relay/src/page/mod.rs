@@ -43,9 +43,9 @@ use crate::config;
 use crate::config::page::Role;
 use crate::engine::Rules;
 use crate::index::{Index, Origin};
-use crate::metrics::Metrics;
+use crate::lead::workers::Rooms;
 use crate::status::Status;
-use crate::workers::Rooms;
+use crate::status::metrics::Metrics;
 
 /// How many pages may be open at once.
 const READERS: usize = 256;

@@ -17,7 +17,7 @@ use tracing::{debug, warn};
 use super::Shared;
 use super::event::{Entry, Frame};
 use super::problem::Problem;
-use crate::follow::Follow;
+use crate::bus::follow::Follow;
 
 /// How many messages a stream begins with.
 const RECENT: usize = 200;

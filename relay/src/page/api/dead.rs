@@ -16,7 +16,7 @@ use super::{Given, Named, found};
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
 use crate::bus::Bus;
-use crate::found::Found;
+use crate::bus::message::Found;
 use crate::page::Site;
 use crate::page::access::Who;
 use crate::page::params::{PAGED, Params, ROOM};

@@ -12,7 +12,7 @@ use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
 use super::{Given, found};
-use crate::explain::{Explanation, Shown, explain, shown};
+use crate::admin::explain::{Explanation, Shown, explain, shown};
 use crate::page::Site;
 use crate::page::params::{Params, THOUGHT};
 use crate::page::problem::Problem;

@@ -16,16 +16,16 @@ use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
 use super::{Given, Json, answer, found};
-use crate::found::Found;
+use crate::bus::message::Found;
 use crate::index::Origin;
 use crate::index::filter::Filter;
-use crate::notice::SOURCE;
 use crate::page::Site;
 use crate::page::access::Who;
 use crate::page::event::Entry;
 use crate::page::params::{FILTER, PAGED, Params};
 use crate::page::problem::Problem;
 use crate::page::tail::Recent;
+use crate::status::notice::SOURCE;
 
 /// How many messages are asked for at once.
 const AT_ONCE: usize = 64;

@@ -1,5 +1,8 @@
 //! What this relay is doing right now, for health, page and metrics. Written by the pipeline, read by everyone.
 
+pub mod metrics;
+pub mod notice;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

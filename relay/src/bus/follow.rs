@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use crate::bus::Bus;
-use crate::found::Found;
+use crate::bus::message::Found;
 
 /// After how many consumers without a message the next one is asked for in another way. The server stores headers as
 /// they come; those that the client cannot read it answers by dropping the connection.

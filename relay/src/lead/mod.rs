@@ -4,6 +4,9 @@
 //! a window is due a `tick` is put on the log, when the configuration changed a `config`; each minute what the
 //! fold knows is kept. The loop owns engine, inbox and outbox; nothing reaches into them.
 
+mod unserved;
+pub mod workers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,19 +17,19 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::bus::files;
+use crate::bus::follow::Follow;
+use crate::bus::message::Found;
 use crate::bus::{self, Bus, Streams};
 use crate::deliver;
+use crate::deliver::outbox::{self, Outbox};
 use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
 use crate::engine::{Engine, Rules};
-use crate::files;
-use crate::follow::Follow;
-use crate::found::Found;
+use crate::lead::workers::{Rooms, Workers};
 use crate::lease;
-use crate::metrics::{ByKind, Metrics};
-use crate::notice::Notices;
-use crate::outbox::{self, Outbox};
+use crate::status::metrics::{ByKind, Metrics};
+use crate::status::notice::Notices;
 use crate::status::{Role, Status};
-use crate::workers::{Rooms, Workers};
 
 /// The lease's key in `HAL_STATE`.
 pub const LEASE_KEY: &str = "relay";

@@ -22,7 +22,7 @@ use crate::bus::{Bus, Streams};
 use crate::delivery::{Attempts, DeadLetter, Delivery, Place, Receipt};
 use crate::engine::Output;
 use crate::lease::Lease;
-use crate::metrics::Metrics;
+use crate::status::metrics::Metrics;
 
 /// Writes under way at once.
 const WINDOW: usize = 256;

@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::{self, Shared};
+use crate::lead::unserved;
 use crate::room::Room;
-use crate::stranded;
 
 /// The rooms of one configuration, opened.
 pub struct Rooms {
@@ -39,7 +39,7 @@ impl Workers {
         for (name, room) in &rooms.open {
             tasks.spawn(deliver::run(room.room.clone(), name.clone(), shared.clone(), stop.clone()));
         }
-        tasks.spawn(stranded::run(rooms.clone(), shared.clone(), stop.clone()));
+        tasks.spawn(unserved::run(rooms.clone(), shared.clone(), stop.clone()));
         shared.status.change(|now| now.rooms.retain(|name, _| rooms.open.contains_key(name)));
         Workers { tasks, stop }
     }

@@ -12,11 +12,11 @@ use tellhal::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::Shared;
+use crate::deliver::outbox;
 use crate::delivery::{Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
-use crate::metrics::ByRoom;
-use crate::outbox;
-use crate::workers::Rooms;
+use crate::lead::workers::Rooms;
+use crate::status::metrics::ByRoom;
 
 /// How often the outbox is looked through.
 const LOOK: Duration = Duration::from_secs(2);

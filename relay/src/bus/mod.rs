@@ -1,6 +1,11 @@
 //! The connection to NATS and the streams the relay lives on: made when they are missing, compared with what
 //! is needed when they are there. Limits an operator has changed (sizes, ages, replicas) are left alone.
 
+pub mod files;
+pub mod follow;
+pub mod message;
+pub mod scan;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +18,6 @@ use async_nats::{Client, Event};
 use tellhal::nats::NatsConfig;
 use tellhal::{Names, Publisher};
 use tokio::sync::watch;
-
-use crate::files;
 
 /// How many deliveries may wait for one room; past that a delivery becomes a dead letter.
 pub const ROOM_QUEUE: i64 = 50_000;

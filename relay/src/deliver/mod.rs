@@ -8,6 +8,7 @@
 //! not sent again. Every step is bound to the lease.
 
 mod backlog;
+pub mod outbox;
 mod post;
 mod queue;
 mod worker;

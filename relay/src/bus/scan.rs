@@ -8,8 +8,8 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 
-use crate::follow::Follow;
-use crate::found::Found;
+use crate::bus::follow::Follow;
+use crate::bus::message::Found;
 
 /// How long a server may keep the next message to itself before the scan gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
