@@ -10,8 +10,8 @@ use tellhal::timestamp::Timestamp;
 
 use crate::delivery::Delivery;
 use crate::engine::entry::{Entry, Happening};
-use crate::engine::matcher::Condition;
 use crate::engine::routing::{Route, ThrottleBy};
+use crate::engine::rule::matcher::Condition;
 use crate::engine::{Engine, Output, Rules};
 use crate::render;
 use crate::room::{Post, Room};

@@ -3,24 +3,21 @@
 //! takeover or rollout. Whatever changes it is an entry of the log; nothing else may.
 
 pub mod entry;
-pub mod matcher;
-pub mod routing;
-pub mod seen;
+pub mod rule;
 pub mod snapshot;
-pub mod throttle;
+pub mod state;
 
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tellhal::message::{Mark, Message, Received};
+use tellhal::message::{Mark, Received};
 use tellhal::timestamp::Timestamp;
 
 use crate::delivery::{Content, Delivery, Outcome, Place, Receipt};
 use entry::{Entry, Happening, Retry};
-use matcher::Matcher;
-use routing::Routing;
-use seen::Seen;
-use throttle::{Throttle, Verdict, Window};
+pub use rule::{Rules, routing};
+use state::seen::{self, Seen};
+use state::throttle::{Throttle, Verdict, Window};
 
 /// Where dropped messages and duplicates leave their trace: no room can have this name.
 pub const NOWHERE: &str = "_nowhere";
@@ -40,36 +37,6 @@ impl Output {
             Output::Deliver(delivery) => delivery.place,
             Output::Note(receipt) => receipt.place,
         }
-    }
-}
-
-/// One configuration, ready to be asked.
-#[derive(Debug)]
-pub struct Rules {
-    /// Content hash of the routing's text.
-    pub hash: String,
-    pub routing: Routing,
-    pub matcher: Matcher,
-    /// For each route its rooms, as a summary will need them.
-    rooms: Vec<Arc<[String]>>,
-}
-
-impl Rules {
-    /// Fails on a regular expression that does not compile, which a checked configuration does not have.
-    pub fn new(routing: Routing) -> Result<Self, regex::Error> {
-        let text = routing.text();
-        let matcher = Matcher::new(&routing)?;
-        let rooms = routing.routes.iter().map(|route| routing.redirect(&route.rooms).into()).collect();
-        Ok(Rules { hash: hash(&[text.as_bytes()]), routing, matcher, rooms })
-    }
-
-    /// The routes that take the message, in order, up to and with the first that says `stop`.
-    pub fn routes(&self, message: &Message) -> Vec<usize> {
-        let mut routes = self.matcher.matches(message);
-        if let Some(last) = routes.iter().position(|&index| self.matcher.route(index).stop) {
-            routes.truncate(last + 1);
-        }
-        routes
     }
 }
 

@@ -7,8 +7,10 @@ use proptest::prelude::*;
 use tellhal::message::Severity;
 
 use super::entry::{Entry, Happening, Retry};
-use super::routing::Route;
+use super::routing::{Route, Routing};
+use super::state::throttle;
 use super::*;
+use tellhal::message::Message;
 
 fn routing(routes: Vec<Route>) -> Routing {
     let rooms = ["ops", "dba", "page"].map(String::from);
