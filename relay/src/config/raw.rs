@@ -9,14 +9,13 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tellhal::nats::NatsConfig;
 
+use crate::engine::rule::condition;
+pub(super) use crate::engine::rule::condition::written::{LEFT_OUT, OneOrMany};
 use crate::room;
 use crate::secret::Secret;
 
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
 pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
-
-/// Stands in a list for an item of the wrong type, so that the others keep their places.
-pub(super) const LEFT_OUT: &str = "\0";
 
 /// hal-relay's configuration: rooms, and the routes that lead to them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -108,21 +107,16 @@ pub(super) struct Proxy {
     pub operators: Option<OneOrMany>,
 }
 
+// Flattened fields and deny_unknown_fields exclude each other; the schema says it, and every file is held against it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(extend("additionalProperties" = false))]
 pub(super) struct Route {
     /// One word, unlike every other route's. Required.
     pub name: Option<String>,
-    /// One tag pattern or a list: `*` stands for one word, a last `>` for the rest. Every tag when absent.
-    pub tag: Option<OneOrMany>,
-    /// This and above: debug, info, notice, warning, error or critical.
-    pub severity: Option<String>,
-    /// One source or a list. Every source when absent.
-    pub source: Option<OneOrMany>,
-    /// Fields the message must have: one value, a list, or `true` for any.
-    pub fields: BTreeMap<String, FieldMatch>,
-    /// A regular expression that is searched in title and text.
-    pub text: Option<String>,
+    /// What it asks of a message.
+    #[serde(flatten)]
+    pub conditions: condition::Written,
     /// The rooms that read the message.
     pub rooms: Option<OneOrMany>,
     /// No later route is tried.
@@ -150,41 +144,6 @@ pub(super) struct Test {
     pub text: Option<String>,
     /// Exactly the rooms that must read it, in any order; empty when a route must drop it. Required.
     pub rooms: Option<OneOrMany>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// The values, each with the end of its key's path: nothing for the one, `[i]` in a list.
-    pub(super) fn items(&self) -> Vec<(String, &str)> {
-        match self {
-            OneOrMany::One(one) => vec![(String::new(), one.as_str())],
-            OneOrMany::Many(many) => {
-                let all = many.iter().enumerate().filter(|(_, one)| *one != LEFT_OUT);
-                all.map(|(i, one)| (format!("[{i}]"), one.as_str())).collect()
-            }
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        matches!(self, OneOrMany::Many(many) if many.is_empty())
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum FieldMatch {
-    /// `true`: the field is there.
-    Present(bool),
-    /// It is this.
-    One(String),
-    /// It is one of these.
-    Many(Vec<String>),
 }
 
 /// The JSON Schema of the file.

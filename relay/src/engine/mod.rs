@@ -15,6 +15,7 @@ use tellhal::timestamp::Timestamp;
 
 use crate::delivery::{Content, Delivery, Outcome, Place, Receipt};
 use entry::{Entry, Happening, Retry};
+pub use rule::decide::decide;
 pub use rule::{Rules, routing};
 use state::seen::{self, Seen};
 use state::throttle::{Throttle, Verdict, Window};
@@ -112,30 +113,25 @@ impl Engine {
             }
         }
         let rules = self.rules.clone();
-        let routes = rules.routes(&message);
-        let mut rooms: Vec<(&str, Vec<String>)> = Vec::new();
+        let decision = decide(&rules, &message, self.now);
+        for route in decision.drops() {
+            outputs.note(NOWHERE, Outcome::Dropped, &message.id, &route.name);
+        }
         let mut held: Vec<(&str, &str)> = Vec::new();
-        for &index in &routes {
-            let route = rules.matcher.route(index);
-            if route.drop {
-                outputs.note(NOWHERE, Outcome::Dropped, &message.id, &route.name);
-                continue;
-            }
-            let named = &rules.rooms[index];
-            match self.throttle.admit(route, named, &message, self.now) {
-                Verdict::Pass => named.iter().for_each(|room| add(&mut rooms, room, &route.name)),
+        let rooms =
+            decision.rooms(|route, named| match self.throttle.admit(route, named, &message, self.now) {
+                Verdict::Pass => true,
                 Verdict::Overflow => {
                     if !marks.contains(&Mark::Unthrottled) {
                         marks.push(Mark::Unthrottled);
                     }
-                    named.iter().for_each(|room| add(&mut rooms, room, &route.name));
+                    true
                 }
-                Verdict::Held => held.extend(named.iter().map(|room| (room.as_str(), route.name.as_str()))),
-            }
-        }
-        if routes.is_empty() {
-            rooms.push((rules.routing.fallback(), Vec::new()));
-        }
+                Verdict::Held => {
+                    held.extend(named.iter().map(|room| (room.as_str(), route.name.as_str())));
+                    false
+                }
+            });
         for (room, route) in held {
             if !rooms.iter().any(|(taken, _)| *taken == room) {
                 outputs.note(room, Outcome::Throttled, &message.id, route);
@@ -165,13 +161,6 @@ impl Engine {
         let id = format!("{}/r{}", first.map_or(delivery.id.as_str(), |(first, _)| first), self.sequence);
         let target = target.to_owned();
         outputs.deliver(id, &target, delivery.routes, marks, delivery.content);
-    }
-}
-
-fn add<'a>(rooms: &mut Vec<(&'a str, Vec<String>)>, room: &'a str, route: &str) {
-    match rooms.iter_mut().find(|(known, _)| *known == room) {
-        Some((_, routes)) => routes.push(route.to_owned()),
-        None => rooms.push((room, vec![route.to_owned()])),
     }
 }
 

@@ -1,19 +1,16 @@
 //! Which routes ask for a message: a trie over tag patterns, and for routes of every tag a map of sources, find
-//! the candidates; whatever else a route asks for is checked on those alone. The cost grows with the tag's
+//! the candidates; the other conditions are asked of those alone. The cost grows with the tag's
 //! length, not with the number of routes.
 
 use std::collections::HashMap;
 
-use regex::Regex;
 use tellhal::message::Message;
-use tellhal::tag::Tag;
 
 use super::routing::{Route, Routing};
 
 /// The routes of one configuration, ready to be asked.
 #[derive(Debug)]
 pub struct Matcher {
-    conditions: Vec<Conditions>,
     nodes: Vec<Node>,
     /// Routes for every tag that name sources, by source.
     by_source: HashMap<String, Vec<usize>>,
@@ -31,69 +28,32 @@ struct Node {
     rest: Vec<usize>,
 }
 
-/// What a route asks for; the first that does not hold refuses a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    Tag,
-    Severity,
-    Source,
-    Field,
-    Text,
-}
-
-#[derive(Debug)]
-struct Conditions {
-    route: Route,
-    text: Option<Regex>,
-}
-
 impl Matcher {
-    /// Builds the trie. Fails on a regular expression that does not compile.
-    pub fn new(routing: &Routing) -> Result<Self, regex::Error> {
-        let mut matcher = Matcher {
-            conditions: Vec::new(),
-            nodes: vec![Node::default()],
-            by_source: HashMap::new(),
-            any: Vec::new(),
-        };
-        for (index, route) in routing.routes.iter().enumerate() {
-            let text = route.text.as_deref().map(Regex::new).transpose()?;
-            matcher.conditions.push(Conditions { route: route.clone(), text });
-            if route.tag.is_empty() || route.tag.iter().any(|pattern| pattern.as_str() == ">") {
-                matcher.insert_any(&route.source, index);
+    pub fn new(routing: &Routing) -> Self {
+        let mut matcher =
+            Matcher { nodes: vec![Node::default()], by_source: HashMap::new(), any: Vec::new() };
+        for (index, Route { conditions, .. }) in routing.routes.iter().enumerate() {
+            let tags = &conditions.tag.0;
+            if tags.is_empty() || tags.iter().any(|pattern| pattern.as_str() == ">") {
+                matcher.insert_any(&conditions.source.0, index);
                 continue;
             }
-            for pattern in &route.tag {
+            for pattern in tags {
                 matcher.insert(pattern.tokens(), index);
             }
         }
-        Ok(matcher)
+        matcher
     }
 
-    /// The routes a message matches, in the order of the configuration, as if none said `stop`.
-    pub fn matches(&self, message: &Message) -> Vec<usize> {
+    /// The routes whose tag covers the message's, in the order of the configuration.
+    pub fn candidates(&self, message: &Message) -> Vec<usize> {
         let mut found = self.any.clone();
         found.extend(self.by_source.get(&message.source).into_iter().flatten());
         let tokens: Vec<&str> = message.tag.tokens().collect();
         self.walk(0, &tokens, &mut found);
         found.sort_unstable();
         found.dedup();
-        found.retain(|&index| self.conditions[index].refusal_but_tag(message).is_none());
         found
-    }
-
-    /// The first condition of the route that does not hold, or `None` when it matches.
-    pub fn refusal(&self, index: usize, message: &Message) -> Option<Condition> {
-        let conditions = &self.conditions[index];
-        if !covers(&conditions.route, &message.tag) {
-            return Some(Condition::Tag);
-        }
-        conditions.refusal_but_tag(message)
-    }
-
-    /// The route itself.
-    pub fn route(&self, index: usize) -> &Route {
-        &self.conditions[index].route
     }
 
     fn insert_any(&mut self, sources: &[String], index: usize) {
@@ -142,75 +102,21 @@ impl Matcher {
     }
 }
 
-impl Conditions {
-    fn refusal_but_tag(&self, message: &Message) -> Option<Condition> {
-        let route = &self.route;
-        if route.severity.is_some_and(|least| message.severity < least) {
-            return Some(Condition::Severity);
-        }
-        if !route.source.is_empty() && !route.source.contains(&message.source) {
-            return Some(Condition::Source);
-        }
-        let field_holds = |(name, values): (&String, &Vec<String>)| {
-            message.fields.get(name).is_some_and(|value| values.is_empty() || values.contains(value))
-        };
-        if !route.fields.iter().all(field_holds) {
-            return Some(Condition::Field);
-        }
-        let found = |text: &Regex| {
-            text.is_match(&message.text) || message.title.as_deref().is_some_and(|t| text.is_match(t))
-        };
-        (!self.text.as_ref().is_none_or(found)).then_some(Condition::Text)
-    }
-}
-
-fn covers(route: &Route, tag: &Tag) -> bool {
-    route.tag.is_empty() || route.tag.iter().any(|pattern| pattern.matches(tag))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Rules;
+    use super::super::condition::source::Sources;
+    use super::super::condition::tag::Tags;
+    use super::super::condition::{Asked, Conditions};
+    use super::super::decide::decide;
     use super::*;
     use proptest::prelude::*;
-    use tellhal::message::Severity;
+    use tellhal::timestamp::Timestamp;
 
-    fn route(tags: &[String]) -> Route {
-        Route { tag: tags.iter().map(|tag| tag.parse().unwrap()).collect(), ..Route::default() }
-    }
-
-    fn message(tag: &str) -> Message {
-        Message::new("db1", tag.parse().unwrap(), "slow query on shard 7")
-    }
-
-    #[test]
-    fn every_condition_must_hold() {
-        let all = Route {
-            severity: Some(Severity::Warning),
-            source: vec!["db1".into()],
-            fields: [("env".to_owned(), vec!["prod".to_owned()]), ("shard".to_owned(), vec![])].into(),
-            text: Some("shard \\d".into()),
-            ..route(&["backup.>".into()])
-        };
-        let matcher = Matcher::new(&Routing { routes: vec![all], ..Routing::default() }).unwrap();
-        let mut fits = message("backup.mysql");
-        fits.severity = Severity::Error;
-        fits.fields = [("env".to_owned(), "prod".to_owned()), ("shard".to_owned(), "7".to_owned())].into();
-        assert_eq!(matcher.matches(&fits), [0]);
-
-        type Spoil = (Condition, fn(&mut Message));
-        let spoil: [Spoil; 5] = [
-            (Condition::Tag, |m| m.tag = "deploy".parse().unwrap()),
-            (Condition::Severity, |m| m.severity = Severity::Notice),
-            (Condition::Source, |m| m.source = "db2".into()),
-            (Condition::Field, |m| _ = m.fields.remove("shard")),
-            (Condition::Text, |m| m.text = "fine".into()),
-        ];
-        for (condition, change) in spoil {
-            let mut spoiled = fits.clone();
-            change(&mut spoiled);
-            assert_eq!(matcher.matches(&spoiled), [0; 0]);
-            assert_eq!(matcher.refusal(0, &spoiled), Some(condition));
-        }
+    fn route(number: usize, tags: &[String], source: Vec<String>) -> Route {
+        let tag = Tags(tags.iter().map(|tag| tag.parse().unwrap()).collect());
+        let conditions = Conditions { tag, source: Sources(source), ..Conditions::default() };
+        Route { name: number.to_string(), conditions, ..Route::default() }
     }
 
     proptest! {
@@ -223,12 +129,15 @@ mod tests {
             tag in "([abc]\\.){0,3}[abc]",
         ) {
             let routes: Vec<Route> =
-                asked.into_iter().map(|(tags, source)| Route { source, ..route(&tags) }).collect();
-            let matcher = Matcher::new(&Routing { routes: routes.clone(), ..Routing::default() }).unwrap();
-            let message = message(&tag);
-            let slow: Vec<usize> =
-                (0..routes.len()).filter(|&i| matcher.refusal(i, &message).is_none()).collect();
-            prop_assert_eq!(matcher.matches(&message), slow);
+                asked.into_iter().enumerate().map(|(n, (tags, source))| route(n, &tags, source)).collect();
+            let rules = Rules::new(Routing { routes: routes.clone(), ..Routing::default() });
+            let message = Message::new("db1", tag.parse().unwrap(), "slow query on shard 7");
+            let decision = decide(&rules, &message, Timestamp(0));
+            let found: Vec<&str> = decision.routes().map(|route| route.name.as_str()).collect();
+            let asked = Asked { message: &message, at: Timestamp(0) };
+            let takes = |route: &&Route| route.conditions.refusal(asked).is_none();
+            let slow: Vec<&str> = routes.iter().filter(takes).map(|route| route.name.as_str()).collect();
+            prop_assert_eq!(found, slow);
         }
     }
 }
