@@ -19,6 +19,7 @@ use relay::status::metrics::Metrics;
 use relay::status::{Role, Status};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
+use service::config::Configuration as _;
 use tellhal::subject::Names;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;

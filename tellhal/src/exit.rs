@@ -69,25 +69,3 @@ pub(crate) fn say(what: impl Display) {
     // In one piece: other processes write to the same place.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
-
-/// Text for a terminal: control characters, which could move the cursor or hide text, are made visible.
-pub(crate) fn visible(text: &str) -> String {
-    let bidirectional = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .flat_map(|c| match c {
-            '\n' | '\t' => vec![c],
-            c if c.is_control() || bidirectional(c) => c.escape_unicode().collect(),
-            c => vec![c],
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_in_a_text_reaches_the_terminal() {
-        assert_eq!(visible("a\tb\n\u{1b}[31m\u{202e}é"), "a\tb\n\\u{1b}[31m\\u{202e}é");
-    }
-}

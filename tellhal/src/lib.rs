@@ -10,10 +10,12 @@ pub mod flush;
 pub mod keep;
 pub mod message;
 pub mod nats;
+pub mod nearest;
 pub mod refusal;
 pub mod spool;
 pub mod subject;
 pub mod tag;
+pub mod text;
 pub mod timestamp;
 
 pub use client::Publisher;

@@ -16,25 +16,33 @@ pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NatsConfig {
-    /// One address or a list; `nats://127.0.0.1:4222` when absent.
+    /// One address or a list, in which a password may stand; `nats://127.0.0.1:4222` when absent.
+    #[schemars(extend("writeOnly" = true))]
     pub url: Option<Urls>,
     /// First token of every subject, and in capitals of every stream; `hal` when absent.
     pub prefix: Option<String>,
     /// A `.creds` file.
+    #[schemars(extend("format" = "path"))]
     pub creds_file: Option<PathBuf>,
     /// A file with an nkey seed.
+    #[schemars(extend("format" = "path"))]
     pub nkey_file: Option<PathBuf>,
     /// A file with a token.
+    #[schemars(extend("format" = "path"))]
     pub token_file: Option<PathBuf>,
     /// A user name, together with `password_file`.
     pub user: Option<String>,
     /// A file with the user's password.
+    #[schemars(extend("format" = "path"))]
     pub password_file: Option<PathBuf>,
     /// A CA certificate to trust instead of the system's.
+    #[schemars(extend("format" = "path"))]
     pub tls_ca: Option<PathBuf>,
     /// A client certificate, together with `tls_key`.
+    #[schemars(extend("format" = "path"))]
     pub tls_cert: Option<PathBuf>,
     /// The client certificate's key.
+    #[schemars(extend("format" = "path"))]
     pub tls_key: Option<PathBuf>,
     /// First tokens of reply subjects; `_INBOX` when absent. Hosts' credentials usually allow one of their own.
     pub inbox_prefix: Option<String>,
@@ -56,6 +64,13 @@ impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str("Login(…)")
     }
+}
+
+/// The mistake of a configuration file that everybody may write, and its mend: such a file could send messages, with
+/// their secrets, to anybody.
+pub fn writable_by_everybody(file: &Path) -> (String, String) {
+    let hint = format!("its writer decides where messages go: chmod o-w {}", file.display());
+    ("can be written by everybody".into(), hint)
 }
 
 /// One address or several.

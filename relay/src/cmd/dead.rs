@@ -6,6 +6,7 @@ use clap::Subcommand;
 use relay::admin::dead::{self, Letter};
 use relay::admin::{Operator, one_line};
 use relay::config::Config;
+use service::config::Configuration as _;
 
 use super::{ConfigPath, print, print_json};
 

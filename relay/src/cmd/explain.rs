@@ -8,8 +8,9 @@ use relay::admin::explain::{self, Explanation, RouteSaid, Said, Shown, Verdict};
 use relay::config::Config;
 use relay::delivery::Delivery;
 use relay::engine::Rules;
-use relay::room;
+use relay::room::{self, registry};
 use serde::Serialize;
+use service::config::Configuration as _;
 use tellhal::message::{Message, Severity, Status};
 use tellhal::tag::{Tag, is_token};
 use tellhal::timestamp::Timestamp;
@@ -108,7 +109,7 @@ impl Explain {
 /// The delivery as its room renders it, if the room can be opened here.
 fn shown(config: &Config, delivery: &Delivery, shared: &room::Shared) -> Shown {
     let settings = &config.rooms[&delivery.room];
-    let room = room::open(&delivery.room, settings, shared);
+    let room = registry::open(&delivery.room, settings, shared);
     let room = room.as_ref().map(|room| room.as_ref()).map_err(|error| format!("{error:#}"));
     explain::shown(delivery, settings.kind(), room)
 }

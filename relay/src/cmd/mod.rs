@@ -8,10 +8,10 @@ mod run;
 mod schema;
 mod trace;
 
-use std::io::IsTerminal;
 use std::path::PathBuf;
 
 use clap::Subcommand;
+pub(crate) use service::process::{Usage, print, print_json};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -52,28 +52,3 @@ pub(crate) struct ConfigPath {
     #[arg(long, value_name = "PATH", env = "HAL_RELAY_CONFIG", default_value = "/etc/hal-relay/relay.toml")]
     pub config: PathBuf,
 }
-
-/// Whether stderr takes colours: a terminal, and the user did not ask every program for none
-/// (<https://no-color.org>).
-pub(crate) fn colour() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
-/// Prints to stdout. That nobody reads on, as in `… | head`, is no error.
-pub(crate) fn print(text: &str) -> std::io::Result<()> {
-    use std::io::Write;
-    match std::io::stdout().lock().write_all(text.as_bytes()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        written => written,
-    }
-}
-
-/// Prints data for a program to read.
-pub(crate) fn print_json(data: &impl serde::Serialize) -> anyhow::Result<()> {
-    Ok(print(&(serde_json::to_string_pretty(data)? + "\n"))?)
-}
-
-/// Called in a way that makes no sense: exit status 64.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Usage(pub String);

@@ -7,8 +7,10 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use relay::config::Config;
 use relay::delivery::{Content, Delivery, Place};
-use relay::room::{self, Failure, Part, Post, Room, Sent};
+use relay::room::{self, Part, Post, Room, registry};
 use serde::Serialize;
+use service::config::Configuration as _;
+use service::platform::{Failure, Sent};
 use tellhal::message::Message;
 use tellhal::timestamp::Timestamp;
 
@@ -97,7 +99,7 @@ impl List {
     }
 }
 
-fn listed<'a>(config: &'a Config, name: &'a str, room: &room::Config) -> Listed<'a> {
+fn listed<'a>(config: &'a Config, name: &'a str, room: &registry::Config) -> Listed<'a> {
     let routing = &config.routing;
     let leading = routing.routes.iter().filter(|route| route.rooms.iter().any(|room| room == name));
     Listed {
@@ -150,7 +152,7 @@ impl Test {
                 let known: Vec<&str> = config.rooms.keys().map(String::as_str).collect();
                 return Err(Usage(format!("there is no room {name}; known are {}", known.join(", "))));
             }
-            if matches!(config.rooms[name], room::Config::Page) {
+            if matches!(config.rooms[name], registry::Config::Page) {
                 return Err(Usage(
                     "room page is shown by hal-relay run itself: send it a message with tellhal".into(),
                 ));
@@ -185,8 +187,8 @@ async fn test(config: &Config, name: &str, shared: &room::Shared) -> Tested {
     }
 }
 
-async fn post(name: &str, settings: &room::Config, shared: &room::Shared) -> anyhow::Result<Sent> {
-    let room = room::open(name, settings, shared)?;
+async fn post(name: &str, settings: &registry::Config, shared: &room::Shared) -> anyhow::Result<Sent> {
+    let room = registry::open(name, settings, shared)?;
     let mut last = Sent::default();
     for part in room.render(&Post::single(delivery(name)?)) {
         last = send(room.as_ref(), &part).await?;

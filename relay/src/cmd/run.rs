@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use relay::bus::Bus;
-use relay::config::{Config, Problems, files, watch as watch_files};
+use relay::config::Config;
 use relay::engine::Rules;
 use relay::index::Index;
 use relay::lead::Relay;
 use relay::lead::workers::{Open, Rooms};
+use relay::room::registry;
 use relay::status::Status;
 use relay::status::metrics::{ByKind, Metrics};
 use relay::status::notice::Notices;
 use relay::{page, room};
-use tokio::signal::unix::{SignalKind, signal};
+use service::config::{Configuration as _, Problems, watch as watch_files};
+use service::process::until_signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,7 +40,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let path = self.config.config;
-        let config = files::start(&path)?.ready()?;
+        let config = Config::start(&path)?;
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let shared = Arc::new(room::Shared::default());
         let rules = Arc::new(Rules::new(config.routing.clone())?);
@@ -99,23 +101,6 @@ fn too_early(ended: anyhow::Result<()>) -> anyhow::Error {
     ended.err().unwrap_or_else(|| anyhow::anyhow!("it ended before it was told to"))
 }
 
-/// The first SIGTERM or SIGINT. A second one ends the process at once, as nobody would wait for longer.
-async fn until_signal() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
-    });
-    Ok(())
-}
-
 fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
     let mut rooms = Rooms {
         open: std::collections::BTreeMap::new(),
@@ -123,7 +108,7 @@ fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
         stranded_after: config.stranded_after,
     };
     for (name, settings) in &config.rooms {
-        let (kind, room) = (settings.kind(), room::open(name, settings, shared)?.into());
+        let (kind, room) = (settings.kind(), registry::open(name, settings, shared)?.into());
         rooms.open.insert(name.clone(), Open { kind, room });
     }
     Ok(rooms)
@@ -191,7 +176,7 @@ async fn watch_configuration(
     news: mpsc::Sender<Result<Config, Problems>>,
     stop: CancellationToken,
 ) {
-    if let Err(error) = watch_files::watch(path, news, stop).await {
+    if let Err(error) = watch_files(path, news, stop).await {
         tracing::error!(%error, "the configuration is not watched");
     }
 }

@@ -8,6 +8,7 @@ use relay::admin::{Operator, one_line};
 use relay::config::Config;
 use relay::delivery::{Outcome, Receipt};
 use relay::engine::NOWHERE;
+use service::config::Configuration as _;
 use tellhal::timestamp::Timestamp;
 
 use super::{ConfigPath, print, print_json};

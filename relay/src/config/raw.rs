@@ -3,26 +3,23 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use service::config::{OneOrMany, PATH};
+use service::secret::Secret;
 use tellhal::nats::NatsConfig;
 
-use crate::room;
-use crate::secret::Secret;
+use crate::room::registry;
 
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
 pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
-
-/// Stands in a list for an item of the wrong type, so that the others keep their places.
-pub(super) const LEFT_OUT: &str = "\0";
 
 /// hal-relay's configuration: rooms, and the routes that lead to them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "relay.toml")]
-pub(super) struct File {
+pub struct File {
     /// `production` when absent; in `dev` everything goes to `dev_room` and nowhere else.
     pub environment: Option<Environment>,
     /// Where a message goes that no route takes. Required.
@@ -33,13 +30,14 @@ pub(super) struct File {
     pub stranded_after: Option<String>,
     /// Where the last good version of every file is kept; `$STATE_DIRECTORY`, else
     /// `$XDG_STATE_HOME/hal-relay`, when absent.
+    #[schemars(extend("format" = PATH))]
     pub state_dir: Option<PathBuf>,
     /// How to reach the NATS server.
     pub nats: Option<NatsConfig>,
     /// The page, the JSON API, health and metrics.
     pub page: Option<Page>,
     /// The rooms by name: `[rooms.NAME.KIND]`. The room `page` is built in.
-    pub rooms: BTreeMap<String, room::Config>,
+    pub rooms: BTreeMap<String, registry::Config>,
     /// Which message is read in which rooms. Every route that matches adds its rooms.
     pub routes: Vec<Route>,
     /// What must be true of these rules; a configuration that fails one is refused.
@@ -48,7 +46,7 @@ pub(super) struct File {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Environment {
+pub enum Environment {
     #[default]
     Production,
     Dev,
@@ -56,7 +54,7 @@ pub(super) enum Environment {
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Page {
+pub struct Page {
     /// Address and port; `127.0.0.1:8480` when absent. Beyond the loopback interface somebody must have a token.
     pub listen: Option<String>,
     /// What whoever is on this machine may do without a token; `viewer` when absent.
@@ -70,7 +68,7 @@ pub(super) struct Page {
 /// What whoever is on this machine may do without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Loopback {
+pub enum Loopback {
     #[default]
     Viewer,
     Operator,
@@ -79,7 +77,7 @@ pub(super) enum Loopback {
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct PageToken {
+pub struct PageToken {
     /// Who has it: one word, unlike every other's. Required.
     pub name: Option<String>,
     /// `viewer` may look, `operator` may also tell, retry and drop. Required.
@@ -87,19 +85,20 @@ pub(super) struct PageToken {
     /// The token itself, at least 16 characters.
     pub token: Option<Secret>,
     /// Or the file that holds it.
+    #[schemars(extend("format" = PATH))]
     pub token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum PageRole {
+pub enum PageRole {
     Viewer,
     Operator,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Proxy {
+pub struct Proxy {
     /// The addresses its connections come from. Required.
     pub addresses: Option<OneOrMany>,
     /// The header in which it names the user; from anywhere else it is ignored. Required.
@@ -110,7 +109,7 @@ pub(super) struct Proxy {
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Route {
+pub struct Route {
     /// One word, unlike every other route's. Required.
     pub name: Option<String>,
     /// One tag pattern or a list: `*` stands for one word, a last `>` for the rest. Every tag when absent.
@@ -139,7 +138,7 @@ pub(super) struct Route {
 /// A message, and the rooms that must read it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Test {
+pub struct Test {
     /// The message's tag. Required.
     pub tag: Option<String>,
     /// `info` when absent.
@@ -154,46 +153,11 @@ pub(super) struct Test {
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
-pub(super) enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// The values, each with the end of its key's path: nothing for the one, `[i]` in a list.
-    pub(super) fn items(&self) -> Vec<(String, &str)> {
-        match self {
-            OneOrMany::One(one) => vec![(String::new(), one.as_str())],
-            OneOrMany::Many(many) => {
-                let all = many.iter().enumerate().filter(|(_, one)| *one != LEFT_OUT);
-                all.map(|(i, one)| (format!("[{i}]"), one.as_str())).collect()
-            }
-        }
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        matches!(self, OneOrMany::Many(many) if many.is_empty())
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum FieldMatch {
+pub enum FieldMatch {
     /// `true`: the field is there.
     Present(bool),
     /// It is this.
     One(String),
     /// It is one of these.
     Many(Vec<String>),
-}
-
-/// The JSON Schema of the file.
-pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(File)
-}
-
-/// The same, made once: every file is held against it.
-pub(super) fn schema_value() -> &'static serde_json::Value {
-    static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(|| schema().into());
-    &SCHEMA
 }

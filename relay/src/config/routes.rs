@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use service::config::{OneOrMany, duration, joined};
 use tellhal::message::Severity;
+use tellhal::nearest;
 use tellhal::tag::{Pattern, is_token, legal_token};
 
-use super::check::{Checks, duration};
-use super::document::Document;
-use super::raw::{self, FieldMatch, OneOrMany};
-use super::shape::joined;
-use super::{nearest, shadow};
+use super::raw::{self, FieldMatch};
+use super::{Checks, Document, shadow};
 use crate::engine::routing::{Route, ThrottleBy};
 
 const THROTTLE_BY: [&str; 8] = ["tag", "source", "severity", "key", "status", "title", "host", "field.NAME"];
@@ -177,7 +176,7 @@ impl RouteCheck<'_, '_> {
                 self.checks.problems.push(problem);
                 continue;
             }
-            self.checks.defined(self.document, &key, room);
+            self.checks.defined(self.document, &key, "room", room);
             named.push(room.to_owned());
         }
         named

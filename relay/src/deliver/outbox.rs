@@ -21,8 +21,8 @@ use tokio::time::Instant;
 use crate::bus::{Bus, Streams};
 use crate::delivery::{Attempts, DeadLetter, Delivery, Place, Receipt};
 use crate::engine::Output;
-use crate::lease::Lease;
 use crate::status::metrics::Metrics;
+use service::lease::Lease;
 
 /// Writes under way at once.
 const WINDOW: usize = 256;

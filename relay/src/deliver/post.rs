@@ -10,8 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{Answered, Attempt, Attempts};
-use crate::lease::{self, Lease, Lost};
-use crate::room::{Failure, Part, Post, Room, Sent};
+use crate::room::{Part, Post, Room};
+use service::lease::{self, Lease, Lost};
+use service::platform::{Failure, Sent};
 
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);

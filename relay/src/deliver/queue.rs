@@ -58,15 +58,15 @@ impl From<Interrupted> for Stop {
     }
 }
 
-impl From<crate::lease::Lost> for Stop {
-    fn from(_: crate::lease::Lost) -> Self {
+impl From<service::lease::Lost> for Stop {
+    fn from(_: service::lease::Lost) -> Self {
         Stop::Interrupted
     }
 }
 
 impl From<anyhow::Error> for Stop {
     fn from(error: anyhow::Error) -> Self {
-        if error.is::<crate::lease::Lost>() { Stop::Interrupted } else { Stop::Broken(error) }
+        if error.is::<service::lease::Lost>() { Stop::Interrupted } else { Stop::Broken(error) }
     }
 }
 

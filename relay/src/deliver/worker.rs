@@ -16,11 +16,12 @@ use super::queue::{Pulled, Queue, Stop, acknowledge};
 use crate::bus::{Bus, Streams};
 use crate::deliver::outbox;
 use crate::delivery::{Attempts, DeadLetter, Delivery, Outcome, Receipt};
-use crate::lease::Lease;
-use crate::room::{Failure, Post, Room, Sent};
+use crate::room::{Post, Room};
 use crate::status::metrics::{ByRoom, Metrics, RoomOutcome};
 use crate::status::notice::Notices;
 use crate::status::{Retrying, State, Status};
+use service::lease::Lease;
+use service::platform::{Failure, Sent};
 
 /// After this long in the log a delivery becomes a dead letter.
 const PATIENCE: Duration = Duration::from_secs(86_400);

@@ -26,10 +26,10 @@ use crate::deliver::outbox::{self, Outbox};
 use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
 use crate::engine::{Engine, Rules};
 use crate::lead::workers::{Rooms, Workers};
-use crate::lease;
 use crate::status::metrics::{ByKind, Metrics};
 use crate::status::notice::Notices;
 use crate::status::{Role, Status};
+use service::lease;
 
 /// The lease's key in `HAL_STATE`.
 pub const LEASE_KEY: &str = "relay";

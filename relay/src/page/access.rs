@@ -16,9 +16,9 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::Site;
-use super::problem::Problem;
 use crate::config::page::{Page, Proxy, Role};
-use crate::secret::Secret;
+use service::http::problem::Problem;
+use service::secret::Secret;
 
 const COOKIE: &str = "hal_token";
 const COOKIE_DAYS: i64 = 30;
@@ -242,6 +242,8 @@ fn is_address(host: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use service::config::Configuration as _;
+
     use crate::config::Config;
 
     const TOKENS: &str = r#"

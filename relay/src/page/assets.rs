@@ -8,8 +8,8 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Site;
-use super::problem::Problem;
 use crate::engine::hash;
+use service::http::problem::Problem;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {

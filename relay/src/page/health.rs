@@ -8,8 +8,8 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::Site;
-use super::problem::Problem;
 use crate::status::Role;
+use service::http::problem::Problem;
 
 /// The process is alive, and not this thread of it alone.
 pub(super) async fn healthz(State(site): State<Arc<Site>>) -> Result<&'static str, Problem> {

@@ -13,8 +13,6 @@ mod assets;
 mod event;
 mod health;
 mod params;
-mod problem;
-mod serve;
 mod tail;
 mod views;
 
@@ -29,18 +27,17 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use service::http::problem::Problem;
+use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
 use self::access::Access;
-use self::problem::Problem;
-use self::serve::Limits;
 use self::tail::Tail;
 use crate::bus::Bus;
-use crate::config;
-use crate::config::page::Role;
+use crate::config::page::{Page, Role};
 use crate::engine::Rules;
 use crate::index::{Index, Origin};
 use crate::lead::workers::Rooms;
@@ -58,7 +55,7 @@ const MEASURE: Duration = Duration::from_secs(5);
 
 /// What the page needs of the relay.
 pub struct Shared {
-    pub config: config::Page,
+    pub config: Page,
     pub bus: Bus,
     pub status: Arc<Status>,
     pub metrics: Arc<Metrics>,

@@ -7,9 +7,9 @@ use tellhal::message::{Severity, Status};
 use tellhal::tag::{Pattern, is_token};
 use tellhal::timestamp::Timestamp;
 
-use super::problem::Problem;
-use crate::config::nearest;
 use crate::index::filter::{Filter, words};
+use service::http::problem::Problem;
+use tellhal::nearest;
 
 /// The most messages of one page, and the most names.
 pub(super) const MOST: usize = 500;

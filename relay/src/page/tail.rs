@@ -16,8 +16,8 @@ use tracing::{debug, warn};
 
 use super::Shared;
 use super::event::{Entry, Frame};
-use super::problem::Problem;
 use crate::bus::follow::Follow;
+use service::http::problem::Problem;
 
 /// How many messages a stream begins with.
 const RECENT: usize = 200;

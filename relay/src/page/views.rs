@@ -11,13 +11,13 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 
+use super::Site;
 use super::access::{self, By, Who};
 use super::assets::{FOLDER, imports};
-use super::problem::Problem;
-use super::serve::Body;
-use super::{Site, problem};
 use crate::config::page::Role;
-use crate::secret::Secret;
+use service::http::problem::Problem;
+use service::http::serve::Body;
+use service::secret::Secret;
 
 /// A page.
 struct View {
@@ -235,7 +235,7 @@ pub(super) async fn nothing_here(headers: HeaderMap) -> Response {
         let main = "<h1>Nothing here</h1>\n<p><a href=\"/\">The messages</a> are.</p>\n";
         return shown(StatusCode::NOT_FOUND, &frame("Nothing here", "", "nobody", "", main));
     }
-    problem::Problem::not_found("there is nothing here; the page is at /").into_response()
+    Problem::not_found("there is nothing here; the page is at /").into_response()
 }
 
 /// Text as it may stand in a page.

@@ -20,7 +20,7 @@ use crate::bus::message::Found;
 use crate::page::Site;
 use crate::page::access::Who;
 use crate::page::params::{PAGED, Params, ROOM};
-use crate::page::problem::Problem;
+use service::http::problem::Problem;
 
 /// A page of dead letters.
 #[derive(Serialize, JsonSchema)]

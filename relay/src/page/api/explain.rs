@@ -15,7 +15,7 @@ use super::{Given, found};
 use crate::admin::explain::{Explanation, Shown, explain, shown};
 use crate::page::Site;
 use crate::page::params::{Params, THOUGHT};
-use crate::page::problem::Problem;
+use service::http::problem::Problem;
 
 /// What would become of a message.
 #[derive(Serialize, JsonSchema)]

@@ -24,8 +24,8 @@ use crate::bus::message::Found;
 use crate::engine::Rules;
 use crate::page::Site;
 use crate::page::event::Entry;
-use crate::page::problem::Problem;
 use crate::status::Role;
+use service::http::problem::Problem;
 
 /// The longest id that is looked for, in bytes.
 const LONGEST: usize = 200;

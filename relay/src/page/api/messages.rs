@@ -23,9 +23,9 @@ use crate::page::Site;
 use crate::page::access::Who;
 use crate::page::event::Entry;
 use crate::page::params::{FILTER, PAGED, Params};
-use crate::page::problem::Problem;
 use crate::page::tail::Recent;
 use crate::status::notice::SOURCE;
+use service::http::problem::Problem;
 
 /// How many messages are asked for at once.
 const AT_ONCE: usize = 64;

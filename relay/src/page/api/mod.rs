@@ -28,10 +28,10 @@ use serde::de::DeserializeOwned;
 pub(super) use openapi::document;
 
 use super::params::{AFTER, FILTER, NAMED, PAGED, Param, ROOM, SPANS, THOUGHT};
-use super::problem::Problem;
-use super::serve::Body;
 use super::{Site, access};
 use crate::config::page::Role;
+use service::http::problem::Problem;
+use service::http::serve::Body;
 
 /// A request's parameters, not looked at yet.
 type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;

@@ -14,7 +14,7 @@ use super::{Given, found};
 use crate::index::search::{self, HOURS};
 use crate::page::Site;
 use crate::page::params::{NAMED, Params};
-use crate::page::problem::Problem;
+use service::http::problem::Problem;
 
 /// Some of the sources or tags.
 #[derive(Serialize, JsonSchema)]

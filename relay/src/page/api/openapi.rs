@@ -4,11 +4,11 @@
 use axum::http::StatusCode;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
+use service::http::problem;
 
 use super::{Answer, Endpoint, endpoints};
 use crate::config::page::Role;
 use crate::page::params::{MOST_VALUES, Param};
-use crate::page::problem;
 
 /// What every address may answer besides what is its own: a wrong request, nobody, somebody who may not, a relay
 /// that cannot answer now.

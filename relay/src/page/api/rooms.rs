@@ -14,8 +14,8 @@ use tellhal::timestamp::Timestamp;
 use super::found;
 use crate::delivery::Attempts;
 use crate::page::Site;
-use crate::page::problem::Problem;
 use crate::status::{Role, State};
+use service::http::problem::Problem;
 
 /// The rooms, and the relay that serves them.
 #[derive(Serialize, JsonSchema)]

@@ -23,8 +23,8 @@ use crate::index::filter::Filter;
 use crate::page::Site;
 use crate::page::event::{Frame, KEEP_ALIVE};
 use crate::page::params::{AFTER, FILTER, Params};
-use crate::page::problem::Problem;
 use crate::page::tail::Joined;
+use service::http::problem::Problem;
 
 const QUIET: Duration = Duration::from_secs(15);
 /// How much is sent in one go, in bytes, when much comes at once.

@@ -15,8 +15,8 @@ use crate::index::filter::Filter;
 use crate::index::search::{Counts, span};
 use crate::page::Site;
 use crate::page::params::{FILTER, Params, SPANS};
-use crate::page::problem::Problem;
 use crate::page::tail::Recent;
+use service::http::problem::Problem;
 
 /// What there is to show when nothing was ever told, in ms.
 const HOUR: i64 = 3_600_000;

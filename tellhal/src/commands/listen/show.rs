@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 
 use tellhal::message::{Received, Severity};
 
-use crate::exit::visible;
+use tellhal::text::visible;
 
 /// Prints one message. A reader that is gone ends us: there is nobody to listen for.
 pub(super) fn print(received: &Received, json: bool) {

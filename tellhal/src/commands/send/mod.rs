@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use super::{block_on, compose, fall_back};
 use crate::cli::{Send, is_subcommand};
 use crate::config::{Flags, Settings, load};
-use crate::exit::{Exit, Failure, Outcome, say, visible};
+use crate::exit::{Exit, Failure, Outcome, say};
+use tellhal::text::visible;
 
 mod input;
 

@@ -1,9 +1,11 @@
-//! What is wrong with a configuration: where, what, and what would be right. Never a secret.
+//! The mistakes in a configuration: where, what, and what would be right. Never a secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+
+use super::span::{Place, blank};
 
 /// One thing that is wrong, or that deserves a look.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,11 +20,30 @@ pub struct Problem {
     pub what: String,
     /// What would be right.
     pub hint: String,
-    /// A warning that is an error when the relay starts: what is missing may be there only for the service.
+    /// A warning that is an error when the service starts: what is missing may be there only for the service.
     #[serde(skip)]
     pub at_start: bool,
 }
 
+/// A mistake in a table whose place in the files its owner does not know, such as a room's settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {what}; {hint}")]
+pub struct KeyProblem {
+    /// The key in the table.
+    pub key: &'static str,
+    /// What is wrong. Never a secret.
+    pub what: String,
+    /// What would be right.
+    pub hint: String,
+}
+
+impl KeyProblem {
+    pub fn new(key: &'static str, what: impl Into<String>, hint: impl Into<String>) -> Self {
+        KeyProblem { key, what: what.into(), hint: hint.into() }
+    }
+}
+
+/// How bad a problem is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
@@ -32,55 +53,9 @@ pub enum Level {
     Warning,
 }
 
-/// A stretch of one line; lines and columns are counted from 1, columns in characters.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Place {
-    pub line: usize,
-    pub column: usize,
-    #[serde(skip)]
-    width: usize,
-    /// The line, without anything that might be a secret.
-    #[serde(skip)]
-    shown: String,
-}
-
-impl Place {
-    /// Where the bytes `span` of `text` are.
-    pub(super) fn of(text: &str, span: &std::ops::Range<usize>) -> Self {
-        let start = text.floor_char_boundary(span.start.min(text.len()));
-        let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line = text[line_start..].lines().next().unwrap_or("");
-        let before = text[line_start..start].chars().count();
-        let end = text.floor_char_boundary(span.end.min(line_start + line.len()).max(start));
-        Place {
-            line: text[..line_start].matches('\n').count() + 1,
-            column: before + 1,
-            width: text[start..end].chars().count().max(1),
-            shown: without_secrets(line),
-        }
-    }
-}
-
-/// A line that may hold a secret (a token, a password, an address with one in it) is shown up to its `=`.
-fn without_secrets(line: &str) -> String {
-    let lower = line.to_lowercase();
-    let words = ["token", "pass", "secret", "url", "key =", "key=", "headers", "authorization", "${"];
-    let Some((key, value)) = line.split_once('=') else { return printable(line) };
-    let names_a_file = key.trim_end().ends_with("_file") && !value.contains('=');
-    match !names_a_file && words.iter().any(|word| lower.contains(word)) {
-        true => format!("{key}= …"),
-        false => printable(line),
-    }
-}
-
-/// Without tabs and escape sequences, one character for each, so that carets stand where they should.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
 impl Problem {
     /// An error in a file as a whole.
-    pub(super) fn whole(file: &Path, what: impl Into<String>, hint: impl Into<String>) -> Self {
+    pub fn whole(file: &Path, what: impl Into<String>, hint: impl Into<String>) -> Self {
         let (file, what, hint) = (file.to_owned(), what.into(), hint.into());
         let key = String::new();
         Problem { level: Level::Error, file, place: None, key, what, hint, at_start: false }
@@ -107,17 +82,22 @@ impl Problem {
         let code = if self.level == Level::Error { "\x1b[1;31m" } else { "\x1b[1;33m" };
         let paint = |text: &str| if colour { format!("{code}{text}\x1b[0m") } else { text.to_owned() };
         let mut out = self.heading(&paint) + "\n";
-        if let Some(place) = self.place.as_ref().filter(|place| !place.shown.trim().is_empty()) {
-            let width =
-                place.width.min((place.shown.chars().count() + 1).saturating_sub(place.column)).max(1);
-            let carets = paint(&"^".repeat(width));
-            out += &format!("{:>5} | {}\n", place.line, place.shown);
-            if place.column <= place.shown.chars().count() {
-                out += &format!("      | {}{carets}\n", " ".repeat(place.column - 1));
+        if let Some((line, excerpt)) =
+            self.place.as_ref().and_then(|place| Some((place.line, place.excerpt.as_ref()?)))
+        {
+            let carets = paint(&"^".repeat(excerpt.underline.len()));
+            out += &format!("{line:>5} | {}\n", excerpt.text);
+            if excerpt.underline.start < excerpt.text.chars().count() {
+                out += &format!("      | {}{carets}\n", " ".repeat(excerpt.underline.start));
             }
         }
         out + &format!("      = hint: {}\n", printable(&self.hint))
     }
+}
+
+/// Without what a terminal would act on.
+fn printable(text: &str) -> String {
+    text.chars().map(blank).collect()
 }
 
 impl fmt::Display for Problem {
@@ -173,19 +153,3 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_place_counts_characters_and_hides_secrets() {
-        let text = "a = 1\r\n# größe\nß = \"x\" # ü\ntoken = \"xoxb-1\"\n";
-        let at = text.find("\"x\"").unwrap();
-        let place = Place::of(text, &(at..at + 3));
-        assert_eq!((place.line, place.column, place.width), (3, 5, 3));
-        let at = text.find("\"xoxb").unwrap();
-        assert_eq!(Place::of(text, &(at..at + 8)).shown, "token = …");
-        assert_eq!(Place::of(text, &(500..501)).line, 5);
-    }
-}

@@ -7,11 +7,11 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 /// The media type.
-pub(super) const KIND: &str = "application/problem+json";
+pub const KIND: &str = "application/problem+json";
 
 /// What is wrong with a request, or with us, in words for a person.
 #[derive(Debug)]
-pub(super) struct Problem {
+pub struct Problem {
     status: StatusCode,
     detail: String,
 }
@@ -19,7 +19,7 @@ pub(super) struct Problem {
 /// What goes over the wire.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
-pub(super) struct Body<'a> {
+pub struct Body<'a> {
     /// The status in words.
     title: &'a str,
     /// The HTTP status.
@@ -29,25 +29,25 @@ pub(super) struct Body<'a> {
 }
 
 impl Problem {
-    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+    pub fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Problem { status, detail: detail.into() }
     }
 
-    #[cfg(test)]
-    pub(super) fn detail(&self) -> &str {
+    /// The text.
+    pub fn detail(&self) -> &str {
         &self.detail
     }
 
-    pub(super) fn bad(detail: impl Into<String>) -> Self {
+    pub fn bad(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+    pub fn not_found(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
 
     /// The relay cannot answer now: NATS or the index is not there.
-    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
+    pub fn unavailable(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 }

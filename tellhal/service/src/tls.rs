@@ -9,7 +9,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// A client's settings that trust `ca`, or the system's roots when there is none.
-pub(super) fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
+pub fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     match ca {
         None => {
@@ -30,7 +30,7 @@ pub(super) fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
 }
 
 /// What is wrong with a certificate in a person's words, if that is what `error` is about.
-pub(super) fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     use rustls::CertificateError as Bad;
     let error = find(error)?;
     let rustls::Error::InvalidCertificate(bad) = error else {
@@ -63,58 +63,16 @@ fn find<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rust
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::path::PathBuf;
-
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
-    use rustls::ServerConfig;
-    use rustls::pki_types::PrivateKeyDer;
+mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::TcpListener;
     use tokio_rustls::TlsAcceptor;
 
-    use crate::room::Failure;
-    use crate::room::http::{Endpoint, Reach};
+    use crate::http::{Endpoint, Reach};
+    use crate::platform::Failure;
+    use crate::testing::Ca;
 
     use super::*;
-
-    /// A CA of the tests' own, and its certificate in a file.
-    pub(in crate::room) struct Ca {
-        issuer: CertifiedIssuer<'static, KeyPair>,
-        pub(in crate::room) file: PathBuf,
-        _dir: tempfile::TempDir,
-    }
-
-    impl Ca {
-        pub(in crate::room) fn new() -> Self {
-            let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
-            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-            // A name of its own: another CA of the same name would be one with a bad signature.
-            let dir = tempfile::tempdir().unwrap();
-            params.distinguished_name.push(DnType::CommonName, dir.path().to_string_lossy());
-            let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
-            let file = dir.path().join("ca.pem");
-            std::fs::write(&file, issuer.pem()).unwrap();
-            Ca { issuer, file, _dir: dir }
-        }
-
-        /// A server with a certificate for `name`.
-        pub(in crate::room) fn server(&self, name: &str, expired: bool) -> TlsAcceptor {
-            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-            if expired {
-                params.not_before = date_time_ymd(2020, 1, 1);
-                params.not_after = date_time_ymd(2021, 1, 1);
-            }
-            let key = KeyPair::generate().unwrap();
-            let cert = params.signed_by(&key, &self.issuer).unwrap();
-            let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-            let config =
-                config.unwrap().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key);
-            TlsAcceptor::from(Arc::new(config.unwrap()))
-        }
-    }
 
     /// Posts to a server with that certificate, trusting `ca`.
     async fn post(acceptor: TlsAcceptor, ca: Option<&Path>) -> Result<u16, Failure> {

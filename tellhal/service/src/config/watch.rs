@@ -1,5 +1,5 @@
 //! Reload: on SIGHUP, and when the configuration's files change. It only reads and checks; what comes of
-//! it is sent on, and whoever runs the relay keeps the old configuration when the new one is refused.
+//! it is sent on, and the service keeps the old configuration when the new one is refused.
 //!
 //! The files are looked at each second instead of being watched: that is a few `stat` calls, and it works
 //! on every file system, through symlinks that are swapped, and with every editor's way of saving.
@@ -12,14 +12,14 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::last_good::LastGood;
-use super::{Config, Problems, files};
+use super::{Configuration, Problems, files, state_dir};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Sends every new reading of `path` until `stop` or until nobody listens. Keeps the texts of what was good.
-pub async fn watch(
+/// Sends every new reading of `path` until `stop` or until the receiver is gone. Keeps the texts of a good version.
+pub async fn watch<C: Configuration>(
     path: PathBuf,
-    news: mpsc::Sender<Result<Config, Problems>>,
+    news: mpsc::Sender<Result<C, Problems>>,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
     let mut hangups = signal(SignalKind::hangup())?;
@@ -41,10 +41,10 @@ pub async fn watch(
     }
 }
 
-fn reload(path: &Path) -> Result<Config, Problems> {
+fn reload<C: Configuration>(path: &Path) -> Result<C, Problems> {
     let texts = files::read(path)?;
-    let config = Config::from_texts(&texts)?.ready()?;
-    if let Some(state_dir) = config.state_dir() {
+    let config = C::from_texts(&texts)?.ready()?;
+    if let Some(state_dir) = state_dir::<C>(super::named_state_dir::<C>(&texts).as_deref()) {
         LastGood::of(path, &state_dir).keep(&texts);
     }
     Ok(config)
@@ -96,6 +96,7 @@ impl Changes {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::toy::Toy;
 
     #[test]
     fn a_change_is_told_once_and_only_when_it_lasts() {
@@ -119,18 +120,18 @@ mod tests {
     async fn a_bad_file_is_told_and_a_good_one_after_it() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("relay.toml");
-        let good = format!("state_dir = {:?}\ndefault_room = \"page\"\n", folder.path().join("state"));
+        let good = format!("state_dir = {:?}\nfirst = \"page\"\n", folder.path().join("state"));
         std::fs::write(&file, &good).unwrap();
         let (send, mut news) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let watching = tokio::spawn(watch(file.clone(), send, stop.clone()));
+        let watching = tokio::spawn(watch::<Toy>(file.clone(), send, stop.clone()));
         tokio::task::yield_now().await;
 
-        std::fs::write(&file, "default_room = \"gone\"\n").unwrap();
+        std::fs::write(&file, "first = \"gone\"\n").unwrap();
         let refused = news.recv().await.unwrap().unwrap_err().to_string();
-        assert!(refused.contains("there is no room gone"), "{refused}");
+        assert!(refused.contains("there is no team gone"), "{refused}");
         std::fs::write(&file, &good).unwrap();
-        assert_eq!(news.recv().await.unwrap().unwrap().routing.default_room, "page");
+        assert_eq!(news.recv().await.unwrap().unwrap().first, "page");
         let kept = files::read(&LastGood::folder(&file, &folder.path().join("state"))).unwrap();
         assert_eq!(kept[0].1, good);
         stop.cancel();
@@ -140,10 +141,10 @@ mod tests {
     async fn a_hangup_reads_again_even_without_a_change() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("relay.toml");
-        std::fs::write(&file, "default_room = \"gone\"\n").unwrap();
+        std::fs::write(&file, "first = \"gone\"\n").unwrap();
         let (send, mut news) = mpsc::channel(1);
         let stop = CancellationToken::new();
-        let watching = tokio::spawn(watch(file, send, stop.clone()));
+        let watching = tokio::spawn(watch::<Toy>(file, send, stop.clone()));
         // The handler is there once the task has run for the first time.
         tokio::task::yield_now().await;
         let pid = std::process::id().to_string();

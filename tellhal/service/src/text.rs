@@ -1,6 +1,7 @@
 //! Text made safe and short: what a terminal or chat would act on goes, and a cut never splits what a
 //! reader sees as one character.
 
+use tellhal::text::is_hidden;
 use unicode_segmentation::UnicodeSegmentation;
 
 /// Without terminal escapes, control characters (but tab and newline) and marks that turn text around.
@@ -15,7 +16,7 @@ pub fn clean(text: &str) -> String {
             '\r' if chars.peek() == Some(&'\n') => {}
             '\n' | '\r' | '\x0b' | '\x0c' | '\u{85}' | '\u{2028}' | '\u{2029}' => out.push('\n'),
             '\t' => out.push('\t'),
-            c if c.is_control() || turns_around(c) => {}
+            c if is_hidden(c) => {}
             c => out.push(c),
         }
     }
@@ -63,11 +64,6 @@ fn skip_until(chars: &mut Chars, end: impl Fn(char) -> bool) {
             return;
         }
     }
-}
-
-/// Bidirectional embeddings, overrides and isolates, and other marks that only deceive.
-fn turns_around(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 /// The lines of a text, clean, without blank ones at either end or two in a row.

@@ -1,5 +1,5 @@
-//! The page's port: takes connections, though not without limit, and waits for no client for ever, so that whoever
-//! opens them cannot take what the rooms need.
+//! A server with limits: it takes only so many connections and waits for no client for ever, so that a client that
+//! opens many cannot take what the rest of the service needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,21 +25,21 @@ use super::problem::Problem;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// How long a client may take to say what it wants, then to send a body, and how long it may lie idle.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The largest body, in bytes: a text of 64 KiB in which every character is escaped. A longer text is shortened.
-pub(super) const BODY: usize = 512 * 1024;
+pub const BODY: usize = 512 * 1024;
 
 /// What is allowed of the connections.
 #[derive(Clone, Copy)]
-pub(super) struct Limits {
+pub struct Limits {
     /// At once; further ones wait until one ends.
-    pub(super) connections: usize,
-    pub(super) patience: Duration,
+    pub connections: usize,
+    pub patience: Duration,
 }
 
 /// A request's whole body.
-pub(super) struct Body(pub(super) Bytes);
+pub struct Body(pub Bytes);
 
 impl<S: Send + Sync> FromRequest<S> for Body {
     type Rejection = Problem;
@@ -57,12 +57,7 @@ impl<S: Send + Sync> FromRequest<S> for Body {
 }
 
 /// Answers until `shutdown`, and then what is under way.
-pub(super) async fn serve(
-    listener: TcpListener,
-    routes: Router,
-    limits: Limits,
-    shutdown: CancellationToken,
-) {
+pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.patience);
     let places = Arc::new(Semaphore::new(limits.connections));
@@ -72,14 +67,14 @@ pub(super) async fn serve(
             let (stream, peer) = match listener.accept().await {
                 Ok(taken) => taken,
                 Err(error) => {
-                    warn!(%error, "the page cannot take a connection; trying again");
+                    warn!(%error, "cannot take a connection; trying again");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
             // An event that comes alone shall not wait for the next.
             if let Err(error) = stream.set_nodelay(true) {
-                debug!(%error, "a connection to the page is slower than it could be");
+                debug!(%error, "an HTTP connection is slower than it could be");
             }
             let routes = TowerToHyperService::new(routes.clone());
             let service = service_fn(move |mut request: Request<Incoming>| {
@@ -89,7 +84,7 @@ pub(super) async fn serve(
             let connection = under_way.watch(http.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
-                    debug!(%error, "a connection to the page broke");
+                    debug!(%error, "an HTTP connection broke");
                 }
                 drop(place);
             });

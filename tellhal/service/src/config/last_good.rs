@@ -9,22 +9,22 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::problem::{Level, Problem, Problems};
-use super::{Config, check, files};
-use crate::engine::hash;
+use super::{Configuration, files};
 
-/// Reads the configuration a relay starts with, and keeps it for the next time. What was wrong with files
-/// that were replaced is among its warnings. A secret that cannot be had is an error.
-pub fn start(path: &Path) -> Result<Config, Problems> {
-    let state_dir = check::default_state_dir(|name| std::env::var(name).ok());
-    start_in(path, state_dir.as_deref())
-}
-
-fn start_in(path: &Path, default_state_dir: Option<&Path>) -> Result<Config, Problems> {
+/// [`Configuration::start`], with the state folder that is taken when the files name none.
+pub(super) fn start_in<C: Configuration>(
+    path: &Path,
+    default_state_dir: Option<&Path>,
+) -> Result<C, Problems> {
     let (texts, unreadable) = files::read_each(path)?;
-    let problems = match Config::from_texts(&texts) {
+    let named_state_dir = super::named_state_dir::<C>(&texts);
+    let state_dir = named_state_dir.as_deref().or(default_state_dir);
+    let problems = match C::from_texts(&texts) {
         Ok(config) if unreadable.0.is_empty() => {
-            if let Some(state_dir) = config.state_dir.as_deref().or(default_state_dir) {
+            if let Some(state_dir) = state_dir {
                 LastGood::of(path, state_dir).keep(&texts);
             }
             return config.ready();
@@ -37,14 +37,13 @@ fn start_in(path: &Path, default_state_dir: Option<&Path>) -> Result<Config, Pro
             Problems::sorted(unreadable.0.into_iter().chain(found).collect())
         }
     };
-    let state_dir = super::state_dir_of(&texts).or_else(|| default_state_dir.map(PathBuf::from));
     let Some(state_dir) = state_dir.filter(|_| path.is_dir()) else { return Err(problems) };
-    let last_good = LastGood::of(path, &state_dir);
-    let found = last_good.replace(texts, &problems).or_else(|| last_good.whole(path));
-    let Some((mut config, mut warnings)) = found else { return Err(problems) };
+    let last_good = LastGood::of(path, state_dir);
+    let in_force = last_good.replace::<C>(texts, &problems).or_else(|| last_good.whole::<C>(path));
+    let Some((mut config, mut warnings)) = in_force else { return Err(problems) };
     warnings.extend(problems.0.into_iter().map(|problem| Problem { level: Level::Warning, ..problem }));
-    config.warnings.extend(warnings);
-    config.warnings = Problems::sorted(config.warnings).0;
+    warnings.append(config.warnings());
+    *config.warnings() = Problems::sorted(warnings).0;
     config.ready()
 }
 
@@ -55,7 +54,7 @@ pub(super) struct LastGood(PathBuf);
 impl LastGood {
     pub(super) fn of(path: &Path, state_dir: &Path) -> Self {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        LastGood(state_dir.join("last-good").join(hash(&[path.as_os_str().as_encoded_bytes()])))
+        LastGood(state_dir.join("last-good").join(hash(path.as_os_str().as_encoded_bytes())))
     }
 
     #[cfg(test)]
@@ -64,11 +63,11 @@ impl LastGood {
     }
 
     /// Replaces what is broken until the rest holds together: a good file may lean on a broken one.
-    fn replace(
+    fn replace<C: Configuration>(
         &self,
         mut texts: Vec<(PathBuf, String)>,
         problems: &Problems,
-    ) -> Option<(Config, Vec<Problem>)> {
+    ) -> Option<(C, Vec<Problem>)> {
         let mut warnings = Vec::new();
         let mut broken = broken_files(problems);
         let mut replaced = BTreeSet::new();
@@ -76,13 +75,13 @@ impl LastGood {
             for file in broken {
                 let last = std::fs::read_to_string(self.0.join(file.file_name()?)).ok()?;
                 texts.iter_mut().find(|(name, _)| *name == file)?.1 = last;
-                warnings.push(in_force(&file, "the file is broken: its last good version is in force"));
+                warnings.push(in_force::<C>(&file, "the file is broken: its last good version is in force"));
                 // A file whose last good version is refused too cannot be helped.
                 if !replaced.insert(file) {
                     return None;
                 }
             }
-            match Config::from_texts(&texts) {
+            match C::from_texts(&texts) {
                 Ok(config) => return Some((config, warnings)),
                 Err(next) => broken = broken_files(&next),
             }
@@ -90,15 +89,15 @@ impl LastGood {
     }
 
     /// All of the last good configuration, and only that.
-    fn whole(&self, path: &Path) -> Option<(Config, Vec<Problem>)> {
+    fn whole<C: Configuration>(&self, path: &Path) -> Option<(C, Vec<Problem>)> {
         let kept = files::read(&self.0).ok()?.into_iter();
         let texts: Option<Vec<_>> =
             kept.map(|(file, text)| Some((path.join(file.file_name()?), text))).collect();
         let what = "the folder does not hold together: its last good version as a whole is in force";
-        Some((Config::from_texts(&texts?).ok()?, vec![in_force(path, what)]))
+        Some((C::from_texts(&texts?).ok()?, vec![in_force::<C>(path, what)]))
     }
 
-    /// Keeps the texts of a good configuration. That this fails must not keep a relay from working.
+    /// Keeps the texts of a good configuration. That this fails must not keep a service from working.
     pub(super) fn keep(&self, texts: &[(PathBuf, String)]) {
         if let Err(error) = self.try_keep(texts) {
             tracing::warn!(folder = %self.0.display(), %error, "cannot keep the last good configuration");
@@ -127,8 +126,8 @@ fn broken_files(problems: &Problems) -> BTreeSet<PathBuf> {
     errors.map(|problem| problem.file.clone()).collect()
 }
 
-fn in_force(file: &Path, what: &str) -> Problem {
-    let problem = Problem::whole(file, what, "hal-relay check says what is wrong");
+fn in_force<C: Configuration>(file: &Path, what: &str) -> Problem {
+    let problem = Problem::whole(file, what, format!("{} check says what is wrong", C::SERVICE));
     Problem { level: Level::Warning, ..problem }
 }
 
@@ -148,9 +147,15 @@ fn write_private(target: &Path, text: &str) -> io::Result<()> {
     std::fs::rename(&new, target)
 }
 
+/// The first 16 bytes of SHA-256 in hexadecimal.
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::toy::Toy;
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -160,64 +165,60 @@ mod tests {
         folder
     }
 
-    fn route(name: &str) -> String {
-        format!("[[routes]]\nname = \"{name}\"\nrooms = [\"page\"]\n")
-    }
-
-    fn names(config: &Config) -> Vec<&str> {
-        config.routing.routes.iter().map(|route| route.name.as_str()).collect()
+    fn team(name: &str) -> String {
+        format!("[[teams]]\nname = \"{name}\"\nafter = \"page\"\n")
     }
 
     #[test]
     fn a_broken_team_file_falls_back_to_its_last_good_version() {
         let state = tempfile::tempdir().unwrap();
-        let config = folder(&[("base.toml", "default_room = \"page\"\n"), ("dba.toml", &route("dba"))]);
+        let config = folder(&[("base.toml", "first = \"page\"\n"), ("dba.toml", &team("dba"))]);
         let write = |name: &str, text: &[u8]| std::fs::write(config.path().join(name), text).unwrap();
-        let start = || start_in(config.path(), Some(state.path()));
+        let start = || start_in::<Toy>(config.path(), Some(state.path()));
         assert!(start().unwrap().warnings.is_empty());
 
         // The other team's good change is taken.
-        write("dba.toml", route("dba2").replace("page", "nowhere").as_bytes());
-        write("web.toml", route("web").as_bytes());
+        write("dba.toml", team("dba2").replace("page", "nowhere").as_bytes());
+        write("web.toml", team("web").as_bytes());
         let in_force = start().unwrap();
-        assert_eq!(names(&in_force), ["dba", "web"]);
+        assert_eq!(in_force.teams, ["dba", "web"]);
         let warnings = Problems(in_force.warnings).to_string();
         assert!(warnings.contains("dba.toml: warning: the file is broken"), "{warnings}");
-        assert!(warnings.contains("there is no room nowhere"), "{warnings}");
+        assert!(warnings.contains("there is no team nowhere"), "{warnings}");
 
         write("dba.toml", b"\xff\xfe");
         let in_force = start().unwrap();
-        assert_eq!(names(&in_force), ["dba", "web"]);
+        assert_eq!(in_force.teams, ["dba", "web"]);
         assert!(Problems(in_force.warnings).to_string().contains("line 1 is not UTF-8"));
     }
 
     #[test]
     fn what_cannot_be_mended_file_by_file_falls_back_as_a_whole() {
         let state = tempfile::tempdir().unwrap();
-        let config = folder(&[("base.toml", "default_room = \"page\"\n"), ("dba.toml", &route("dba"))]);
-        start_in(config.path(), Some(state.path())).unwrap();
+        let config = folder(&[("base.toml", "first = \"page\"\n"), ("dba.toml", &team("dba"))]);
+        start_in::<Toy>(config.path(), Some(state.path())).unwrap();
         // The new file takes a name that the old one has, and comes before it.
-        std::fs::write(config.path().join("all.toml"), route("dba")).unwrap();
-        let in_force = start_in(config.path(), Some(state.path())).unwrap();
-        assert_eq!(names(&in_force), ["dba"]);
+        std::fs::write(config.path().join("all.toml"), team("dba")).unwrap();
+        let in_force = start_in::<Toy>(config.path(), Some(state.path())).unwrap();
+        assert_eq!(in_force.teams, ["dba"]);
         let warnings = Problems(in_force.warnings).to_string();
         assert!(warnings.contains("last good version as a whole"), "{warnings}");
-        assert!(warnings.contains("route dba is defined twice"), "{warnings}");
+        assert!(warnings.contains("team dba is defined twice"), "{warnings}");
     }
 
     #[test]
     fn one_file_and_another_folder_have_nothing_to_fall_back_on() {
         let state = tempfile::tempdir().unwrap();
-        let config = folder(&[("relay.toml", "default_room = \"page\"\n")]);
+        let config = folder(&[("relay.toml", "first = \"page\"\n")]);
         let file = config.path().join("relay.toml");
-        let start = |path: &Path| start_in(path, Some(state.path()));
+        let start = |path: &Path| start_in::<Toy>(path, Some(state.path()));
         start(&file).unwrap();
         start(config.path()).unwrap();
-        std::fs::write(&file, "default_room = \"pgae\"\n").unwrap();
+        std::fs::write(&file, "first = \"pgae\"\n").unwrap();
         assert!(start(&file).unwrap_err().has_errors());
-        let other = folder(&[("relay.toml", "default_room = \"pgae\"\n")]);
+        let other = folder(&[("relay.toml", "first = \"pgae\"\n")]);
         assert!(start(other.path()).unwrap_err().has_errors());
-        assert_eq!(start(config.path()).unwrap().routing.default_room, "page");
+        assert_eq!(start(config.path()).unwrap().first, "page");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::connection::Say;
 use super::line::{Line, fold};
 use super::register::Registered;
 use super::stream::Stream;
-use crate::room::{Failure, Sent};
+use crate::platform::{Failure, Sent};
 
 /// How often silence is looked at.
 const LOOK: Duration = Duration::from_secs(5);

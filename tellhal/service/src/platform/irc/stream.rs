@@ -8,7 +8,8 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use crate::room::{Failure, tls};
+use crate::platform::Failure;
+use crate::tls;
 
 /// The longest line with tags is 4,607 + 512 bytes.
 const LONGEST: usize = 16 * 1024;

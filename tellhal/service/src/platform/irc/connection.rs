@@ -14,7 +14,7 @@ use super::Settings;
 use super::register::register;
 use super::session::Session;
 use super::stream::Stream;
-use crate::room::{Failure, Limiter, Part, Sent, TIMEOUT};
+use crate::platform::{Failure, Limiter, Sent, TIMEOUT};
 use crate::secret::Secret;
 
 /// When we give up ourselves, so that it is known here whether the line had been written.
@@ -69,11 +69,12 @@ enum State {
     Down(Failure),
 }
 
+/// A connection, shared by everybody with the same settings.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub struct Connection {
     settings: Arc<Settings>,
     tls: Option<Arc<rustls::ClientConfig>>,
-    pub(super) limiter: Arc<Limiter>,
+    pub limiter: Arc<Limiter>,
     /// The longest `nick!user@host` of ours that was seen.
     mask: Arc<AtomicUsize>,
     attempt: Mutex<Option<watch::Receiver<State>>>,
@@ -90,26 +91,29 @@ impl Connection {
         }
     }
 
-    pub(super) fn mask(&self) -> usize {
+    /// The length of the longest `nick!user@host` of ours that was seen, in bytes.
+    pub fn mask(&self) -> usize {
         self.mask.load(Ordering::Relaxed)
     }
 
     /// Posts one line and waits for the server's word on it.
-    pub(super) async fn say(
+    /// `id` is the message's: the same line of the same message again is a retry.
+    pub async fn say(
         &self,
         channel: &str,
         key: Option<&Secret>,
-        part: &Part,
+        id: &str,
+        line: &str,
     ) -> Result<Sent, Failure> {
         let deadline = Instant::now() + DEADLINE;
         let up = self.up(deadline).await?;
         let (reply, answer) = oneshot::channel();
         let stage = Arc::new(Stage::default());
         let say = Say {
-            id: part.id.clone(),
+            id: id.to_owned(),
             channel: channel.to_owned(),
             key: key.cloned(),
-            line: part.wire.clone(),
+            line: line.to_owned(),
             stage: stage.clone(),
             reply,
         };

@@ -2,7 +2,7 @@
 //! Follows no redirect, retries nothing, and shows no address beyond its host.
 
 use std::error::Error as _;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -11,9 +11,11 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{StatusCode, Url, dns};
 use tokio::time::Instant;
 
-use super::{Failure, Problem, Sent, TIMEOUT, tls};
-use crate::render::text::{cut, one_line};
+use super::address::{is_private, is_private_literal};
+use crate::platform::{Failure, Sent, TIMEOUT};
 use crate::secret::Secret;
+use crate::text::{cut, one_line};
+use crate::tls;
 
 /// When we give up ourselves, so that it is known here whether the request had been sent.
 const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
@@ -28,7 +30,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 const EXCERPT: usize = 200;
 
 /// Where a room posts to.
-pub(super) struct Endpoint {
+pub struct Endpoint {
     client: reqwest::Client,
     url: Url,
     headers: HeaderMap,
@@ -39,32 +41,32 @@ pub(super) struct Endpoint {
 
 /// How to reach it.
 #[derive(Default)]
-pub(super) struct Reach<'a> {
+pub struct Reach<'a> {
     /// Refuse addresses of this machine and of private networks, and use no proxy of the environment.
-    pub(super) public_only: bool,
+    pub public_only: bool,
     /// A CA certificate to trust instead of the system's.
-    pub(super) tls_ca: Option<&'a Path>,
+    pub tls_ca: Option<&'a Path>,
 }
 
 /// An answer, whatever its status.
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) body: String,
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: String,
     /// The body ended within the limits.
-    pub(super) complete: bool,
+    pub complete: bool,
     wait: Option<Duration>,
 }
 
 impl Endpoint {
-    pub(super) fn new(url: &str, reach: &Reach) -> anyhow::Result<Self> {
+    pub fn new(url: &str, reach: &Reach) -> anyhow::Result<Self> {
         // The parser's error is fine, the address is not to be shown.
         let url = Url::parse(url).map_err(|error| anyhow::anyhow!("the address: {error}"))?;
         let mut client = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::client(reach.tls_ca)?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
-            .user_agent(concat!("hal-relay/", env!("CARGO_PKG_VERSION")));
+            .user_agent(concat!("tellhal/", env!("CARGO_PKG_VERSION")));
         if reach.public_only {
             client = client.no_proxy().dns_resolver(Arc::new(PublicOnly));
         }
@@ -84,7 +86,7 @@ impl Endpoint {
     }
 
     /// A header of every request whose value is a secret.
-    pub(super) fn header(&mut self, name: &str, value: &Secret) -> anyhow::Result<()> {
+    pub fn header(&mut self, name: &str, value: &Secret) -> anyhow::Result<()> {
         let name = reqwest::header::HeaderName::try_from(name)?;
         let mut header = HeaderValue::from_str(value.reveal())
             .map_err(|_| anyhow::anyhow!("header {name}: its value cannot be sent"))?;
@@ -97,7 +99,7 @@ impl Endpoint {
     }
 
     /// One POST of JSON.
-    pub(super) async fn post(&self, body: String, headers: HeaderMap) -> Result<Answer, Failure> {
+    pub async fn post(&self, body: String, headers: HeaderMap) -> Result<Answer, Failure> {
         if self.public_only && is_private_literal(&self.url) {
             return Err(self.private());
         }
@@ -112,7 +114,7 @@ impl Endpoint {
     }
 
     /// What the status alone says; `Ok` for 2xx.
-    pub(super) fn by_status(&self, answer: &Answer) -> Result<(), Failure> {
+    pub fn by_status(&self, answer: &Answer) -> Result<(), Failure> {
         let reason = self.reason(&format!("answered {}: {}", answer.status, one_line(&answer.body)));
         let reason = reason.trim_end_matches([' ', ':']).to_owned();
         match answer.status.as_u16() {
@@ -129,17 +131,17 @@ impl Endpoint {
     }
 
     /// What there is to say of an answer that means "taken".
-    pub(super) fn taken(&self, answer: &Answer) -> Sent {
+    pub fn taken(&self, answer: &Answer) -> Sent {
         Sent { answer: self.reason(&format!("answered {}", answer.status)), ..Sent::default() }
     }
 
     /// A failure to try again later, with the room's own wish when.
-    pub(super) fn later(&self, answer: &Answer, what: &str, ambiguous: bool) -> Failure {
+    pub fn later(&self, answer: &Answer, what: &str, ambiguous: bool) -> Failure {
         Failure::Transient { reason: self.reason(what), wait: answer.wait, ambiguous }
     }
 
     /// `host: what`, without any secret.
-    pub(super) fn reason(&self, what: &str) -> String {
+    pub fn reason(&self, what: &str) -> String {
         let mut text = what.to_owned();
         for hidden in &self.hidden {
             text = text.replace(hidden, "…");
@@ -236,87 +238,6 @@ impl dns::Resolve for PublicOnly {
     }
 }
 
-/// Whether the address names a private one outright; names are looked at when they are resolved.
-fn is_private_literal(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    host.trim_start_matches('[').trim_end_matches(']').parse().is_ok_and(is_private)
-}
-
-/// Whether an address is not one of the public Internet.
-fn is_private(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_private_v4(address),
-        IpAddr::V6(address) => is_private_v6(address),
-    }
-}
-
-fn is_private_v4(address: Ipv4Addr) -> bool {
-    let [a, b, c, _] = address.octets();
-    address.is_loopback()
-        || address.is_private()
-        || address.is_link_local()
-        || address.is_documentation()
-        || a == 0
-        || a >= 224
-        || (a, b & 0xc0) == (100, 64)
-        || (a, b, c) == (192, 0, 0)
-        || (a, b & 0xfe) == (198, 18)
-}
-
-/// Also what carries a private IPv4 address inside: mapped, compatible, NAT64, 6to4; and all of Teredo.
-fn is_private_v6(address: Ipv6Addr) -> bool {
-    let s = address.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        is_private_v4(Ipv4Addr::new(a, b, c, d))
-    };
-    match s {
-        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => v4(high, low),
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
-        [0x64, 0xff9b, 1, ..] => true,
-        [0x2002, high, low, ..] => v4(high, low),
-        [0x2001, 0 | 0xdb8, ..] => true,
-        [first, ..] => first & 0xfe00 == 0xfc00 || first & 0xffc0 == 0xfe80 || first & 0xff00 == 0xff00,
-    }
-}
-
-/// Whether a host that is written in a configuration is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
-}
-
-/// What is wrong with an address that is written in a configuration. Never shows it: it may hold a token.
-pub(super) fn address_problem(key: &'static str, address: &str, allow_private: bool) -> Option<Problem> {
-    let Ok(url) = Url::parse(address) else {
-        return Some(Problem::new(key, "it is not an address", "write https://host/path"));
-    };
-    let host = url.host_str().unwrap_or_default();
-    match url.scheme() {
-        _ if host.is_empty() => Some(Problem::new(key, "there is no host in it", "write https://host/path")),
-        "https" => None,
-        "http" if allow_private || is_loopback(host) => None,
-        "http" => Some(Problem::new(
-            key,
-            format!("posts to {host} would go in the clear"),
-            "write https, or allow_private = true for a network you trust",
-        )),
-        scheme => {
-            Some(Problem::new(key, format!("{scheme} is not http or https"), "write https://host/path"))
-        }
-    }
-}
-
-/// As [`address_problem`], and an address that names this machine or a private network is a problem too.
-pub(super) fn public_problem(key: &'static str, address: &str) -> Option<Problem> {
-    let private = |url: &Url| is_private_literal(url) || is_loopback(url.host_str().unwrap_or_default());
-    if Url::parse(address).is_ok_and(|url| private(&url)) {
-        let what = "it is this machine's address or a private network's";
-        return Some(Problem::new(key, what, "write allow_private = true to allow it"));
-    }
-    address_problem(key, address, false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -336,51 +257,5 @@ mod tests {
         assert!((55..=60).contains(&seconds(&soon).unwrap()), "{soon}");
         assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0));
         assert_eq!(seconds("Fri, 31 Dec 9999 23:59:59 GMT"), Some(3600));
-    }
-
-    #[test]
-    fn private_addresses_are_known_in_every_disguise() {
-        let private = [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.64.0.1",
-            "198.19.0.1",
-            "255.255.255.255",
-            "224.0.0.1",
-            "::1",
-            "::",
-            "fd00::1",
-            "fe80::1",
-            "ff02::1",
-            "::ffff:10.0.0.1",
-            "64:ff9b::a00:1",
-            "2002:a00:1::",
-            "::127.0.0.1",
-            "2001::1",
-        ];
-        for address in private {
-            assert!(is_private(address.parse().unwrap()), "{address}");
-        }
-        for address in
-            ["1.1.1.1", "100.128.0.1", "172.32.0.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101"]
-        {
-            assert!(!is_private(address.parse().unwrap()), "{address}");
-        }
-    }
-
-    #[test]
-    fn plain_http_is_for_this_machine() {
-        let what = |address, allow| address_problem("url", address, allow).map(|problem| problem.what);
-        for fine in ["https://a.b/c", "http://127.0.0.1:9/x", "http://[::1]/", "http://localhost"] {
-            assert_eq!(what(fine, false), None, "{fine}");
-        }
-        assert_eq!(what("http://a.b/token", false).unwrap(), "posts to a.b would go in the clear");
-        assert_eq!(what("http://a.b/token", true), None);
-        assert_eq!(what("ftp://a.b", true).unwrap(), "ftp is not http or https");
-        assert_eq!(what("a.b/token", true).unwrap(), "it is not an address");
     }
 }

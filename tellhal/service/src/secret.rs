@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::room::Problem;
+use crate::config::KeyProblem;
 
 /// A text nobody may read by accident: it has no `Display` and no `Serialize`, and `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
@@ -57,33 +57,35 @@ impl<'a> Pair<'a> {
     }
 
     /// What is wrong with how it is written, whether or not the secret can be had.
-    pub fn problem(&self) -> Option<Problem> {
+    pub fn problem(&self) -> Option<KeyProblem> {
         let hint = format!("write either {} or {}", self.key, self.file_key);
         match (self.inline, self.file) {
-            (Some(_), Some(_)) => Some(Problem::new(self.key, "the secret is given twice", hint)),
+            (Some(_), Some(_)) => Some(KeyProblem::new(self.key, "the secret is given twice", hint)),
             (Some(text), None) if text.0.is_empty() => {
-                Some(Problem::new(self.key, "the secret is empty", hint))
+                Some(KeyProblem::new(self.key, "the secret is empty", hint))
             }
-            (Some(text), None) if text.0.contains("${") && variable(&text.0).is_none() => Some(Problem::new(
-                self.key,
-                "a variable must be the whole value",
-                format!("write {} = \"${{NAME}}\"", self.key),
-            )),
+            (Some(text), None) if text.0.contains("${") && variable(&text.0).is_none() => {
+                Some(KeyProblem::new(
+                    self.key,
+                    "a variable must be the whole value",
+                    format!("write {} = \"${{NAME}}\"", self.key),
+                ))
+            }
             _ => None,
         }
     }
 
     /// As [`Pair::problem`], and a secret that is not written at all is a problem too.
-    pub fn required(&self) -> Option<Problem> {
+    pub fn required(&self) -> Option<KeyProblem> {
         if self.is_set() {
             return self.problem();
         }
         let hint = format!("write either {} or {}", self.key, self.file_key);
-        Some(Problem::new(self.key, "the secret is missing", hint))
+        Some(KeyProblem::new(self.key, "the secret is missing", hint))
     }
 
     /// The secret itself, if one is written. A newline at its end goes.
-    pub fn read(&self) -> Result<Option<Secret>, Problem> {
+    pub fn read(&self) -> Result<Option<Secret>, KeyProblem> {
         if let Some(problem) = self.problem() {
             return Err(problem);
         }
@@ -101,29 +103,29 @@ impl<'a> Pair<'a> {
         };
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
-            return Err(Problem::new(key, "the secret is empty", "put the secret there"));
+            return Err(KeyProblem::new(key, "the secret is empty", "put the secret there"));
         }
         Ok(Some(Secret::new(text)))
     }
 
-    fn no_variable(&self, name: &str, error: &std::env::VarError) -> Problem {
+    fn no_variable(&self, name: &str, error: &std::env::VarError) -> KeyProblem {
         let why = match error {
             std::env::VarError::NotPresent => "is not set",
             std::env::VarError::NotUnicode(_) => "is not UTF-8",
         };
-        Problem::new(
+        KeyProblem::new(
             self.key,
             format!("the environment variable {name} {why}"),
-            "set it where the relay starts",
+            "set it where the service starts",
         )
     }
 
-    fn no_file(&self, path: &Path, error: &std::io::Error) -> Problem {
+    fn no_file(&self, path: &Path, error: &std::io::Error) -> KeyProblem {
         let what = format!("{}: {error}", path.display());
-        Problem::new(
+        KeyProblem::new(
             self.file_key,
             what,
-            "the file holds the secret and nothing else; the relay must be able to read it",
+            "the file holds the secret and nothing else; the service must be able to read it",
         )
     }
 }
@@ -139,7 +141,7 @@ fn variable(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn read(inline: Option<&str>, file: Option<PathBuf>) -> Result<Option<Secret>, Problem> {
+    fn read(inline: Option<&str>, file: Option<PathBuf>) -> Result<Option<Secret>, KeyProblem> {
         Pair::new("token", "token_file", &inline.map(Secret::new), &file).read()
     }
 

@@ -7,16 +7,21 @@ use std::ops::Range;
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use tellhal::nearest;
 use tellhal::tag::is_token;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::document::Spans;
-use super::nearest;
-use super::raw::LEFT_OUT;
+use super::span::{Shown, Spans};
+
+/// Stands in a list for an item of the wrong type, so that the others keep their places.
+pub(super) const LEFT_OUT: &str = "\0";
 
 /// A key's path, what is wrong with it, what would be right, and where it is.
 pub(super) type Misshapen = (String, String, String, Range<usize>);
+
+/// The JSON Schema format of a key that names a file or a folder.
+pub const PATH: &str = "path";
 
 /// The schema of what may be anything.
 static ANY: Value = Value::Bool(true);
@@ -26,17 +31,29 @@ pub(super) struct Shape<'s> {
     /// Relative paths are relative to this: the folder of the file that names them.
     folder: Option<&'s Path>,
     places: BTreeMap<String, Spans>,
+    names: BTreeMap<String, Vec<String>>,
     problems: Vec<Misshapen>,
+}
+
+/// A document as far as it has the right shape.
+pub(super) struct Read {
+    pub(super) value: Value,
+    /// Every key of the file by its path.
+    pub(super) places: BTreeMap<String, Spans>,
+    /// The names in each table whose names are free, such as `rooms`.
+    pub(super) names: BTreeMap<String, Vec<String>>,
+    pub(super) misshapen: Vec<Misshapen>,
 }
 
 impl<'s> Shape<'s> {
     pub(super) fn of(schema: &'s Value, folder: Option<&'s Path>) -> Self {
-        Shape { schema, folder, places: BTreeMap::new(), problems: Vec::new() }
+        let (places, names) = (BTreeMap::new(), BTreeMap::new());
+        Shape { schema, folder, places, names, problems: Vec::new() }
     }
 
-    pub(super) fn read(mut self, table: &DeTable) -> (Value, BTreeMap<String, Spans>, Vec<Misshapen>) {
+    pub(super) fn read(mut self, table: &DeTable) -> Read {
         let value = self.table(table, self.schema, "", &(0..0)).unwrap_or(Value::Object(Map::new()));
-        (value, self.places, self.problems)
+        Read { value, places: self.places, names: self.names, misshapen: self.problems }
     }
 
     fn wrong(&mut self, path: &str, what: String, hint: String, span: &Range<usize>) {
@@ -73,7 +90,9 @@ impl<'s> Shape<'s> {
                 let items = items.iter().enumerate();
                 let read = items.map(|(i, item)| {
                     let path = format!("{path}[{i}]");
-                    self.places.insert(path.clone(), Spans { key: item.span(), value: item.span() });
+                    let spans =
+                        Spans { key: item.span(), value: item.span(), shown: self.shown(schema, item) };
+                    self.places.insert(path.clone(), spans);
                     // What is left out must not move what follows: the paths count.
                     self.value(item, schema, &path).unwrap_or_else(|| blank(schema, self))
                 });
@@ -106,15 +125,21 @@ impl<'s> Shape<'s> {
         let mut read = Map::new();
         for (key, value) in table {
             let name = key.get_ref().as_ref();
-            let path = joined(path, name);
-            self.places.insert(path.clone(), Spans { key: key.span(), value: value.span() });
-            let Some(schema) = known.get(name).copied().or(others).or((!closed).then_some(&ANY)) else {
+            let parent = path;
+            let path = joined(parent, name);
+            let known_schema = known.get(name).copied().or(others);
+            let shown = known_schema.map_or(Shown::Nothing, |schema| self.shown(schema, value));
+            self.places.insert(path.clone(), Spans { key: key.span(), value: value.span(), shown });
+            if known.is_empty() && others.is_some() {
+                self.names.entry(parent.to_owned()).or_default().push(name.to_owned());
+            }
+            let Some(schema) = known_schema.or((!closed).then_some(&ANY)) else {
                 let hint = nearest::hint(name, known.keys().copied());
                 self.wrong(&path, "unknown key".into(), hint, &key.span());
                 continue;
             };
             if let Some(value) = self.value(value, schema, &path) {
-                read.insert(name.into(), self.resolved(name, value));
+                read.insert(name.into(), self.resolved(schema, value));
             }
         }
         let missing: Vec<&str> =
@@ -145,24 +170,15 @@ impl<'s> Shape<'s> {
         };
         if let Some((second, _)) = found.next() {
             let what = format!("is defined twice, as {} and as {}", key.get_ref(), second.get_ref());
-            self.wrong(
-                path,
-                what,
-                "one room is of one kind; give the other another name".into(),
-                &second.span(),
-            );
+            self.wrong(path, what, "it is of one kind; give the other another name".into(), &second.span());
             return None;
         }
         let name = key.get_ref().as_ref();
         let kind = kinds.iter().find(|kind| strings(kind.get("required")).any(|known| known == name));
         let Some(kind) = kind else {
             let hint = nearest::hint(name, names);
-            self.wrong(
-                &format!("{path}.{name}"),
-                format!("there is no kind of room called {name}"),
-                hint,
-                &key.span(),
-            );
+            let path = joined(path, name);
+            self.wrong(&path, format!("there is no kind {name}"), hint, &key.span());
             return None;
         };
         self.table(table, kind, path, span)
@@ -206,14 +222,36 @@ impl<'s> Shape<'s> {
         None
     }
 
-    /// A relative path in a key that names a file is relative to the configuration's folder.
-    fn resolved(&self, name: &str, value: Value) -> Value {
-        let names_a_file = name.ends_with("_file") || name.ends_with("_dir") || name.starts_with("tls_");
+    /// A relative path is relative to the folder of the file it stands in.
+    fn resolved(&self, schema: &'s Value, value: Value) -> Value {
+        let is_path =
+            || self.alternatives(schema).iter().any(|schema| schema.get("format") == Some(&PATH.into()));
         match (&value, self.folder) {
-            (Value::String(path), Some(folder)) if names_a_file && !path.is_empty() => {
+            (Value::String(path), Some(folder)) if !path.is_empty() && is_path() => {
                 folder.join(path).to_string_lossy().into_owned().into()
             }
             _ => value,
+        }
+    }
+
+    /// How much of a value an error may show: never a secret, and nothing where the schema knows no such value.
+    fn shown(&self, schema: &'s Value, value: &Spanned<DeValue>) -> Shown {
+        let alternatives = self.alternatives(schema);
+        let secret = |schema: &Value| schema.get("writeOnly") == Some(&Value::Bool(true));
+        if secret(schema) || alternatives.iter().any(|schema| secret(schema)) {
+            return Shown::Nothing;
+        }
+        let takes = |kinds: &[&str]| {
+            alternatives
+                .iter()
+                .any(|schema| schema.get("type").is_some() && kinds.iter().any(|kind| accepts(schema, kind)))
+        };
+        match value.get_ref() {
+            DeValue::Array(_) if takes(&["array"]) => Shown::Items,
+            DeValue::Table(_) if takes(&["object"]) => Shown::Items,
+            DeValue::Array(_) | DeValue::Table(_) => Shown::Nothing,
+            _ if takes(&["string", "integer", "number", "boolean"]) => Shown::Whole,
+            _ => Shown::Nothing,
         }
     }
 
@@ -232,7 +270,7 @@ impl<'s> Shape<'s> {
 }
 
 /// The path of a key in a table; a key that is more than one word is quoted as TOML has it.
-pub(super) fn joined(path: &str, name: &str) -> String {
+pub fn joined(path: &str, name: &str) -> String {
     let name = if is_token(name) { name.to_owned() } else { format!("{name:?}") };
     if path.is_empty() { name } else { format!("{path}.{name}") }
 }

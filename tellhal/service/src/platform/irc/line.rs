@@ -2,18 +2,18 @@
 
 /// A line a server sent.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Line<'a> {
+pub struct Line<'a> {
     tags: &'a str,
     /// `nick!user@host` or a server's name.
-    pub(super) prefix: &'a str,
+    pub prefix: &'a str,
     /// A word in capitals or a number of three digits.
-    pub(super) command: &'a str,
-    pub(super) params: Vec<&'a str>,
+    pub command: &'a str,
+    pub params: Vec<&'a str>,
 }
 
 impl<'a> Line<'a> {
     /// Reads a line without its end; an empty one gives an empty command, which nothing handles.
-    pub(super) fn parse(text: &'a str) -> Line<'a> {
+    pub fn parse(text: &'a str) -> Line<'a> {
         let mut line = Line::default();
         let mut rest = text.trim_end_matches(['\r', '\n']);
         if let Some(tagged) = rest.strip_prefix('@') {
@@ -42,33 +42,33 @@ impl<'a> Line<'a> {
     }
 
     /// A tag's value as it stands.
-    pub(super) fn tag(&self, name: &str) -> Option<&'a str> {
+    pub fn tag(&self, name: &str) -> Option<&'a str> {
         let mut tags = self.tags.split(';').map(|tag| tag.split_once('=').unwrap_or((tag, "")));
         tags.find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// The nick the line comes from.
-    pub(super) fn nick(&self) -> &'a str {
+    pub fn nick(&self) -> &'a str {
         self.prefix.split(['!', '@']).next().unwrap_or_default()
     }
 
-    pub(super) fn param(&self, index: usize) -> &'a str {
+    pub fn param(&self, index: usize) -> &'a str {
         self.params.get(index).copied().unwrap_or_default()
     }
 
     /// The last parameter: what a person reads.
-    pub(super) fn last(&self) -> &'a str {
+    pub fn last(&self) -> &'a str {
         self.params.last().copied().unwrap_or_default()
     }
 
     /// The number of a numeric reply.
-    pub(super) fn number(&self) -> Option<u16> {
+    pub fn number(&self) -> Option<u16> {
         (self.command.len() == 3).then(|| self.command.parse().ok()).flatten()
     }
 }
 
 /// A nick or channel for comparison, by the widest of the rules servers use (`rfc1459`).
-pub(super) fn fold(name: &str) -> String {
+pub fn fold(name: &str) -> String {
     let fold = |c: char| match c {
         '{' => '[',
         '}' => ']',

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use super::Settings;
 use super::line::Line;
 use super::stream::Stream;
-use crate::room::Failure;
+use crate::platform::Failure;
 
 /// Asked for where a server has them: with these it says what became of each line, and by which id.
 const WANTED: [&str; 4] = ["batch", "echo-message", "labeled-response", "message-tags"];

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-pub use super::last_good::start;
 use super::problem::{Problem, Problems};
 
 /// The file itself, or every `*.toml` of the folder in the order of their names, hidden ones left out.
@@ -24,7 +23,7 @@ pub(super) fn list(path: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 /// The texts of a file or a folder.
-pub(super) fn read(path: &Path) -> Result<Vec<(PathBuf, String)>, Problems> {
+pub fn read(path: &Path) -> Result<Vec<(PathBuf, String)>, Problems> {
     let (texts, problems) = read_each(path)?;
     if problems.0.is_empty() { Ok(texts) } else { Err(problems) }
 }
@@ -34,20 +33,35 @@ pub(super) fn read_each(path: &Path) -> Result<(Vec<(PathBuf, String)>, Problems
     let files =
         list(path).map_err(|error| whole(path, unreadable(&error), "--config names a file or a folder"))?;
     if files.is_empty() {
-        let hint = "the least is a file with default_room = \"page\"";
-        return Err(whole(path, "the folder has no *.toml".into(), hint));
+        return Err(whole(
+            path,
+            "the folder has no *.toml".into(),
+            "put one there; hidden ones do not count",
+        ));
     }
     let mut problems = Problems::default();
     let mut texts = Vec::new();
     for file in files {
-        let text = std::fs::read(&file).map_err(|error| unreadable(&error)).and_then(utf8);
-        let text = text.unwrap_or_else(|what| {
-            problems.0.extend(whole(&file, what, "make it a text file this user may read").0);
+        let text = open_to_all(&file).map_or_else(|| text(&file), Err);
+        let text = text.unwrap_or_else(|(what, hint)| {
+            problems.0.extend(whole(&file, what, &hint).0);
             String::new()
         });
         texts.push((file, text));
     }
     Ok((texts, problems))
+}
+
+/// A file that anybody on the machine may write is not believed: it decides who reads the messages.
+fn open_to_all(file: &Path) -> Option<(String, String)> {
+    use std::os::unix::fs::MetadataExt;
+    let mode = file.metadata().ok()?.mode();
+    (mode & 0o002 != 0).then(|| tellhal::nats::writable_by_everybody(file))
+}
+
+fn text(file: &Path) -> Result<String, (String, String)> {
+    let text = std::fs::read(file).map_err(|error| unreadable(&error)).and_then(utf8);
+    text.map_err(|what| (what, "make it a text file this user may read".into()))
 }
 
 fn utf8(bytes: Vec<u8>) -> Result<String, String> {

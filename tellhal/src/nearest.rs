@@ -1,7 +1,7 @@
 //! Did you mean …?
 
 /// A hint for a word that is none of `known`: the one that is nearly it, else all of them.
-pub(crate) fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+pub fn hint<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
     match nearest(word, &known) {
         Some(near) => format!("did you mean {near}?"),
