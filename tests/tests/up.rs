@@ -217,3 +217,18 @@ fn without_cargo_or_programs_it_says_what_to_do() {
     let said = refusal(up.command().env("TELLHAL_BIN_DIR", "/nowhere"));
     assert!(said.contains("/nowhere/tellhal is not there"), "{said}");
 }
+
+#[test]
+fn without_the_pinned_toolchain_it_builds_with_the_stable_one() {
+    let up = Up::new();
+    let bin = bare_path(up.dir.path());
+    symlink(find::theirs("nats-server"), bin.join("nats-server")).unwrap();
+    // As rustup's cargo does when it can neither find nor fetch what rust-toolchain.toml names.
+    script(&bin.join("cargo"), "[ \"$RUSTUP_TOOLCHAIN\" = stable ] && echo \"asked to $*\"; exit 1");
+    let mut command = up.command();
+    command.env("PATH", &bin).env_remove("TELLHAL_BIN_DIR").env_remove("RUSTUP_TOOLCHAIN");
+    let output = command.output().unwrap();
+    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("using stable\n") && out.contains("asked to build --bins"), "{out}");
+    assert!(said.contains("the build failed"), "{said}");
+}
