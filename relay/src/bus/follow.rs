@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use crate::bus::Bus;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 
 /// After how many consumers without a message the next one is asked for in another way. The server stores headers as
 /// they come; those that the client cannot read it answers by dropping the connection.
@@ -91,7 +91,7 @@ impl Follow {
     }
 
     /// The next message. An error is for the record: calling again goes on without a loss. Cancel safe.
-    pub async fn next(&mut self) -> anyhow::Result<Found> {
+    pub async fn next(&mut self) -> anyhow::Result<StreamMessage> {
         loop {
             match self.try_next().await {
                 Err(error) if self.interruptions < INTERRUPTIONS => {
@@ -106,7 +106,7 @@ impl Follow {
         }
     }
 
-    async fn try_next(&mut self) -> anyhow::Result<Found> {
+    async fn try_next(&mut self) -> anyhow::Result<StreamMessage> {
         self.ready().await?;
         let Some(messages) = &mut self.messages else {
             return self.next_alone().await?.context("interrupted, and there is no message yet");
@@ -126,8 +126,8 @@ impl Follow {
         read
     }
 
-    fn read(&mut self, message: async_nats::jetstream::Message) -> anyhow::Result<Found> {
-        let found = Found::new(message)?;
+    fn read(&mut self, message: async_nats::jetstream::Message) -> anyhow::Result<StreamMessage> {
+        let found = StreamMessage::new(message)?;
         self.count += 1;
         if found.number != self.count {
             bail!("message {} of the stream was expected, {} came", self.count, found.number);
@@ -137,9 +137,10 @@ impl Follow {
         Ok(found)
     }
 
-    async fn next_alone(&mut self) -> anyhow::Result<Option<Found>> {
+    async fn next_alone(&mut self) -> anyhow::Result<Option<StreamMessage>> {
         let name = &self.stream.cached_info().config.name;
-        let found = Found::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await?;
+        let found =
+            StreamMessage::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await?;
         if let Some(found) = &found {
             tracing::warn!(
                 stream = name,

@@ -12,7 +12,7 @@ use tellhal::Timestamp;
 
 /// One message of a stream.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct StreamMessage {
     pub sequence: u64,
     /// The stream's time.
     pub at: Timestamp,
@@ -24,18 +24,18 @@ pub struct Found {
     pub(crate) pending: u64,
 }
 
-impl Found {
+impl StreamMessage {
     /// What a consumer gave.
-    pub fn new(message: Message) -> anyhow::Result<Found> {
+    pub fn new(message: Message) -> anyhow::Result<StreamMessage> {
         let info = message.info().map_err(anyhow::Error::from_boxed)?;
         let (sequence, at) = (info.stream_sequence, Timestamp::from_stream(info.published));
         let (number, pending) = (info.consumer_sequence, info.pending);
         let async_nats::Message { subject, headers, payload, .. } = message.message;
-        Ok(Found { sequence, at, subject, headers, payload, number, pending })
+        Ok(StreamMessage { sequence, at, subject, headers, payload, number, pending })
     }
 
     /// One message of a stream by its sequence, whatever its headers are like; `None` when it is gone.
-    pub async fn at(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Option<Found>> {
+    pub async fn at(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Option<StreamMessage>> {
         ask(js, stream, json!({"seq": sequence})).await
     }
 
@@ -45,7 +45,7 @@ impl Found {
         stream: &str,
         filter: &str,
         sequence: u64,
-    ) -> anyhow::Result<Option<Found>> {
+    ) -> anyhow::Result<Option<StreamMessage>> {
         let filter = if filter.is_empty() { ">" } else { filter };
         ask(js, stream, json!({"seq": sequence, "next_by_subj": filter})).await
     }
@@ -74,7 +74,7 @@ struct Stored {
     data: String,
 }
 
-async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Result<Option<Found>> {
+async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Result<Option<StreamMessage>> {
     let subject = format!("STREAM.MSG.GET.{stream}");
     let Stored { subject, seq, time, hdrs, data } = match js.request(subject, &what).await? {
         response::Response::Ok(Answer { message }) => message,
@@ -83,7 +83,7 @@ async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Res
         }
         response::Response::Err { error } => return Err(error.into()),
     };
-    Ok(Some(Found {
+    Ok(Some(StreamMessage {
         sequence: seq,
         at: time,
         subject: subject.into(),

@@ -9,7 +9,7 @@ use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 
 use crate::bus::follow::Follow;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 
 /// How long a server may keep the next message to itself before the scan gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +32,7 @@ impl Scan {
     }
 
     /// The next message, or `None` at the stream's end.
-    pub async fn next(&mut self) -> anyhow::Result<Option<Found>> {
+    pub async fn next(&mut self) -> anyhow::Result<Option<StreamMessage>> {
         if self.0.at_end() {
             return Ok(None);
         }

@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use filter::Filter;
 use search::{Counts, Hits, Traces};
 use store::{Kind, Store};
@@ -186,7 +186,12 @@ impl Index {
     }
 
     /// Adds what was read of a stream.
-    async fn add(self: &Arc<Self>, origin: Origin, names: Names, batch: Vec<Found>) -> anyhow::Result<()> {
+    async fn add(
+        self: &Arc<Self>,
+        origin: Origin,
+        names: Names,
+        batch: Vec<StreamMessage>,
+    ) -> anyhow::Result<()> {
         let (sequence, behind) = batch.last().map_or((0, 0), |last| (last.sequence, last.pending));
         self.write(move |store| store.add(origin, &names, &batch)).await?;
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -12,7 +12,7 @@ use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
 use super::filter::haystack;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::delivery::{DeadLetter, Receipt, message_id};
 use crate::engine::entry::{ConfigEntry, Retry};
 
@@ -151,7 +151,12 @@ impl Store {
     }
 
     /// Adds what was read of a stream that was begun, all or nothing.
-    pub(super) fn add(&mut self, origin: Origin, names: &Names, batch: &[Found]) -> rusqlite::Result<()> {
+    pub(super) fn add(
+        &mut self,
+        origin: Origin,
+        names: &Names,
+        batch: &[StreamMessage],
+    ) -> rusqlite::Result<()> {
         let added = self.try_add(origin, names, batch);
         if added.is_err() || self.names.len() > NAMES {
             // Ids that were given in a batch that failed are nobody's.
@@ -160,7 +165,7 @@ impl Store {
         added
     }
 
-    fn try_add(&mut self, origin: Origin, names: &Names, batch: &[Found]) -> rusqlite::Result<()> {
+    fn try_add(&mut self, origin: Origin, names: &Names, batch: &[StreamMessage]) -> rusqlite::Result<()> {
         let Some(last) = batch.last() else { return Ok(()) };
         let tx = self.db.transaction()?;
         let mut adding =
@@ -251,7 +256,7 @@ struct Adding<'a> {
 }
 
 impl Adding<'_> {
-    fn entry(&mut self, names: &Names, found: &Found) -> rusqlite::Result<()> {
+    fn entry(&mut self, names: &Names, found: &StreamMessage) -> rusqlite::Result<()> {
         match names.parse(&found.subject) {
             Some(Subject::Ops { source, tag }) => {
                 let Received { message, .. } =
@@ -274,7 +279,7 @@ impl Adding<'_> {
         }
     }
 
-    fn message(&mut self, found: &Found, message: &Message) -> rusqlite::Result<()> {
+    fn message(&mut self, found: &StreamMessage, message: &Message) -> rusqlite::Result<()> {
         self.last_at = self.last_at.max(found.at.0);
         let (sequence, at) = (signed(found.sequence), self.last_at);
         let source = self.name(Kind::Source, &message.source, at, sequence, message.host.as_deref())?;
@@ -289,12 +294,12 @@ impl Adding<'_> {
         insert.execute(params![sequence, haystack(message)]).map(drop)
     }
 
-    fn receipt(&mut self, found: &Found) -> rusqlite::Result<()> {
+    fn receipt(&mut self, found: &StreamMessage) -> rusqlite::Result<()> {
         let Ok(receipt) = serde_json::from_slice::<Receipt>(&found.payload) else { return Ok(()) };
         receipt.ids.iter().try_for_each(|id| self.trace(id, Trace::Receipt, found.sequence))
     }
 
-    fn dead_letter(&mut self, found: &Found) -> rusqlite::Result<()> {
+    fn dead_letter(&mut self, found: &StreamMessage) -> rusqlite::Result<()> {
         let Ok(letter) = serde_json::from_slice::<DeadLetter>(&found.payload) else { return Ok(()) };
         self.trace(&letter.delivery.id, Trace::Dead, found.sequence)
     }

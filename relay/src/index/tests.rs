@@ -6,7 +6,7 @@ use tellhal::message::{Message, Severity};
 use super::search::{self, span};
 use super::store::reader;
 use super::*;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Place, Receipt};
 use crate::engine::entry::{ConfigEntry, Retry};
 
@@ -29,7 +29,7 @@ impl Indexed {
         Indexed { _folder: folder, path, store }
     }
 
-    fn add(&mut self, origin: Origin, batch: &[Found]) {
+    fn add(&mut self, origin: Origin, batch: &[StreamMessage]) {
         self.store.add(origin, &Names::default(), batch).unwrap();
     }
 
@@ -46,10 +46,10 @@ impl Indexed {
     }
 }
 
-fn found(sequence: u64, at: i64, subject: String, body: &impl serde::Serialize) -> Found {
+fn found(sequence: u64, at: i64, subject: String, body: &impl serde::Serialize) -> StreamMessage {
     let payload = serde_json::to_vec(body).unwrap().into();
     let subject = subject.into();
-    Found { sequence, at: Timestamp(at), subject, headers: None, payload, number: 0, pending: 0 }
+    StreamMessage { sequence, at: Timestamp(at), subject, headers: None, payload, number: 0, pending: 0 }
 }
 
 fn message(source: &str, tag: &str, severity: Severity, text: &str) -> Message {
@@ -58,7 +58,7 @@ fn message(source: &str, tag: &str, severity: Severity, text: &str) -> Message {
     message
 }
 
-fn told(sequence: u64, at: i64, message: &Message) -> Found {
+fn told(sequence: u64, at: i64, message: &Message) -> StreamMessage {
     found(sequence, at, Names::default().ops(&message.source, &message.tag), message)
 }
 
@@ -111,7 +111,7 @@ fn finds_by_tag_severity_source_text_and_time_newest_first() {
 #[test]
 fn pages_follow_each_other_without_a_gap() {
     let mut index = Indexed::new();
-    let batch: Vec<Found> =
+    let batch: Vec<StreamMessage> =
         (1..=25).map(|n| told(n, n as i64, &message("s", "t", Severity::Info, "x"))).collect();
     index.add(Origin::Log, &batch);
     let (mut before, mut all) = (u64::MAX, Vec::new());
@@ -322,7 +322,7 @@ proptest! {
         let messages: Vec<Message> = logged.iter().map(|(tag, source, severity, text)| {
             message(&format!("s{source}"), tags[*tag], Severity::ALL[*severity], text)
         }).collect();
-        let batch: Vec<Found> =
+        let batch: Vec<StreamMessage> =
             messages.iter().enumerate().map(|(n, message)| told(n as u64 + 1, n as i64, message)).collect();
         index.add(Origin::Log, &batch);
         let filter = Filter {

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::files;
 use crate::bus::follow::Follow;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::bus::{self, Bus, Streams};
 use crate::deliver;
 use crate::deliver::outbox::{self, Outbox};
@@ -237,12 +237,12 @@ impl Leading {
         Ok(Leading { bus, streams, metrics, engine, inbox, outbox, in_force, kept, ticked: 0, ahead: 0 })
     }
 
-    async fn fold(&mut self, found: Found) -> anyhow::Result<()> {
+    async fn fold(&mut self, found: StreamMessage) -> anyhow::Result<()> {
         let (sequence, at) = (found.sequence, found.at);
         if sequence == self.ticked {
             self.ahead = at.0 - Timestamp::now().0;
         }
-        let Found { subject, payload, .. } = &found;
+        let StreamMessage { subject, payload, .. } = &found;
         let what = match entry::read(&self.bus.names, subject, payload, found.once(), sequence, at) {
             Raw::Ready(what) => what,
             Raw::Config(hash) => match files::load_rules(&self.streams.files, &hash).await? {

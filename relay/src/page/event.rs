@@ -9,7 +9,7 @@ use tellhal::message::{Message, Received, read};
 use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::status::Status;
 
 /// Told to a reader that was quiet for a while, so that proxies keep the connection and the page
@@ -32,7 +32,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// `None` for an entry of the log that is no message.
-    pub(super) fn new(names: &Names, found: &Found) -> Option<Entry> {
+    pub(super) fn new(names: &Names, found: &StreamMessage) -> Option<Entry> {
         let Some(Subject::Ops { source, tag }) = names.parse(&found.subject) else { return None };
         let Received { message, marks } = read(source, tag, &found.payload, found.sequence, found.at);
         let marks = marks.iter().map(ToString::to_string).collect();
@@ -50,7 +50,7 @@ pub(super) struct Frame {
 
 impl Frame {
     /// A message of the log. `None` for an entry that is no message.
-    pub(super) fn message(names: &Names, found: &Found) -> Option<Frame> {
+    pub(super) fn message(names: &Names, found: &StreamMessage) -> Option<Frame> {
         let entry = Entry::new(names, found)?;
         let json = serde_json::to_string(&entry).ok()?;
         let bytes = format!("id: {}\ndata: {json}\n\n", found.sequence).into();

@@ -16,7 +16,7 @@ use super::{Given, Named, found};
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
 use crate::bus::Bus;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::page::Site;
 use crate::page::access::Who;
 use crate::page::params::{PAGED, Params, ROOM};
@@ -118,7 +118,7 @@ async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Let
     if sequence == 0 || i64::try_from(sequence).is_err() {
         return Err(gone());
     }
-    let found = Found::at(&operator.jetstream, &operator.names.dead_stream(), sequence).await;
+    let found = StreamMessage::at(&operator.jetstream, &operator.names.dead_stream(), sequence).await;
     found.context("dead letters")?.as_ref().map(Letter::read).ok_or_else(gone)
 }
 

@@ -20,7 +20,7 @@ use crate::admin::Operator;
 use crate::admin::explain::{Explanation, Said, explain};
 use crate::admin::trace::{Fate, Located, SHORTEST, Search};
 use crate::bus::files;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::engine::Rules;
 use crate::page::Site;
 use crate::page::event::Entry;
@@ -126,8 +126,8 @@ async fn occurrences(site: &Site, id: &str) -> Result<Vec<u64>, Problem> {
     Ok(sequences)
 }
 
-async fn entry(operator: &Operator, sequence: u64) -> Result<Option<Found>, Problem> {
-    let found = Found::at(&operator.jetstream, &operator.names.ops_stream(), sequence).await;
+async fn entry(operator: &Operator, sequence: u64) -> Result<Option<StreamMessage>, Problem> {
+    let found = StreamMessage::at(&operator.jetstream, &operator.names.ops_stream(), sequence).await;
     found.context("the log cannot be read").map_err(Problem::from)
 }
 
@@ -150,7 +150,7 @@ async fn fate(site: &Site, operator: &Operator, entry: &Entry, entries: &[u64]) 
 
 async fn tell(
     site: &Site,
-    found: Found,
+    found: StreamMessage,
     entry: Entry,
     fate: Fate,
     also: Vec<u64>,
@@ -176,7 +176,7 @@ async fn tell(
 }
 
 impl Raw {
-    fn of(found: &Found) -> Raw {
+    fn of(found: &StreamMessage) -> Raw {
         let payload = String::from_utf8_lossy(&found.payload).into_owned();
         let headers = found.headers.iter().flat_map(|headers| headers.iter());
         let headers = headers.filter(|(name, _)| !SERVERS.contains(&name.as_ref()));

@@ -16,7 +16,7 @@ use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
 use super::{Given, Json, answer, found};
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::index::Origin;
 use crate::index::filter::Filter;
 use crate::page::Site;
@@ -141,7 +141,7 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
 async fn read(site: &Arc<Site>, sequences: &[u64]) -> Result<Vec<Arc<Entry>>, Problem> {
     let (bus, log) = (&site.shared.bus, &site.shared.bus.names.ops_stream());
     let found = stream::iter(sequences.to_vec())
-        .map(async |sequence| Found::at(&bus.js, log, sequence).await)
+        .map(async |sequence| StreamMessage::at(&bus.js, log, sequence).await)
         .buffered(AT_ONCE);
     let mut entries = Vec::with_capacity(sequences.len());
     let mut found = std::pin::pin!(found);
