@@ -362,7 +362,7 @@ async fn health_metrics_and_refusals() {
     page.status.change(|now| now.beat = Some(long_ago));
     let stuck = page.get("/healthz").await;
     assert_eq!(stuck.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(stuck.text().await.unwrap().contains("has not moved for 60 s"));
+    assert!(stuck.text().await.unwrap().contains("has been stuck for 60 s"));
     assert_eq!(page.get("/readyz").await.text().await.unwrap(), "leading\n");
     page.status.change(|now| now.role = Role::StandingBy);
     assert_eq!(page.get("/readyz").await.text().await.unwrap(), "standing by\n");
