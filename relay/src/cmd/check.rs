@@ -1,5 +1,5 @@
-//! `hal-relay check`: everything that is wrong with a configuration, at once. It sends nothing and connects
-//! to nothing; a secret that cannot be had here is a warning, since it may be there for the service.
+//! `hal-relay check`: all problems of a configuration at once. It does not connect or send; a secret that cannot be read
+//! here is a warning, since the service may be able to read it.
 
 use relay::config::{Config, Problem, Problems};
 use serde::Serialize;
@@ -51,7 +51,7 @@ impl Check {
 }
 
 impl Counts {
-    /// The built-in page is not counted: nobody wrote it.
+    /// The built-in page is not counted: it is not in the configuration.
     fn of(config: &Config) -> Self {
         let Config { rooms, routing, tests, .. } = config;
         Counts { rooms: rooms.len() - 1, routes: routing.routes.len(), tests: *tests }
@@ -59,12 +59,11 @@ impl Counts {
 
     fn sentence(&self) -> String {
         let some = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-        let pass = if self.tests == 1 { "passes" } else { "pass" };
-        format!(
-            "{}, {}, {} {pass}",
-            some(self.rooms, "room"),
-            some(self.routes, "route"),
-            some(self.tests, "test")
-        )
+        let tests = match self.tests {
+            0 => "no tests".to_owned(),
+            1 => "1 test passes".to_owned(),
+            tests => format!("{tests} tests pass"),
+        };
+        format!("{}, {}, {tests}", some(self.rooms, "room"), some(self.routes, "route"))
     }
 }
