@@ -101,8 +101,7 @@ impl Refusal {
         }
         match error.kind() {
             ConnectErrorKind::ServerParse => Refusal::Config(format!("url {server:?}: {what}")),
-            // The cause of an "IO error" says more than these words.
-            _ => Refusal::Down { server: server.into(), what: what.trim_start_matches("IO error: ").into() },
+            _ => Refusal::Down { server: server.into(), what: plain(&what) },
         }
     }
 
@@ -144,6 +143,16 @@ pub(crate) fn chain(error: &dyn std::error::Error) -> String {
         }
     }
     parts.join(": ").replace(['\n', '\r'], " ")
+}
+
+/// An error of the connection in words that help a user: the cause of an "IO error" says more than these words, and
+/// "expected INFO" is about the protocol.
+fn plain(what: &str) -> String {
+    match what.split_once("expected INFO, got ") {
+        Some((_, "nothing")) => "the connection was closed without a greeting; is this a NATS server?".into(),
+        Some(_) => "the greeting is not that of a NATS server".into(),
+        None => what.trim_start_matches("IO error: ").into(),
+    }
 }
 
 /// A server's address without user, password or token.

@@ -50,6 +50,16 @@ fn down() {
 }
 
 #[test]
+fn another_program_on_the_port() {
+    let place = Place::bare("");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let result = ended(place.tellhal(&["a", "x"]).env("TELLHAL_URL", url));
+    assert_kept(&place, result, "closed without a greeting; is this a NATS server?");
+}
+
+#[test]
 fn stopped() {
     let place = Place::new();
     place.server.signal("STOP");

@@ -46,7 +46,7 @@ pub(crate) struct Flags {
     /// One word that names this machine; the short host name if absent [env: TELLHAL_SOURCE]
     #[arg(long, global = true, value_name = "WORD", help_heading = "Connection", value_parser = legal_source)]
     pub(crate) source: Option<String>,
-    /// Time limit for the whole command, such as 500ms or 5s; 2s if absent [env: TELLHAL_TIMEOUT]
+    /// Time limit for sending a message, such as 500ms or 5s; 2s if absent [env: TELLHAL_TIMEOUT]
     #[arg(long, global = true, value_name = "TIME", help_heading = "Connection", value_parser = file::duration)]
     pub(crate) timeout: Option<Duration>,
 }
