@@ -24,9 +24,9 @@ export const TOKENS = { operator: "oncall-0123456789abcdef", viewer: "wall-01234
 function program(name, variable, ...more) {
   if (process.env[variable]) return process.env[variable];
   const folders = [...more, ...(process.env.PATH || "").split(delimiter), "/usr/sbin"];
-  const found = folders.map((folder) => join(folder, name)).find(existsSync);
-  if (!found) throw new Error(`${name} is not installed: run tests/run --tools once`);
-  return found;
+  const path = folders.map((folder) => join(folder, name)).find(existsSync);
+  if (!path) throw new Error(`${name} is not installed: run tests/run --tools once`);
+  return path;
 }
 
 async function freePort() {
@@ -41,8 +41,8 @@ async function freePort() {
 export async function until(what, look, patience = SOON) {
   const end = Date.now() + patience;
   for (;;) {
-    const found = await look();
-    if (found) return found;
+    const result = await look();
+    if (result) return result;
     if (Date.now() > end) throw new Error(`waited ${patience} ms in vain: ${what}`);
     await sleep(20);
   }

@@ -289,8 +289,8 @@ shows("a failure to load older messages is shown, and loading is tried again aft
 shows("a search that ran out of time continues, and says so until it is complete", {}, async (made, user) => {
   const { sequence } = await made.publish("web1", "tick", { text: "the one" });
   await until("it is found", async () => {
-    const found = await made.api("/api/messages?text=one");
-    return found.messages.length > 0 && !found.incomplete;
+    const answer = await made.api("/api/messages?text=one");
+    return answer.messages.length > 0 && !answer.incomplete;
   });
   const page = await user.context.newPage();
   const late = { reason: "the search took too long and left out older messages", before: "2026-11-25T03:00:00Z", passing: false };

@@ -147,8 +147,8 @@ impl Test {
         let dev = config.routing.dev_room.as_deref();
         let testable = |name: &str| {
             if !config.rooms.contains_key(name) {
-                let known: Vec<&str> = config.rooms.keys().map(String::as_str).collect();
-                return Err(Usage(format!("there is no room {name}; the rooms are {}", known.join(", "))));
+                let rooms: Vec<&str> = config.rooms.keys().map(String::as_str).collect();
+                return Err(Usage(format!("there is no room {name}; the rooms are {}", rooms.join(", "))));
             }
             if matches!(config.rooms[name], room::Config::Page) {
                 return Err(Usage(
