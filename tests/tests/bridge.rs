@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 
 const GRACE: Duration = Duration::from_secs(12);
 
-/// The log as the relay makes it, as far as a publisher can tell.
+/// Creates the log like the relay's, as far as it matters to a publisher.
 async fn log(server: &NatsServer) -> Stream {
     let config = Config {
         name: "HAL_OPS".into(),
@@ -48,8 +48,8 @@ fn with_tcp(port: &Port) -> String {
     format!("[tcp]\nlisten = \"{}\"\n", port.addr())
 }
 
-/// Says `text` to the port and waits until the bridge has closed the connection: then the message is kept.
-async fn say(port: &Port, text: &[u8]) {
+/// Sends `text` to the port and waits until the bridge has closed the connection: then the message is kept.
+async fn send(port: &Port, text: &[u8]) {
     let mut stream = TcpStream::connect(port.addr()).await.unwrap();
     stream.write_all(text).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -62,10 +62,10 @@ async fn old_scripts_reach_the_log() {
     let mut stream = log(&server).await;
     let port = Port::free();
     let bridge = Bridge::start(&server.url(), &with_tcp(&port)).await;
-    say(&port, b"backup.mysql\nNightly backup finished\nin 3 s\n").await;
-    say(&port, b"disk full!\n/var is at 99 %").await;
-    say(&port, b"").await;
-    say(&port, b"only contents").await;
+    send(&port, b"backup.mysql\nNightly backup finished\nin 3 s\n").await;
+    send(&port, b"disk full!\n/var is at 99 %").await;
+    send(&port, b"").await;
+    send(&port, b"only contents").await;
     let got = wait_for(&mut stream, 3).await;
     assert_eq!(got[0].0, "hal.ops.bridge.backup.mysql");
     assert_eq!(got[0].1.text, "Nightly backup finished\nin 3 s");
@@ -87,7 +87,7 @@ async fn five_seconds_of_silence_end_a_message_and_size_is_bounded() {
     let mut silent = TcpStream::connect(port.addr()).await.unwrap();
     silent.write_all(b"half.open\nthe sender never hangs up").await.unwrap();
     let long = [b"long\n".to_vec(), vec![b'x'; 300_000]].concat();
-    say(&port, &long).await;
+    send(&port, &long).await;
     let mut got = wait_for(&mut stream, 2).await;
     got.sort_by_key(|(subject, _)| subject.clone());
     assert_eq!(got[0].1.text, "the sender never hangs up");
@@ -100,11 +100,11 @@ async fn without_the_bus_messages_wait_in_the_spool_and_arrive_once() {
     log(&server).await;
     let port = Port::free();
     let bridge = Bridge::start(&server.url(), &with_tcp(&port)).await;
-    say(&port, b"a\nbefore").await;
+    send(&port, b"a\nbefore").await;
     server.kill();
     wait_until("the bridge notices", SOON, async || bridge.get("/readyz").await.0 == 503).await;
     assert_eq!(bridge.get("/healthz").await.0, 200);
-    say(&port, b"a\nmeanwhile").await;
+    send(&port, b"a\nmeanwhile").await;
     let spooled = std::fs::read_dir(bridge.dir().join("spool/new")).unwrap().count();
     assert_eq!(spooled, 1, "{}", bridge.log());
     server.restart().await;
@@ -120,7 +120,7 @@ async fn without_the_bus_messages_wait_in_the_spool_and_arrive_once() {
 }
 
 #[tokio::test]
-async fn a_bridge_starts_before_the_bus_and_says_what_is_missing() {
+async fn a_bridge_starts_before_the_bus_and_reports_it() {
     let mut server = NatsServer::start().await;
     server.kill();
     let mut bridge = Bridge::spawn(&server.url(), "");
@@ -139,15 +139,15 @@ async fn a_bridge_starts_before_the_bus_and_says_what_is_missing() {
 }
 
 #[tokio::test]
-async fn sigterm_finishes_what_is_under_way() {
+async fn sigterm_finishes_open_connections() {
     let server = NatsServer::start().await;
     let mut stream = log(&server).await;
     let port = Port::free();
     let mut bridge = Bridge::start(&server.url(), &with_tcp(&port)).await;
     let mut half = TcpStream::connect(port.addr()).await.unwrap();
-    half.write_all(b"half\nsaid before the end").await.unwrap();
-    // A second message says that the first connection was taken.
-    say(&port, b"b\nwhole").await;
+    half.write_all(b"half\nsent before the end").await.unwrap();
+    // When the second message is kept, the first connection was accepted.
+    send(&port, b"b\nwhole").await;
     bridge.process().signal(tests::process::Signal::TERM);
     wait_until("it takes nothing more", SOON, async || TcpStream::connect(port.addr()).await.is_err()).await;
     half.write_all(b", and after it").await.unwrap();
@@ -156,7 +156,7 @@ async fn sigterm_finishes_what_is_under_way() {
     assert_eq!(status.code(), Some(0), "{}", bridge.log());
     let texts: Vec<String> =
         wait_for(&mut stream, 2).await.into_iter().map(|(_, message)| message.text).collect();
-    assert_eq!(texts, ["whole", "said before the end, and after it"]);
+    assert_eq!(texts, ["whole", "sent before the end, and after it"]);
     for line in bridge.log().lines() {
         serde_json::from_str::<serde_json::Value>(line).expect("logs are JSON when there is no terminal");
     }

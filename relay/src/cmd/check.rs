@@ -31,7 +31,7 @@ impl Check {
 }
 
 impl Counts {
-    /// The built-in page is not counted: it stands in no file.
+    /// The built-in page is not counted: it is not in the configuration.
     fn of(config: &Config) -> Self {
         let Config { rooms, routing, tests, .. } = config;
         Counts { rooms: rooms.len() - 1, routes: routing.routes.len(), tests: *tests }
@@ -43,9 +43,9 @@ impl fmt::Display for Counts {
         let some = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
         write!(f, "{}, {}", some(self.rooms, "room"), some(self.routes, "route"))?;
         match self.tests {
-            0 => f.write_str("; no tests"),
-            1 => f.write_str("; 1 test passes"),
-            n => write!(f, "; {n} tests pass"),
+            0 => f.write_str(", no tests"),
+            1 => f.write_str(", 1 test passes"),
+            n => write!(f, ", {n} tests pass"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The subcommands: this enum is the table of contents, each has a file of its own.
+//! The subcommands: this enum is the table of contents, each subcommand has a file of its own.
 
 mod check;
 mod dead;
@@ -15,15 +15,15 @@ pub(crate) use service::process::{Usage, print, print_json};
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Read the log and post into the rooms, until told to stop
+    /// Read the log and post into the rooms, until stopped
     Run(run::Run),
-    /// Read the configuration and say everything that is wrong with it
+    /// Check the configuration and print all problems
     Check(check::Check),
-    /// Say where a message went
+    /// Show where a message went
     Trace(trace::Trace),
-    /// List dead letters, try them again or give them up
+    /// List dead letters, retry them or give them up
     Dead(dead::Dead),
-    /// Say which rooms would read a message, why, and what each would show
+    /// Show which rooms a message would go to, why, and its text in each
     Explain(explain::Explain),
     /// List the rooms, or post a test message into them
     Rooms(rooms::Rooms),
@@ -45,10 +45,10 @@ impl Command {
     }
 }
 
-/// Which configuration; every subcommand that reads one takes this.
+/// The path of the configuration, for every subcommand that reads it.
 #[derive(clap::Args)]
 pub(crate) struct ConfigPath {
-    /// The configuration: a file, or a folder of *.toml
+    /// Configuration: a file, or a folder of *.toml files
     #[arg(long, value_name = "PATH", env = "HAL_RELAY_CONFIG", default_value = "/etc/hal-relay/relay.toml")]
     pub config: PathBuf,
 }

@@ -9,14 +9,14 @@ use serde::Serialize;
 /// The media type.
 pub const KIND: &str = "application/problem+json";
 
-/// What is wrong with a request, or with us, in words for a person.
+/// A problem of a request or of the relay, in words for a person.
 #[derive(Debug)]
 pub struct Problem {
     status: StatusCode,
     detail: String,
 }
 
-/// What goes over the wire.
+/// The body of an error response.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Problem")]
 pub struct Body<'a> {
@@ -24,7 +24,7 @@ pub struct Body<'a> {
     title: &'a str,
     /// The HTTP status.
     status: u16,
-    /// What is wrong, and what would be right.
+    /// The problem and how to correct it.
     detail: &'a str,
 }
 
@@ -52,7 +52,7 @@ impl Problem {
     }
 }
 
-/// What went wrong behind the page is the server's or the disk's, and may pass.
+/// Other errors come from the server or the disk, and may pass.
 impl From<anyhow::Error> for Problem {
     fn from(error: anyhow::Error) -> Self {
         Problem::unavailable(format!("{error:#}"))

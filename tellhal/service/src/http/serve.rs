@@ -1,5 +1,5 @@
-//! A server with limits: it takes only so many connections and waits for no client for ever, so that a client that
-//! opens many cannot take what the rest of the service needs.
+//! A server with limits on the number of connections and on the time a client may take, so that clients cannot use up
+//! the resources that the rest of the service needs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,19 +21,19 @@ use tracing::{debug, warn};
 
 use super::problem::Problem;
 
-/// How long is waited after a connection could not be taken, for want of files or memory.
+/// The pause after a connection could not be accepted for lack of files or memory.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// How long a client may take to say what it wants, then to send a body, and how long it may lie idle.
+/// The time a client may take to send a request's head, then its body, and the time a connection may be idle.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The largest body, in bytes: a text of 64 KiB in which every character is escaped. A longer text is shortened.
 pub const BODY: usize = 512 * 1024;
 
-/// What is allowed of the connections.
+/// The limits of connections.
 #[derive(Clone, Copy)]
 pub struct Limits {
-    /// At once; further ones wait until one ends.
+    /// Connections at once; further ones wait until one ends.
     pub connections: usize,
     pub patience: Duration,
 }
@@ -49,32 +49,32 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             Ok(Ok(body)) => Ok(Body(body)),
             Ok(Err(error)) => Err(Problem::new(
                 error.status(),
-                format!("{}; at most {BODY} bytes are taken", error.body_text()),
+                format!("{}; at most {BODY} bytes are allowed", error.body_text()),
             )),
-            Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come")),
+            Err(_) => Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time")),
         }
     }
 }
 
-/// Answers until `shutdown`, and then what is under way.
+/// Accepts connections until `shutdown`, then finishes open requests.
 pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, shutdown: CancellationToken) {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(limits.patience);
     let places = Arc::new(Semaphore::new(limits.connections));
     let under_way = GracefulShutdown::new();
-    let taking = async {
+    let accepting = async {
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = match listener.accept().await {
-                Ok(taken) => taken,
+                Ok(accepted) => accepted,
                 Err(error) => {
-                    warn!(%error, "cannot take a connection; trying again");
+                    warn!(%error, "cannot accept a connection; trying again");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
             };
-            // An event that comes alone shall not wait for the next.
+            // A single event shall be sent at once and not wait for the next.
             if let Err(error) = stream.set_nodelay(true) {
-                debug!(%error, "an HTTP connection is slower than it could be");
+                debug!(%error, "cannot set TCP_NODELAY on an HTTP connection");
             }
             let routes = TowerToHyperService::new(routes.clone());
             let service = service_fn(move |mut request: Request<Incoming>| {
@@ -84,13 +84,13 @@ pub async fn serve(listener: TcpListener, routes: Router, limits: Limits, shutdo
             let connection = under_way.watch(http.serve_connection(TokioIo::new(stream), service));
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
-                    debug!(%error, "an HTTP connection broke");
+                    debug!(%error, "an HTTP connection failed");
                 }
                 drop(place);
             });
         }
     };
-    shutdown.run_until_cancelled(taking).await;
+    shutdown.run_until_cancelled(accepting).await;
     drop(listener);
     under_way.shutdown().await;
 }
@@ -120,11 +120,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_comes_when_all_places_are_taken_waits_for_one() {
+    async fn a_connection_over_the_limit_waits_for_a_free_place() {
         let (address, stop) = serving(Limits { connections: 2, patience: Duration::from_secs(600) }).await;
         let idle = [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         let third = tokio::spawn(ask(address));
-        // There is nothing to see of somebody who waits.
+        // A waiting client leaves no trace to wait for.
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!third.is_finished());
         drop(idle);
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_says_nothing_or_not_all_is_not_waited_for() {
+    async fn a_silent_or_slow_client_is_disconnected() {
         let (address, stop) = serving(Limits { connections: 2, patience: Duration::from_millis(50) }).await;
         let mut idle = TcpStream::connect(address).await.unwrap();
         let mut slow = TcpStream::connect(address).await.unwrap();
@@ -141,7 +141,7 @@ mod tests {
         let mut rest = Vec::new();
         idle.read_to_end(&mut rest).await.unwrap();
         assert_eq!(rest, b"");
-        // It may be told why, or only be cut off.
+        // The client may get an answer, or only be disconnected.
         let _ = slow.read_to_end(&mut rest).await;
         assert!(ask(address).await.ends_with("here"));
         stop.cancel();
