@@ -169,6 +169,13 @@ impl Bridge {
         let text = full(configuration, nats_url, "http", &http);
         Bridge(Service::spawn("hal-bridge", http, &text))
     }
+
+    /// Writes a new configuration (again without `[nats]` and `[http]`) and tells the bridge to read it.
+    pub fn reload(&mut self, nats_url: &str, configuration: &str) {
+        let text = full(configuration, nats_url, "http", &self.0.http);
+        std::fs::write(self.0.config_path(), text).expect("config.toml");
+        self.0.process.signal(Signal::HUP);
+    }
 }
 
 /// Adds the harness' tables at the end, since top-level keys must precede all tables. A `[nats]` table of the test

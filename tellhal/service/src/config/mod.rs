@@ -26,6 +26,8 @@ mod problem;
 mod shape;
 mod span;
 #[cfg(test)]
+mod tests;
+#[cfg(test)]
 mod toy;
 mod values;
 mod watch;

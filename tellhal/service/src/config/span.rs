@@ -117,13 +117,17 @@ struct Line {
 impl Line {
     fn push(&mut self, c: char, at: usize, known: &[&Spans]) {
         let inside = |range: &Range<usize>| range.contains(&at);
-        // The innermost value decides: the shortest around this character.
-        let around = known.iter().filter(|spans| inside(&spans.value)).min_by_key(|spans| spans.value.len());
-        let key = known.iter().any(|spans| inside(&spans.key) && !inside(&spans.value));
-        let visible = match around.map(|spans| spans.shown) {
+        // A table's header has its key inside, and is no value.
+        let named = |spans: &Spans| spans.key != spans.value;
+        let header = |spans: &Spans| named(spans) && spans.value.contains(&spans.key.start);
+        let key = known.iter().any(|spans| named(spans) && inside(&spans.key));
+        let around = || known.iter().filter(|spans| inside(&spans.value) && !header(spans));
+        // A secret hides all that is in it; else the innermost value decides.
+        let innermost = around().min_by_key(|spans| spans.value.len()).map(|spans| spans.shown);
+        let visible = match innermost {
+            _ if around().any(|spans| spans.shown == Shown::Nothing) => false,
             Some(Shown::Whole) => true,
-            Some(Shown::Nothing) => false,
-            Some(Shown::Items) | None => key || !self.value || " \t[]{},=".contains(c),
+            _ => key || !self.value || " \t[]{},=".contains(c),
         };
         if c == '=' && !key {
             self.value = true;

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use tellhal::nats::NatsConfig;
+
 use super::{Checks, Configuration, PATH, Problem};
 use crate::secret::Secret;
 
@@ -17,6 +19,7 @@ pub(super) struct File {
     pub(super) first: Option<String>,
     pub(super) token: Option<Secret>,
     pub(super) headers: BTreeMap<String, Secret>,
+    pub(super) nats: Option<NatsConfig>,
     pub(super) teams: Vec<Team>,
     pub(super) doors: BTreeMap<String, Door>,
 }
@@ -76,6 +79,7 @@ impl Configuration for Toy {
         if let Some(document) = checks.owner("first") {
             checks.defined(document, "first", "team", &first);
         }
+        checks.nats(|raw| raw.nats.clone());
         Toy { first, teams: known.into_iter().collect(), warnings: Vec::new() }
     }
 
