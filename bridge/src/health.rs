@@ -1,6 +1,5 @@
 //! `/healthz`, `/readyz` and `/metrics`, for supervisors and Prometheus.
 
-use std::future::IntoFuture;
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,24 +8,30 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Serves until the process ends: while it drains, `/healthz` still answers.
+/// Supervisors and Prometheus ask a few times a second at most.
+const LIMITS: Limits = Limits { connections: 64, patience: serve::PATIENCE };
+
+/// Serves until `stop`, which comes last: while the process drains, `/healthz` still answers.
 pub(crate) async fn serve(
     listener: TcpListener,
     outbox: Outbox,
     metrics: Arc<Metrics>,
-) -> std::io::Result<()> {
+    stop: CancellationToken,
+) {
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz).with_state(outbox))
         .route("/metrics", get(render).with_state(metrics));
-    axum::serve(listener, routes).into_future().await
+    serve::serve(listener, routes, LIMITS, stop).await;
 }
 
 /// Ready means that a message would reach the log now.

@@ -1,28 +1,28 @@
-//! hal-bridge: everything inbound. The command line: reads flags, prints errors once, maps them to exit statuses.
+//! hal-bridge: everything inbound. The command line.
 //!
-//! What other systems say becomes messages on the bus; nothing here posts into a room. Sources are one file each
+//! Messages of other systems become messages on the bus; nothing here posts into a room. Sources are one file each
 //! under `source/`, and only `outbox` publishes.
 
 mod config;
 mod health;
 mod metrics;
 mod outbox;
+mod reload;
 mod run;
 mod source;
 
-use std::io::IsTerminal;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde::Serialize;
+use service::config::{Configuration as _, check_command};
+use service::process::print_json;
 
-use config::{Config, Problems};
+use config::Config;
 
-/// Exit statuses as sysexits.h has them.
-const EX_USAGE: u8 = 64;
-const EX_CONFIG: u8 = 78;
-
-/// Puts what other systems say on the bus.
+/// Puts messages of other systems on the bus.
 #[derive(Parser)]
 #[command(name = "hal-bridge", version, about)]
 struct Cli {
@@ -32,76 +32,59 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run as a service until SIGTERM.
+    /// Run as a service until told to stop
     Run {
         #[command(flatten)]
-        place: Place,
+        path: ConfigPath,
     },
-    /// Read the configuration and say everything that is wrong with it.
+    /// Read the configuration and say everything that is wrong with it
     Check {
         #[command(flatten)]
-        place: Place,
+        path: ConfigPath,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
     },
+    /// Print the JSON Schema of the configuration
+    Schema,
 }
 
 #[derive(clap::Args)]
-struct Place {
-    /// The configuration: a file, or a folder of *.toml.
-    #[arg(long, env = "HAL_BRIDGE_CONFIG", value_name = "FILE|DIR", default_value = "/etc/hal-bridge")]
+struct ConfigPath {
+    /// The configuration: a file, or a folder of *.toml
+    #[arg(long, value_name = "PATH", env = "HAL_BRIDGE_CONFIG", default_value = "/etc/hal-bridge")]
     config: PathBuf,
 }
 
 fn main() -> ExitCode {
-    // ring and aws-lc-rs may both be linked: TLS takes the one that is installed first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            // Help and version come this way too, and go to stdout.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { EX_USAGE } else { 0 });
+    service::process::main(|cli: Cli| async {
+        match cli.command {
+            Command::Run { path } => run::run(path.config).await,
+            Command::Check { path, json } => check_command(&path.config, json, Listeners::of),
+            Command::Schema => print_json(&Config::schema()),
         }
-    };
-    let done = match cli.command {
-        Command::Check { place } => check(&place),
-        Command::Run { place } => start(&place),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hal-bridge: {error:#}");
-            ExitCode::from(if error.is::<Problems>() { EX_CONFIG } else { 1 })
+    })
+}
+
+/// The addresses of a good configuration.
+#[derive(Serialize)]
+struct Listeners {
+    http: String,
+    tcp: Option<String>,
+}
+
+impl Listeners {
+    fn of(config: &Config) -> Self {
+        Listeners { http: config.http.to_string(), tcp: config.tcp.map(|address| address.to_string()) }
+    }
+}
+
+impl fmt::Display for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "health on {}", self.http)?;
+        match &self.tcp {
+            Some(tcp) => write!(f, ", old scripts on {tcp}"),
+            None => f.write_str(", nothing inbound"),
         }
-    }
-}
-
-fn check(place: &Place) -> anyhow::Result<()> {
-    let config = Config::load(&place.config)?;
-    for warning in config.secrets_missing() {
-        eprintln!("hal-bridge: warning: {warning}");
-    }
-    println!("{} is good", place.config.display());
-    Ok(())
-}
-
-fn start(place: &Place) -> anyhow::Result<()> {
-    let config = Config::load(&place.config)?;
-    let missing = config.secrets_missing();
-    if !missing.is_empty() {
-        return Err(Problems(missing).into());
-    }
-    logging();
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(run::run(config))
-}
-
-/// Logs go to stderr: for people on a terminal, as JSON elsewhere. `HAL_LOG` filters them; `info` when it is unset.
-fn logging() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("HAL_LOG");
-    let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if std::io::stderr().is_terminal() {
-        logs.compact().with_target(false).init();
-    } else {
-        logs.json().flatten_event(true).init();
     }
 }

@@ -13,6 +13,11 @@ pub(crate) struct SourceOutcome {
     pub(crate) outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReloadOutcome {
+    pub(crate) kind: &'static str,
+}
+
 /// Everything that is counted, behind cheap handles.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -23,6 +28,10 @@ pub(crate) struct Metrics {
     pub(crate) flushed: Counter,
     pub(crate) spooled: Gauge,
     pub(crate) connected: Gauge,
+    /// 1 while the files and the configuration in force are the same.
+    pub(crate) config_ok: Gauge,
+    /// `kind` is accepted or refused.
+    pub(crate) reloads: Family<ReloadOutcome, Counter>,
 }
 
 impl Default for Metrics {
@@ -34,9 +43,12 @@ impl Default for Metrics {
         registry.register("flushed", "Spooled messages that were sent later", flushed.clone());
         registry.register("spooled_messages", "Messages that wait in the spool", spooled.clone());
         registry.register("connected", "Whether the bus is reached", connected.clone());
+        let (config_ok, reloads) = (Gauge::default(), Family::default());
+        registry.register("config_ok", "Whether the latest configuration was accepted", config_ok.clone());
+        registry.register("config_reloads", "Changed configurations by what became of them", reloads.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
-        Metrics { registry, messages, flushed, spooled, connected }
+        Metrics { registry, messages, flushed, spooled, connected, config_ok, reloads }
     }
 }
 

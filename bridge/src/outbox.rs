@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::{Metrics, SourceOutcome};
 
+/// The reserved source of everything the bridge publishes.
+pub(crate) const SOURCE: &str = "bridge";
 /// How long the log may take to acknowledge before a message goes to the spool.
 const BUDGET: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -1,65 +1,59 @@
 //! The service's life: open what it needs, run the sources, and on SIGTERM stop taking, finish, and end.
 
-use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use service::config::Configuration as _;
+use service::process::{drain, until_signal};
 use tellhal::{Outlet, Publisher};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::config::Config;
+use crate::health;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
-use crate::{health, source};
+use crate::reload::Reload;
+use crate::source::Sources;
 
-/// What is under way at SIGTERM has this long to finish.
+/// How long a task that is under way at SIGTERM may take to finish.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
-pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
-    let mut term = signal(SignalKind::terminate()).context("SIGTERM")?;
-    let mut int = signal(SignalKind::interrupt()).context("SIGINT")?;
-    let http = listen("http.listen", config.http).await?;
-    let tcp = match config.tcp {
-        Some(addr) => Some(listen("tcp.listen", addr).await?),
-        None => None,
-    };
+pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
+    let config = Config::start(&path)?;
+    config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
+    let http = TcpListener::bind(config.http).await;
+    let http = http.with_context(|| {
+        format!("http.listen: cannot listen on {}; is another bridge running?", config.http)
+    })?;
+    let mut sources = Sources::open(&config).await?;
     let publisher = Publisher::service(&config.nats, "hal-bridge").await?;
     let metrics = Arc::new(Metrics::default());
-    let outbox = Outbox::new(Outlet::new(publisher.clone(), config.spool), metrics.clone());
+    let outbox = Outbox::new(Outlet::new(publisher.clone(), config.spool.clone()), metrics.clone());
 
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let mut health = tokio::spawn(health::serve(http, outbox.clone(), metrics));
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    // Health outlives `stop`: it answers while the rest drains.
+    let (health_stop, health_tasks) = (CancellationToken::new(), TaskTracker::new());
+    health_tasks.spawn(health::serve(http, outbox.clone(), metrics.clone(), health_stop.clone()));
     tasks.spawn({
         let (outbox, stop) = (outbox.clone(), stop.clone());
         async move { outbox.tend(stop).await }
     });
-    if let Some(listener) = tcp {
-        tasks.spawn(source::tcp::serve(listener, outbox, stop.clone()));
-    }
+    sources.start(&outbox);
     tracing::info!(http = %config.http, tcp = config.tcp.map(|addr| addr.to_string()), "hal-bridge runs");
-
+    let mut reload = Reload::new(path, config, outbox, metrics, &stop, &tasks);
     tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-        ended = &mut health => ended.context("the health page ended")?.context("the health page ended")?,
+        told = until_signal() => told?,
+        () = reload.run(&mut sources) => {}
     }
     tracing::info!("stopping");
     stop.cancel();
-    tasks.close();
-    if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
-        tracing::warn!("not everything finished within {}", humantime::format_duration(GRACE));
-    }
-    health.abort();
+    sources.stop(GRACE).await;
+    drain(&tasks, GRACE).await;
+    health_stop.cancel();
     Ok(())
-}
-
-async fn listen(key: &str, addr: SocketAddr) -> anyhow::Result<TcpListener> {
-    let bound = TcpListener::bind(addr).await;
-    bound.with_context(|| format!("{key}: cannot listen on {addr}; is another bridge running?"))
 }

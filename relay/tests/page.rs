@@ -19,6 +19,7 @@ use relay::status::metrics::Metrics;
 use relay::status::{Role, Status};
 use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
+use service::config::Configuration as _;
 use tellhal::subject::Names;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -65,7 +66,7 @@ impl Page {
         };
         let shutdown = CancellationToken::new();
         let task = tokio::spawn(serve(listener, shared, shutdown.clone()));
-        // Where a browser would go on, a test looks.
+        // Redirects are not followed: the tests check them.
         let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Page { address, status, shutdown, task, http }
     }
@@ -169,7 +170,7 @@ async fn a_page_sees_the_last_messages_and_what_comes_and_resumes_without_a_gap(
     let mut messages = Vec::new();
     for n in 0..300 {
         messages.push(publish(&bus, "hal.ops.db1.backup.mysql".into(), format!("<b>{n}</b>")).await);
-        // What is no message is not shown, and does not make what is shown any less.
+        // Entries that are not messages are not shown, and do not reduce the number of messages shown.
         for _ in 0..3 {
             publish(&bus, names.ctl("tick"), "").await;
         }
@@ -362,7 +363,7 @@ async fn health_metrics_and_refusals() {
     page.status.change(|now| now.beat = Some(long_ago));
     let stuck = page.get("/healthz").await;
     assert_eq!(stuck.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(stuck.text().await.unwrap().contains("has not moved for 60 s"));
+    assert!(stuck.text().await.unwrap().contains("has been stuck for 60 s"));
     assert_eq!(page.get("/readyz").await.text().await.unwrap(), "leading\n");
     page.status.change(|now| now.role = Role::StandingBy);
     assert_eq!(page.get("/readyz").await.text().await.unwrap(), "standing by\n");
@@ -483,7 +484,7 @@ async fn an_open_page_does_not_hold_up_the_relay() {
     reader.until("live").await;
     page.shutdown.cancel();
     page.task.await.unwrap().unwrap();
-    // What was under way still comes, then the end.
+    // The answer in progress still arrives, then the connection ends.
     reader.end().await;
 }
 

@@ -1,4 +1,4 @@
-//! The command line: what may be said. What it means is in `commands/`.
+//! The command line: subcommands, options and help texts. Their implementations are in `commands/`.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ Examples:
   tellhal listen 'backup.>'
   tellhal status";
 
-/// What help and manual show of the configuration; loaded in a test.
+/// The example configuration in help and manual; a test loads it.
 macro_rules! config_example {
     () => {
         "\
@@ -28,27 +28,28 @@ timeout = \"2s\"
 [nats]
 url = \"nats://nats1:4222\"              # or a list, or tls://
 creds_file = \"/etc/tellhal/host.creds\" # or nkey_file, token_file, user and password_file
-tls_ca = \"/etc/tellhal/ca.pem\"         # tls_cert and tls_key for a certificate of our own
+tls_ca = \"/etc/tellhal/ca.pem\"         # tls_cert and tls_key for a client certificate
 inbox_prefix = \"_INBOX_db1\"            # if the credentials allow only that"
     };
 }
 
 const AFTER: &str = concat!(
     "\
-A message is kept when tellhal ends with 0: the server has it, or the spool has it for later.
-Otherwise: 64 usage, 65 refused for ever, 75 nowhere to keep it, 77 not permitted, 78 configuration.
+Exit status 0 means that the message is kept: the server has it, or the spool holds it for later.
+Others: 64 wrong usage, 65 message refused for ever, 75 message not kept, 77 not permitted,
+78 wrong configuration.
 
 A tag is words of A-Z a-z 0-9 _ - joined by dots. A tag that is also a subcommand's name needs -t.
 A message that begins with - goes after --. Standard input (-p) is read to its end, however long
-that takes; of more than 64 KiB the first 16 and the last 48 are kept; after 1 GiB reading stops.
+that takes, and at most 1 GiB of it. Of a text over 64 KiB the first 16 and the last 48 KiB are kept.
 
-Configuration: ~/.config/tellhal/tellhal.toml, then /etc/tellhal/tellhal.toml, all of it optional:
+Configuration: ~/.config/tellhal/tellhal.toml, then /etc/tellhal/tellhal.toml. Every key is optional:
 
 ",
     config_example!()
 );
 
-/// Puts one tagged message on the bus, for the right chat room to read.
+/// Publishes one tagged message for the right chat room.
 #[derive(Debug, Parser)]
 #[command(
     name = "tellhal",
@@ -67,50 +68,50 @@ pub(crate) struct SendCli {
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct Send {
-    /// The tag, unless -t gives it, and the message; several words are joined with spaces
+    /// Tag, unless -t gives it, and message; the words of a message are joined with spaces
     #[arg(value_name = "TAG MESSAGE")]
     pub(crate) words: Vec<OsString>,
-    /// The tag; then every word is the message
+    /// Tag of the message; all words are then the message
     #[arg(short, long, value_name = "TAG")]
     pub(crate) tag: Option<String>,
     /// Read the message from standard input
     #[arg(short, long)]
     pub(crate) pipe: bool,
-    /// Echo what was sent
+    /// Print the message that is sent
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// With -p, an empty standard input is nothing to tell, and no error
+    /// With -p, send nothing when standard input is empty; without this it is an error
     #[arg(short = 'e', long)]
     pub(crate) skip_empty: bool,
-    /// Fail unless the server has acknowledged; what it has not is still kept in the spool
+    /// Fail unless the server acknowledges the message; it is kept in the spool all the same
     #[arg(long)]
     pub(crate) require_ack: bool,
     #[command(flatten)]
     pub(crate) about: About,
 }
 
-/// What a message says besides its text.
+/// The parts of a message besides its text.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct About {
-    /// debug, info, notice, warning, error or critical (syslog's names too)
+    /// debug, info, notice, warning, error or critical, or syslog's names for them
     #[arg(short, long, value_name = "LEVEL")]
     pub(crate) severity: Option<Severity>,
-    /// A headline of one line
+    /// Headline of one line
     #[arg(long)]
     pub(crate) title: Option<String>,
-    /// Anything else by name; may be repeated
+    /// Additional field; may be repeated
     #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
     pub(crate) fields: Vec<(String, String)>,
-    /// Where to read more; may be repeated
+    /// Link to more information; may be repeated
     #[arg(long = "link", value_name = "URL", value_parser = link)]
     pub(crate) links: Vec<String>,
-    /// The thing it is about: messages of one key belong together
+    /// Name of the thing the message is about; messages with the same key belong together
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// started, succeeded, failed or resolved
     #[arg(long)]
     pub(crate) status: Option<Status>,
-    /// The full host name, if not this machine's
+    /// Full host name, if not this machine's
     #[arg(long, value_name = "NAME")]
     pub(crate) host: Option<String>,
 }
@@ -126,11 +127,11 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a command and tell how it went
+    /// Run a command and send a message about how it went
     Run(Run),
-    /// Print messages as they come, or run a command for each
+    /// Print messages as they arrive, or run a command for each
     Listen(Listen),
-    /// Send what waits in the spool
+    /// Send the messages that wait in the spool
     Flush(Flush),
     /// Show configuration, server and spool
     Status(Json),
@@ -139,7 +140,7 @@ pub(crate) enum Command {
     /// Print a shell's completions
     #[cfg(feature = "pages")]
     Completions {
-        /// Which shell
+        /// Shell to complete for
         shell: clap_complete::Shell,
     },
     /// Print the manual page
@@ -153,35 +154,34 @@ pub(crate) enum Command {
 }
 
 const RUN_HELP: &str = "\
-The command starts at once; what is told about it is sent beside it. tellhal ends with its
-status, or with 126 if it cannot be executed, 127 if it is not found, 128+n if signal n
-ended it.
+The command starts at once; messages about it are sent while it runs. tellhal exits with the
+command's status, or with 126 if it cannot be executed, 127 if it is not found, 128+n if
+signal n ended it.
 
-Standard output and error pass through. What they are decides what is told of them: a
-terminal stays the command's own and is not captured, nor is a standard output that goes to
-a file of its own, which is data; of everything else the last lines are told. A daemon that
-outlives the command loses a captured output with it: use --no-output, or redirect the
-daemon's.";
+Standard output and standard error pass through, and their last lines become the message's
+text. Not captured are a terminal, and a standard output that goes to a file of its own: that
+is data. A daemon that outlives the command loses its captured output when the command ends:
+use --no-output, or redirect the daemon's output.";
 
 #[derive(Debug, Args)]
 #[command(after_help = RUN_HELP, override_usage = "tellhal run -t TAG [OPTIONS] -- COMMAND [ARGUMENTS]")]
 pub(crate) struct Run {
-    /// The tag
+    /// Tag of the messages
     #[arg(short, long, value_name = "TAG")]
     pub(crate) tag: String,
-    /// Tell only when it failed
+    /// Send a message only when the command failed
     #[arg(long)]
     pub(crate) on_failure_only: bool,
-    /// Leave standard output and error alone and tell nothing of them
+    /// Do not capture standard output and standard error
     #[arg(long)]
     pub(crate) no_output: bool,
-    /// How many of the last lines to tell
+    /// Number of last lines of output to send
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) lines: usize,
-    /// Severity of a failure is --severity, or error; the key is the tag if there is none
+    /// A failure has the severity of --severity, or error; the key is the tag unless --key is given
     #[command(flatten)]
     pub(crate) about: About,
-    /// The command and its arguments
+    /// Command and its arguments
     #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true, value_name = "COMMAND")]
     pub(crate) command: Vec<OsString>,
 }
@@ -192,23 +192,23 @@ Examples:
   tellhal listen '>' --since 1h --json
   tellhal listen 'deploy.*' --durable lights --exec 'blink \"$TELLHAL_SEVERITY\"'
 
-The command of --exec is given to sh. It gets the message as JSON on standard input, and TELLHAL_ID, _TAG,
-_FROM (the source), _HOST, _USER, _TIME, _SEVERITY, _TITLE, _TEXT, _KEY and _STATUS in its environment. Ended
-with 0 the message is done; otherwise it comes again, later each time. With --durable nothing is missed
-while nobody listened. It needs a listener's credentials: a host's may only publish.";
+sh runs the command of --exec. It gets the message as JSON on standard input, and TELLHAL_ID, _TAG, _FROM
+(the source), _HOST, _USER, _TIME, _SEVERITY, _TITLE, _TEXT, _KEY and _STATUS in its environment. With --durable,
+messages that arrive between two runs are not missed, and a message whose command fails comes again, after a
+longer pause each time. Listening needs a listener's credentials: a host's may only publish.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LISTEN_HELP)]
 pub(crate) struct Listen {
-    /// Tags to listen to: * is one word, a last > is the rest
+    /// Tags to listen to: * stands for one word, a last > for all words that follow
     pub(crate) pattern: Pattern,
-    /// Run this for each message
+    /// Run this command for each message
     #[arg(long, value_name = "COMMAND")]
     pub(crate) exec: Option<String>,
-    /// Remember under this name how far this listener has read
+    /// Remember on the server, under this name, how far this listener has read
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) durable: Option<String>,
-    /// Begin this long ago; a durable listener that is known already goes on where it was
+    /// Start this far in the past; an existing durable listener continues where it stopped
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) since: Option<Duration>,
     /// Print each message as one line of JSON
@@ -218,7 +218,7 @@ pub(crate) struct Listen {
 
 #[derive(Debug, Args)]
 pub(crate) struct Flush {
-    /// Print what was done as JSON
+    /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -232,19 +232,19 @@ pub(crate) struct Json {
 
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// The file to check; those in force if absent
+    /// File to check, instead of the files in force
     pub(crate) path: Option<PathBuf>,
 }
 
-/// What was asked for.
+/// A parsed command line.
 #[derive(Debug)]
-pub(crate) enum Asked {
+pub(crate) enum Invocation {
     Send(Box<SendCli>),
     Other(Box<Cli>),
 }
 
 /// Reads the command line. The first word decides: a subcommand's name, or a tag.
-pub(crate) fn parse(args: Vec<OsString>) -> Result<Asked, clap::Error> {
+pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
     let first = first_word(&args);
     if ["-h", "--help", "help"].contains(&first)
         && args.len() == 2
@@ -253,13 +253,13 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Asked, clap::Error> {
         return Err(help);
     }
     if is_subcommand(first) {
-        return Ok(Asked::Other(Box::new(Cli::try_parse_from(args)?)));
+        return Ok(Invocation::Other(Box::new(Cli::try_parse_from(args)?)));
     }
-    let said = match plain(&args) {
+    let cli = match plain(&args) {
         Some(words) => SendCli { send: Send { words, ..Send::default() }, flags: Flags::default() },
         None => options(args)?,
     };
-    Ok(Asked::Send(Box::new(said)))
+    Ok(Invocation::Send(Box::new(cli)))
 }
 
 // Not inlined, for the stack that only it needs.
@@ -268,15 +268,15 @@ fn options(args: Vec<OsString>) -> Result<SendCli, clap::Error> {
     SendCli::try_parse_from(args)
 }
 
-/// The words of `tellhal TAG MESSAGE` without any option, the call that scripts make most: clap would find
-/// just these, after it has built every option and its help.
+/// The words of `tellhal TAG MESSAGE` without any option, the most frequent call in scripts: clap would give
+/// the same words, but only after building every option and its help.
 fn plain(args: &[OsString]) -> Option<Vec<OsString>> {
     let words = args.get(1..).filter(|words| !words.is_empty())?;
     let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-");
     (!words.iter().any(is_option)).then(|| words.to_vec())
 }
 
-/// What comes after the flags that may stand before a subcommand, as in `tellhal --url … status`.
+/// The first word after the flags that may precede a subcommand, as in `tellhal --url … status`.
 fn first_word(args: &[OsString]) -> &str {
     const FLAGS: [&str; 6] = ["--url", "--context", "--config", "--spool", "--source", "--timeout"];
     let mut words = args.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
@@ -297,7 +297,7 @@ pub(crate) fn documented() -> clap::Command {
     SendCli::command().subcommands(Cli::command().get_subcommands().cloned())
 }
 
-/// Whether `word` is a subcommand's name, and so a tag only with -t; in every build the same.
+/// True for the name of a subcommand, which is a tag only with -t. The same in every build.
 pub(crate) fn is_subcommand(word: &str) -> bool {
     const NAMES: [&str; 9] =
         ["run", "listen", "flush", "status", "check", "completions", "man", "schema", "help"];
@@ -307,7 +307,7 @@ pub(crate) fn is_subcommand(word: &str) -> bool {
 fn field(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("a field is NAME=VALUE".into()),
+        _ => Err("a field has the form NAME=VALUE".into()),
     }
 }
 
@@ -316,7 +316,7 @@ fn link(text: &str) -> Result<String, String> {
     if web && !text.contains(char::is_whitespace) {
         return Ok(text.into());
     }
-    Err("a link is https://… or http://…".into())
+    Err("a link has the form https://… or http://…".into())
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -328,7 +328,7 @@ fn name(text: &str) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Asked {
+    fn parsed(line: &str) -> Invocation {
         parse(line.split(' ').map(OsString::from).collect()).unwrap()
     }
 
@@ -352,9 +352,11 @@ mod tests {
             [&["a.b"], &["a", ""], &["", "x"], &["backup.mysql", "Nightly backup", "--", "x"], &["a", "-"]];
         for words in lines {
             let args: Vec<OsString> = ["tellhal"].iter().chain(words).map(OsString::from).collect();
-            let Asked::Send(said) = parse(args.clone()).unwrap() else { panic!("not a message: {words:?}") };
+            let Invocation::Send(cli) = parse(args.clone()).unwrap() else {
+                panic!("not a message: {words:?}")
+            };
             let clap = SendCli::try_parse_from(args).unwrap();
-            assert_eq!(format!("{said:?}"), format!("{clap:?}"));
+            assert_eq!(format!("{cli:?}"), format!("{clap:?}"));
         }
         assert_eq!(plain(&["tellhal".into()]), None);
         assert_eq!(plain(&["tellhal".into(), "a".into(), "-v".into()]), None);
@@ -362,13 +364,15 @@ mod tests {
 
     #[test]
     fn the_first_word_decides_between_tag_and_subcommand() {
-        assert!(matches!(parsed("tellhal status"), Asked::Other(_)));
-        assert!(matches!(parsed("tellhal --url nats://x status --json"), Asked::Other(_)));
-        assert!(matches!(parsed("tellhal -t status hello"), Asked::Send(_)));
-        assert!(matches!(parsed("tellhal -t x flush"), Asked::Send(_)));
-        let Asked::Send(said) = parsed("tellhal backup status of it -- -x") else { panic!("not a message") };
-        assert_eq!(said.send.words.len(), 5);
-        let Asked::Other(said) = parsed("tellhal run -t x -- ls -l --json") else { panic!("not run") };
-        assert!(matches!(said.command, Command::Run(run) if run.command == ["ls", "-l", "--json"]));
+        assert!(matches!(parsed("tellhal status"), Invocation::Other(_)));
+        assert!(matches!(parsed("tellhal --url nats://x status --json"), Invocation::Other(_)));
+        assert!(matches!(parsed("tellhal -t status hello"), Invocation::Send(_)));
+        assert!(matches!(parsed("tellhal -t x flush"), Invocation::Send(_)));
+        let Invocation::Send(cli) = parsed("tellhal backup status of it -- -x") else {
+            panic!("not a message")
+        };
+        assert_eq!(cli.send.words.len(), 5);
+        let Invocation::Other(cli) = parsed("tellhal run -t x -- ls -l --json") else { panic!("not run") };
+        assert!(matches!(cli.command, Command::Run(run) if run.command == ["ls", "-l", "--json"]));
     }
 }

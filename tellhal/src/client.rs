@@ -1,8 +1,8 @@
 //! A connection that publishes messages to the log and looks at each acknowledgement.
 //!
-//! The server tells a publisher that it may not publish only by an asynchronous error, while the request
-//! itself just stays unanswered: so every wait for an acknowledgement watches those errors too.
-//! Nothing is retried and nothing is spooled here; see [`crate::keep`].
+//! The server reports a missing permission to publish only by an asynchronous error, and leaves the request
+//! itself unanswered: so every wait for an acknowledgement watches those errors too.
+//! Does not retry and does not spool; see [`crate::keep`].
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -32,10 +32,10 @@ pub struct Publisher {
     locked_out: LockedOut,
 }
 
-/// What the server said when it refused our credentials, until it takes them again.
+/// The server's reason for refusing our credentials, until it accepts them again.
 type LockedOut = Arc<Mutex<Option<String>>>;
 
-/// What the log said to one message.
+/// The log's acknowledgement of one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ack {
     /// The message's sequence in the log.
@@ -72,7 +72,7 @@ impl Publisher {
             let share = left / u32::try_from(servers.len() - tried).unwrap_or(1);
             let options = quick(options.clone(), share);
             let shown = redact(server);
-            // All of them, this one first: a connection that lives on may need the others later.
+            // All servers, this one first: a long connection may need the others later.
             let mut pool = servers.clone();
             pool.rotate_left(tried);
             match tokio::time::timeout(share, Box::pin(options.connect(pool))).await {
@@ -90,7 +90,7 @@ impl Publisher {
                     refused = worse(refused, Refusal::connecting(&shown, &error));
                 }
                 Ok(Err(_)) | Err(_) => {
-                    let after = humantime::format_duration(round(share)).to_string();
+                    let after = format!("within {}", humantime::format_duration(round(share)));
                     refused = worse(refused, Refusal::Silent { server: shown, after });
                 }
             }
@@ -128,28 +128,28 @@ impl Publisher {
         &self.server
     }
 
-    /// Whether there is a connection now.
+    /// True while there is a connection.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
 
-    /// Why there is no connection.
+    /// The reason why there is no connection.
     pub fn lost(&self) -> Refusal {
         let server = self.server.clone();
         match self.locked_out.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(said) => Refusal::NotPermitted(format!("{server} refused the credentials: {said}")),
+            Some(reason) => Refusal::NotPermitted(format!("{server} refused the credentials: {reason}")),
             None => Refusal::Down { server, what: "there is no connection".into() },
         }
     }
 
-    /// The server's complaints about missing permissions, as they come.
+    /// The server's errors about missing permissions, as they arrive.
     pub fn denials(&self) -> broadcast::Receiver<String> {
         self.denials.subscribe()
     }
 
     /// Publishes `message` under its id and waits until `deadline` for the log's acknowledgement.
-    /// Any number may be under way at once. A message that timed out may still arrive: send it again
-    /// only under the same id.
+    /// Any number of calls may run at once. A message that timed out may still reach the log: send it
+    /// again only under the same id.
     pub async fn publish(&self, message: &Message, deadline: Instant) -> Result<Ack, Refusal> {
         let start = Instant::now();
         let subject = self.names.ops(&message.source, &message.tag);
@@ -170,7 +170,7 @@ impl Publisher {
         self.judge(&answer.payload, &subject, size)
     }
 
-    /// Waits for the server's complaint about `subject`, about our replies, or about the credentials.
+    /// Waits for an error of the server about `subject`, about our replies, or about the credentials.
     async fn denied(&self, denials: &mut broadcast::Receiver<String>, subject: &str) -> String {
         let concerns_us = |denial: &str| match denial.split_once(" to \"") {
             Some((_, about)) => about.starts_with(&format!("{subject}\"")) || about.starts_with(&self.inbox),
@@ -190,7 +190,10 @@ impl Publisher {
             return self.lost();
         }
         let server = self.server.clone();
-        Refusal::Silent { server, after: humantime::format_duration(round(start.elapsed())).to_string() }
+        Refusal::Silent {
+            server,
+            after: format!("within {}", humantime::format_duration(round(start.elapsed()))),
+        }
     }
 
     fn unanswered(&self, error: &RequestError, subject: &str, size: usize) -> Refusal {
@@ -205,11 +208,11 @@ impl Publisher {
         }
     }
 
-    /// Only an acknowledgement of our own log counts: another stream on the subject is read by nobody.
+    /// Only an acknowledgement of our own log counts: the relay does not read another stream on the subject.
     fn judge(&self, answer: &[u8], subject: &str, size: usize) -> Result<Ack, Refusal> {
         let want = self.names.ops_stream();
         let Ok(ack) = serde_json::from_slice::<PubAck>(answer) else {
-            return Err(Refusal::Stream(format!("the answer on {subject} is no acknowledgement")));
+            return Err(Refusal::Stream(format!("the answer on {subject} is not an acknowledgement")));
         };
         if let Some(error) = ack.error {
             let description = error.description.as_deref().unwrap_or("no reason given");
@@ -220,7 +223,7 @@ impl Publisher {
                 Ok(Ack { sequence: ack.seq, duplicate: ack.duplicate })
             }
             Some(got) => Err(Refusal::WrongStream { subject: subject.into(), got, want }),
-            None => Err(Refusal::Stream(format!("the answer on {subject} is no acknowledgement"))),
+            None => Err(Refusal::Stream(format!("the answer on {subject} is not an acknowledgement"))),
         }
     }
 }
@@ -254,9 +257,9 @@ fn prepare(nats: &NatsConfig, name: &str) -> Result<Prepared, Refusal> {
     Ok(Prepared { options, denials, locked_out, names })
 }
 
-/// Remembers what the server says about our credentials.
+/// Notes the server's errors about our credentials.
 fn listen(event: &Event, heard: &broadcast::Sender<String>, locked_out: &LockedOut) {
-    let said = match event {
+    let reason = match event {
         Event::Connected => {
             locked_out.lock().unwrap_or_else(PoisonError::into_inner).take();
             return;
@@ -265,15 +268,15 @@ fn listen(event: &Event, heard: &broadcast::Sender<String>, locked_out: &LockedO
         Event::ClientError(error) => error.to_string(),
         _ => return,
     };
-    if !is_denial(&said) {
+    if !is_denial(&reason) {
         return;
     }
-    let said = said.trim_start_matches("nats: ").to_owned();
-    // What concerns one subject leaves the connection as it is.
-    if !said.contains(" to \"") {
-        *locked_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(said.clone());
+    let reason = reason.trim_start_matches("nats: ").to_owned();
+    // An error about one subject leaves the connection usable.
+    if !reason.contains(" to \"") {
+        *locked_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.clone());
     }
-    let _ = heard.send(said);
+    let _ = heard.send(reason);
 }
 
 /// Small buffers, and no pause before the first connect: async-nats rounds even a delay of zero up to
@@ -294,7 +297,7 @@ fn quick(options: ConnectOptions, within: Duration) -> ConnectOptions {
         })
 }
 
-/// Of two servers' refusals the one that helps more: refused credentials over silence over absence.
+/// The more useful of two servers' refusals: refused credentials over silence over absence.
 fn worse(before: Option<Refusal>, now: Refusal) -> Option<Refusal> {
     let rank = |refusal: &Refusal| match refusal {
         Refusal::NotPermitted(_) | Refusal::Config(_) => 2,

@@ -4,25 +4,25 @@ use std::fmt::Display;
 
 use tellhal::refusal::Refusal;
 
-/// How a command ends.
+/// The exit status of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Exit(pub(crate) i32);
 
 impl Exit {
-    /// For a message: it is kept.
+    /// Success; a message is kept.
     pub(crate) const OK: Exit = Exit(0);
-    /// The command line is wrong, a tag too.
+    /// The command line is wrong, or the tag in it.
     pub(crate) const USAGE: Exit = Exit(64);
     /// The message can never be accepted.
     pub(crate) const REFUSED: Exit = Exit(65);
-    /// The message is nowhere, or the server cannot be used now.
+    /// The message is not kept, or the server cannot be used now.
     pub(crate) const TEMPORARY: Exit = Exit(75);
     /// The credentials do not allow it.
     pub(crate) const NOT_PERMITTED: Exit = Exit(77);
     /// The configuration, of tellhal or of the server, is wrong.
     pub(crate) const CONFIG: Exit = Exit(78);
 
-    /// What a refusal is, where it counts.
+    /// The exit status for a refusal.
     pub(crate) fn of(refusal: &Refusal) -> Exit {
         match refusal {
             Refusal::TooLarge { .. } => Exit::REFUSED,
@@ -35,7 +35,7 @@ impl Exit {
     }
 }
 
-/// Why a command ended otherwise than well.
+/// The failure of a command.
 #[derive(Debug)]
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
@@ -61,33 +61,16 @@ impl From<Refusal> for Failure {
 
 pub(crate) type Outcome = Result<Exit, Failure>;
 
-/// One line on standard error. A standard error that is gone is no reason to fail.
+/// Prints one line to standard error. A closed standard error is not a failure.
 pub(crate) fn say(what: impl Display) {
     use std::io::Write;
     let mut line = format!("tellhal: {what}").replace(['\n', '\r'], " ");
     line.push('\n');
-    // In one piece: other processes write to the same place.
+    // In one write: other processes may write to the same file.
     let _ = std::io::stderr().write_all(line.as_bytes());
 }
 
-/// Text for a terminal: control characters, which could move the cursor or hide text, are made visible.
-pub(crate) fn visible(text: &str) -> String {
-    let bidirectional = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars()
-        .flat_map(|c| match c {
-            '\n' | '\t' => vec![c],
-            c if c.is_control() || bidirectional(c) => c.escape_unicode().collect(),
-            c => vec![c],
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nothing_in_a_text_reaches_the_terminal() {
-        assert_eq!(visible("a\tb\n\u{1b}[31m\u{202e}é"), "a\tb\n\\u{1b}[31m\\u{202e}é");
-    }
+/// `count` and the noun, such as "1 message" or "3 messages".
+pub(crate) fn count(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }

@@ -6,28 +6,28 @@ use crate::client::Publisher;
 use crate::refusal::Refusal;
 use crate::spool::{Broken, Claim, Spool, SpoolError};
 
-/// What a flush did.
+/// The result of a flush.
 #[derive(Debug, Default)]
 pub struct Flushed {
     /// Messages that were acknowledged and removed.
     pub sent: u64,
-    /// Messages another process is sending.
+    /// Messages that another process is sending.
     pub busy: u64,
-    /// Messages that stay, each refused.
+    /// Messages that stay in the spool: refused, or not tried.
     pub left: u64,
-    /// Files that are no messages, put aside in `bad/`.
+    /// Files that are not messages, moved to `bad/`.
     pub broken: Vec<Broken>,
-    /// Messages that no server takes, put aside in `bad/`.
+    /// Messages that no server takes, moved to `bad/`.
     pub refused: Vec<Refusal>,
-    /// Why the first of those that stay stays.
+    /// The reason why the first of them stays.
     pub reason: Option<Refusal>,
 }
 
-/// Sends what waits in `spool` until it is empty or `deadline` comes.
+/// Sends the messages in `spool` until it is empty or `deadline` passes.
 pub async fn flush(publisher: &Publisher, spool: &Spool, deadline: Instant) -> Result<Flushed, SpoolError> {
     let mut done = Flushed::default();
     let names = spool.waiting()?;
-    // As after nearly every message. What killed writers left behind waits for the next that is written.
+    // The usual case. Files that killed writers left behind are swept when the next message is written.
     if names.is_empty() {
         return Ok(done);
     }

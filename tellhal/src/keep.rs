@@ -9,7 +9,7 @@ use crate::message::Message;
 use crate::refusal::Refusal;
 use crate::spool::{Spool, SpoolError};
 
-/// Where a message is safe now.
+/// The place where a message is safe now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kept {
     /// In the log.
@@ -18,24 +18,24 @@ pub enum Kept {
     Spooled(Refusal),
 }
 
-/// A message that is nowhere: the caller still has it.
+/// The reason why a message is not kept: only the caller has it.
 #[derive(Debug, thiserror::Error)]
 pub enum NotKept {
-    /// It can never be accepted, so it was not spooled either.
+    /// The message can never be accepted, so it was not spooled either.
     #[error("{0}")]
     Final(Refusal),
-    /// Not acknowledged, and the spool did not take it.
+    /// The log did not acknowledge the message, and the spool did not take it.
     #[error("{refusal}; and {spool}")]
     Both {
-        /// Why the log did not take it.
+        /// The reason why the log did not take it.
         refusal: Refusal,
-        /// Why the spool did not.
+        /// The reason why the spool did not take it.
         spool: Box<SpoolError>,
     },
 }
 
 impl NotKept {
-    /// Why the log did not take it.
+    /// The reason why the log did not take it.
     pub fn refusal(&self) -> &Refusal {
         match self {
             NotKept::Final(refusal) | NotKept::Both { refusal, .. } => refusal,
@@ -43,7 +43,7 @@ impl NotKept {
     }
 }
 
-/// What a service sends its messages through: `Outlet::new(publisher, spool path)`, then
+/// A service's way to send messages: `Outlet::new(publisher, spool path)`, then
 /// `outlet.keep(&message, deadline).await` for each. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outlet {
@@ -62,13 +62,13 @@ impl Outlet {
         &self.publisher
     }
 
-    /// Where the spool is.
+    /// The path of the spool.
     pub fn spool(&self) -> &std::path::Path {
         &self.spool
     }
 
-    /// Publishes `message`; what is not acknowledged at `deadline`, or at once when there is no
-    /// connection, is spooled. The spool's fsyncs block the calling thread for about a millisecond.
+    /// Publishes `message`. It is spooled if it is not acknowledged by `deadline`, or at once if there is
+    /// no connection. The spool's fsyncs block the calling thread for about a millisecond.
     pub async fn keep(&self, message: &Message, deadline: Instant) -> Result<Kept, NotKept> {
         let refusal = if self.publisher.is_connected() {
             match self.publisher.publish(message, deadline).await {
@@ -82,7 +82,7 @@ impl Outlet {
     }
 }
 
-/// Spools a message that was refused, unless it can never be accepted.
+/// Spools a refused message, unless it can never be accepted.
 pub fn spool(
     message: &Message,
     refusal: Refusal,

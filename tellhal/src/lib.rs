@@ -1,8 +1,8 @@
-//! tellhal: puts one tagged message on the bus, from anywhere a shell runs.
+//! tellhal: publishes one tagged message on the bus, from anywhere a shell runs.
 //!
-//! The library owns the wire ([`message`], [`tag`], [`subject`]), how to reach the server ([`nats`], [`client`])
-//! and what keeps a message while it cannot be reached ([`spool`], [`keep`], [`flush`]).
-//! It is what relay, bridge and other Rust services depend on. It never routes and never posts.
+//! The library holds the wire format ([`message`], [`tag`], [`subject`]), the connection to the server
+//! ([`nats`], [`client`]) and the spool that keeps messages while the server cannot be reached ([`spool`],
+//! [`keep`], [`flush`]). Relay, bridge and other Rust services depend on it. It never routes and never posts.
 #![warn(missing_docs)]
 
 pub mod client;
@@ -10,10 +10,12 @@ pub mod flush;
 pub mod keep;
 pub mod message;
 pub mod nats;
+pub mod nearest;
 pub mod refusal;
 pub mod spool;
 pub mod subject;
 pub mod tag;
+pub mod text;
 pub mod timestamp;
 
 pub use client::Publisher;

@@ -1,5 +1,5 @@
 //! The command `tellhal`: reads the command line, does one thing, prints one reason, ends with one status.
-//! What it can do is in `commands/`, one file each.
+//! Each command has a file in `commands/`.
 #![forbid(unsafe_code)]
 
 mod cli;
@@ -9,7 +9,7 @@ mod exit;
 
 use std::ffi::OsString;
 
-use cli::{Asked, Cli, Command};
+use cli::{Cli, Command, Invocation};
 use exit::{Exit, Outcome, say};
 
 fn main() {
@@ -26,20 +26,20 @@ fn main() {
 }
 
 fn dispatch(args: Vec<OsString>) -> Outcome {
-    let asked = match cli::parse(args) {
-        Ok(asked) => asked,
+    let invocation = match cli::parse(args) {
+        Ok(invocation) => invocation,
         Err(error) => {
             let _ = error.print();
             return Ok(if error.use_stderr() { Exit::USAGE } else { Exit::OK });
         }
     };
-    match asked {
-        Asked::Send(said) => commands::send::send(said.send, &said.flags),
-        Asked::Other(cli) => other(*cli),
+    match invocation {
+        Invocation::Send(cli) => commands::send::send(cli.send, &cli.flags),
+        Invocation::Other(cli) => other(*cli),
     }
 }
 
-// A frame of its own: a message that is only sent shall not touch the stack that the other commands need.
+// Not inlined: sending a message shall not touch the stack that the other commands need.
 #[inline(never)]
 fn other(cli: Cli) -> Outcome {
     match cli.command {

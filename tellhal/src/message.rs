@@ -1,5 +1,5 @@
-//! The message, version 1: what goes over the bus, and how whatever came over it is read.
-//! Reading never fails: what is not ours is shown as text.
+//! The message, version 1: the format on the bus, and how payloads from the bus are read.
+//! Reading never fails: a payload in another format becomes the message's text.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,16 +15,16 @@ use crate::timestamp::Timestamp;
 
 /// The version this library writes.
 pub const VERSION: u64 = 1;
-/// The longest text, in bytes; of a longer one the first 16 KiB and the last 48 KiB are kept.
+/// The longest text, in bytes; a longer text keeps its first 16 KiB and its last 48 KiB.
 pub const MAX_TEXT: usize = 64 * 1024;
 const TEXT_HEAD: usize = 16 * 1024;
-/// Less than 48 KiB by the room for the mark, so that a shortened text is not shortened again.
+/// 48 KiB less the room for the mark, so that a shortened text is not shortened again.
 const TEXT_TAIL: usize = 48 * 1024 - 64;
 /// The longest title or key, in bytes.
 pub const MAX_TITLE: usize = 1024;
-/// The longest id, in bytes; a longer foreign one is hashed.
+/// The longest id, in bytes; a longer foreign id is hashed.
 pub const MAX_ID: usize = 64;
-/// How far a sender's clock may be off before its own time is shown beside the stream's.
+/// A sender's time is shown beside the stream's if they differ by more than this.
 pub const CLOCK_SLACK: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// One ops message.
@@ -34,11 +34,11 @@ pub struct Message {
     pub v: u64,
     /// UUIDv7 or 128 random bits; also the `Nats-Msg-Id` header. `[A-Za-z0-9@:._-]{1,64}`.
     pub id: String,
-    /// When the sender sent it. The stream's time decides; this is shown when it differs by more than a minute.
+    /// The sender's time. The stream's time counts; this one is shown if it differs by more than a minute.
     pub time: Timestamp,
-    /// What it is about, such as `backup.mysql.done`. The subject outranks it.
+    /// The topic, such as `backup.mysql.done`. The subject outranks it.
     pub tag: Tag,
-    /// Who sent it: one token, by default the short host name. The subject outranks it.
+    /// The sender: one token, by default the short host name. The subject outranks it.
     pub source: String,
     /// The full host name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -46,55 +46,55 @@ pub struct Message {
     /// The user the sender ran as.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// How bad it is; `info` when absent.
+    /// The severity; `info` when absent.
     #[serde(default)]
     pub severity: Severity,
     /// A headline of one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
-    /// The contents. At most 64 KiB.
+    /// The body of the message, at most 64 KiB.
     #[serde(default)]
     pub text: String,
-    /// The thing the message is about: messages of one source and key belong together.
+    /// Names the thing the message is about: messages with the same source and key belong together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// Where the thing stands.
+    /// The state of that thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// Anything else, by name.
+    /// Additional values by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
-    /// Where to read more.
+    /// Links to more information.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
-    /// The command `tellhal run` ran.
+    /// The command that `tellhal run` ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
 }
 
-/// How bad a message is, from least to most.
+/// The severity of a message, from least to most severe.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// For whoever is looking into something.
+    /// Details for an investigation.
     Debug,
-    /// Worth a line.
+    /// Normal operation.
     #[default]
     Info,
-    /// Normal but worth reading.
+    /// Normal, but worth reading.
     Notice,
-    /// Will be a problem.
+    /// May become a problem.
     Warning,
-    /// Is a problem.
+    /// A problem.
     Error,
-    /// Wakes somebody.
+    /// A problem that needs a person at once.
     Critical,
 }
 
 impl Severity {
-    /// Every severity, from least to most.
+    /// All severities, from least to most severe.
     pub const ALL: [Severity; 6] = [
         Severity::Debug,
         Severity::Info,
@@ -144,7 +144,7 @@ impl FromStr for Severity {
     }
 }
 
-/// Where the thing a message is about stands.
+/// The state of the thing a message is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
@@ -154,7 +154,7 @@ pub enum Status {
     Succeeded,
     /// It ended badly.
     Failed,
-    /// It was bad and is well again.
+    /// It had failed and is well again.
     Resolved,
 }
 
@@ -194,31 +194,31 @@ impl FromStr for Status {
     }
 }
 
-/// Where to read more.
+/// A link to more information.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
     /// `http://…` or `https://…`.
     pub url: String,
-    /// What to call it; the address itself when absent.
+    /// The link's text; the address itself when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub title: Option<String>,
 }
 
-/// How a command that `tellhal run` ran went.
+/// The result of a command that `tellhal run` ran.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Run {
     /// The program's name, without its arguments: those may hold secrets.
     pub command: String,
-    /// How long it ran, in seconds; absent while it runs.
+    /// Duration in seconds; absent while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<f64>,
-    /// Its exit status, when it exited.
+    /// The exit status, if it exited.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit: Option<i32>,
-    /// The signal that ended it, when one did.
+    /// The number of the signal that ended it, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signal: Option<i32>,
-    /// How many bytes of output were left out of the text.
+    /// The number of bytes of output that were left out of the text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cut: Option<u64>,
 }
@@ -251,14 +251,14 @@ impl Message {
         }
     }
 
-    /// The message's one line: its title, else the first line of its text that is not blank.
+    /// The message in one line: its title, else the first line of its text that is not blank.
     pub fn headline(&self) -> &str {
         let text = || self.text.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("");
         self.title.as_deref().map(str::trim).filter(|title| !title.is_empty()).unwrap_or_else(text)
     }
 }
 
-/// `text` within [`MAX_TEXT`]: a longer one keeps its beginning and its end, with a mark between.
+/// `text` within [`MAX_TEXT`]: a longer text keeps its beginning and its end, with a mark between.
 pub fn shorten(text: String) -> String {
     if text.len() <= MAX_TEXT {
         return text;
@@ -268,15 +268,15 @@ pub fn shorten(text: String) -> String {
     format!("{}\n[… {} bytes cut …]\n{}", &text[..head], tail - head, &text[tail..])
 }
 
-/// Something a reader of the message should know about how it was read.
+/// A remark for the reader of a message about how it was read.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
-    /// The payload was not our JSON and became the text.
+    /// The payload was not in the format of messages and became the text.
     Foreign,
-    /// A newer or older version of the message; shown as text.
+    /// The payload was of a newer or older version and became the text.
     UnknownVersion(u64),
-    /// The body named another source or tag than the subject, which outranks it.
+    /// The body had another source or tag than the subject, which outranks it.
     BodyDiffers(String),
     /// The subject's tag or source held illegal characters; the original is in `fields.tag`.
     TagRewritten,
@@ -284,11 +284,11 @@ pub enum Mark {
     SenderTime(Timestamp),
     /// The text was longer than 64 KiB.
     Shortened,
-    /// It was meant for this room, which cannot take it any more.
+    /// The message was for this room, which cannot take it any more.
     ForRoom(String),
-    /// Another source had used this id.
+    /// Another source had already used this id.
     IdTaken(String),
-    /// It is one of so many kinds that no throttle could hold it.
+    /// The throttle had too many different messages to count this one.
     Unthrottled,
 }
 
@@ -320,7 +320,7 @@ impl fmt::Display for Mark {
             Mark::Shortened => f.write_str("text shortened"),
             Mark::ForRoom(room) => write!(f, "for room {room}"),
             Mark::IdTaken(id) => write!(f, "id {id} is another source's"),
-            Mark::Unthrottled => f.write_str("not throttled, too many kinds"),
+            Mark::Unthrottled => f.write_str("not throttled, too many different messages"),
         }
     }
 }
@@ -330,14 +330,14 @@ impl fmt::Display for Mark {
 pub struct Received {
     /// The message; its `time` is the stream's.
     pub message: Message,
-    /// What to know about how it was read.
+    /// Remarks about how it was read.
     pub marks: Vec<Mark>,
 }
 
-/// Reads whatever was published on `hal.ops.<source>.<tag>`. `sequence` and `at` are the stream's.
+/// Reads a payload that was published on `hal.ops.<source>.<tag>`. `sequence` and `at` are the stream's.
 ///
-/// It is ours only if it is an object with a numeric `v` and a string `text` or `title`; anything else
-/// is a message too, with the payload as its text.
+/// A payload is in the format of messages if it is an object with a numeric `v` and a string `text` or
+/// `title`. Any other payload gives a message too, with the payload as its text.
 pub fn read(source: &str, tag: &str, payload: &[u8], sequence: u64, at: Timestamp) -> Received {
     let mut marks = Vec::new();
     let legal_source = if is_token(source) { source.to_owned() } else { legal_token(source) };
@@ -367,7 +367,7 @@ pub fn read(source: &str, tag: &str, payload: &[u8], sequence: u64, at: Timestam
     Received { message, marks }
 }
 
-/// The version and the object, if the payload is one of our messages of any version.
+/// The version and the object, if the payload is in the format of messages, of any version.
 fn ours(payload: &[u8]) -> Option<(u64, Map<String, Value>)> {
     let Ok(Value::Object(object)) = serde_json::from_slice(payload) else { return None };
     let version = object.get("v")?;
@@ -376,7 +376,7 @@ fn ours(payload: &[u8]) -> Option<(u64, Map<String, Value>)> {
     (is_text("text") || is_text("title")).then_some((version, object))
 }
 
-/// Takes from `object` what has the right shape and leaves the rest: a wrong severity must not lose a text.
+/// Takes the values of the right type from `object` and ignores the rest: a wrong severity must not lose a text.
 fn fill(message: &mut Message, mut object: Map<String, Value>, marks: &mut Vec<Mark>) {
     let mut text = |name: &str| match object.remove(name) {
         Some(Value::String(text)) => Some(text),
@@ -391,8 +391,8 @@ fn fill(message: &mut Message, mut object: Map<String, Value>, marks: &mut Vec<M
         marks.push(Mark::SenderTime(sent));
     }
     for (name, subject) in [("tag", message.tag.as_str()), ("source", message.source.as_str())] {
-        if let Some(said) = text(name).filter(|said| said != subject) {
-            marks.push(Mark::BodyDiffers(format!("{name} {}", clip(&said, MAX_TITLE))));
+        if let Some(in_body) = text(name).filter(|in_body| in_body != subject) {
+            marks.push(Mark::BodyDiffers(format!("{name} {}", clip(&in_body, MAX_TITLE))));
         }
     }
     message.host = text("host").map(|host| clip(&host, MAX_TITLE));
@@ -419,7 +419,7 @@ fn scalar(value: Value) -> Option<String> {
     }
 }
 
-/// A foreign id is kept if it is `[A-Za-z0-9@:._-]{1,64}`, else it is hashed.
+/// A foreign id: as it is if it matches `[A-Za-z0-9@:._-]{1,64}`, else hashed.
 fn legal_id(id: &str) -> String {
     let legal = |c: char| c.is_ascii_alphanumeric() || "@:._-".contains(c);
     if id.len() <= MAX_ID && id.chars().all(legal) {

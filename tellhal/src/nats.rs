@@ -1,4 +1,4 @@
-//! How to reach the server: one configuration table for tellhal, relay, bridge and any other service.
+//! The `[nats]` table of a configuration, the same for tellhal, relay, bridge and any other service.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,44 +9,52 @@ use serde::{Deserialize, Serialize};
 
 use crate::subject::{DEFAULT_PREFIX, Names};
 
-/// Where a server listens when nobody says otherwise.
+/// The default address of the server.
 pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
 /// The `[nats]` table.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NatsConfig {
-    /// One address or a list; `nats://127.0.0.1:4222` when absent.
+    /// One address or a list, in which a password may stand; `nats://127.0.0.1:4222` when absent.
+    #[schemars(extend("writeOnly" = true))]
     pub url: Option<Urls>,
-    /// First token of every subject, and in capitals of every stream; `hal` when absent.
+    /// First token of every subject and, in capitals, of every stream's name; `hal` when absent.
     pub prefix: Option<String>,
     /// A `.creds` file.
+    #[schemars(extend("format" = "path"))]
     pub creds_file: Option<PathBuf>,
     /// A file with an nkey seed.
+    #[schemars(extend("format" = "path"))]
     pub nkey_file: Option<PathBuf>,
     /// A file with a token.
+    #[schemars(extend("format" = "path"))]
     pub token_file: Option<PathBuf>,
     /// A user name, together with `password_file`.
     pub user: Option<String>,
     /// A file with the user's password.
+    #[schemars(extend("format" = "path"))]
     pub password_file: Option<PathBuf>,
     /// A CA certificate to trust instead of the system's.
+    #[schemars(extend("format" = "path"))]
     pub tls_ca: Option<PathBuf>,
     /// A client certificate, together with `tls_key`.
+    #[schemars(extend("format" = "path"))]
     pub tls_cert: Option<PathBuf>,
     /// The client certificate's key.
+    #[schemars(extend("format" = "path"))]
     pub tls_key: Option<PathBuf>,
-    /// First tokens of reply subjects; `_INBOX` when absent. Hosts' credentials usually allow one of their own.
+    /// First tokens of reply subjects; `_INBOX` when absent. A host's credentials usually allow only its own.
     pub inbox_prefix: Option<String>,
-    /// What an address or a NATS CLI context said in the open; the files above outrank it.
+    /// A login that an address or a NATS CLI context holds in clear text; the files above outrank it.
     #[serde(skip)]
     pub login: Option<Login>,
 }
 
-/// A user's password, or a token when there is no user. Never shown, never written.
+/// A user and its password, or a token. Never shown, never written.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
-    /// The user, if it is a password.
+    /// The user; `None` for a token.
     pub user: Option<String>,
     /// The password or the token.
     pub secret: String,
@@ -58,23 +66,29 @@ impl std::fmt::Debug for Login {
     }
 }
 
+/// The problem of a configuration file that everybody may write, and its mend.
+pub fn writable_by_everybody(file: &Path) -> (String, String) {
+    let hint = format!("other users could redirect messages: chmod o-w {}", file.display());
+    ("can be written by everybody".into(), hint)
+}
+
 /// One address or several.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(untagged)]
 pub enum Urls {
-    /// One.
+    /// One address, or several with commas between them.
     One(String),
-    /// Several, tried in turn.
+    /// Several addresses, tried in turn.
     Many(Vec<String>),
 }
 
-/// What is wrong with the configuration; names the key, never a secret.
+/// A problem of the configuration. Names the key, never a secret.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {what}")]
 pub struct BadNats {
     /// The key in the `[nats]` table.
     pub key: &'static str,
-    /// What is wrong and what would be right.
+    /// The problem, and how to correct it.
     pub what: String,
 }
 
@@ -94,7 +108,7 @@ impl NatsConfig {
         Names::new(prefix).map_err(|what| BadNats { key: "prefix", what })
     }
 
-    /// Whether a file here says who we are.
+    /// True if one of the files with credentials, or a user, is set.
     pub fn has_credentials(&self) -> bool {
         self.creds_file.is_some()
             || self.nkey_file.is_some()
@@ -102,7 +116,8 @@ impl NatsConfig {
             || self.user.is_some()
     }
 
-    /// async-nats ignores the user, password or token in an address.
+    /// The login for a configuration without credentials. Read here, because async-nats ignores the user,
+    /// password or token in an address.
     fn login(&self) -> Option<Login> {
         if self.has_credentials() {
             return None;
@@ -167,8 +182,8 @@ impl NatsConfig {
     }
 }
 
-/// The JWT and the key of a `.creds` file. Read by hand: async-nats compiles a regular expression for it,
-/// and the engine for that is a fifth of tellhal.
+/// The JWT and the key in a `.creds` file. Parsed here: async-nats uses a regular expression for it, and that
+/// engine would be a fifth of tellhal.
 fn credentials(creds: &str) -> Result<(String, KeyPair), String> {
     let lines: Vec<&str> = creds.lines().map(str::trim).collect();
     let is_fence = |line: &str| line.len() >= 6 && line.starts_with("---") && line.ends_with("---");
@@ -194,7 +209,7 @@ fn exists(key: &'static str, path: &Path) -> Result<(), BadNats> {
     }
 }
 
-/// `text` with `%41` and the like replaced.
+/// `text` with escapes such as `%41` decoded.
 fn unescape(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

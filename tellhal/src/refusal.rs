@@ -1,9 +1,9 @@
-//! Why a message was not acknowledged: decided once, where the answer is known.
-//! Whether the message is lost is not decided here; see [`crate::keep`].
+//! The reasons why a message was not acknowledged: decided once, where the answer is known.
+//! The fate of the message is not decided here; see [`crate::keep`].
 
 use async_nats::{ConnectError, ConnectErrorKind};
 
-/// Why the stream did not acknowledge a message. The text is one line and holds no secret.
+/// The reason why the stream did not acknowledge a message. The text is one line and holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// There is no connection to any server.
@@ -11,15 +11,15 @@ pub enum Refusal {
     Down {
         /// The servers that were tried.
         server: String,
-        /// What the system said.
+        /// The system's error.
         what: String,
     },
-    /// The server is there, and did not answer in time: stopped, overloaded, or its disk is full.
-    #[error("{server} did not answer within {after}")]
+    /// The server is there but did not answer in time: it is stopped or overloaded, or its disk is full.
+    #[error("{server} did not answer {after}")]
     Silent {
         /// The server that was asked.
         server: String,
-        /// How long it was waited for.
+        /// The time limit, such as `within 2s`.
         after: String,
     },
     /// No stream takes the subject.
@@ -55,20 +55,20 @@ pub enum Refusal {
         want: String,
     },
     /// The stream answered with another error.
-    #[error("the stream refused it: {0}")]
+    #[error("the stream refused the message: {0}")]
     Stream(String),
-    /// The configuration does not tell how to reach the server.
+    /// The configuration is wrong, so the server cannot be reached.
     #[error("{0}")]
     Config(String),
 }
 
 impl Refusal {
-    /// Whether the same message can never be accepted, however often it is sent.
+    /// True if the same message can never be accepted, however often it is sent.
     pub fn is_final(&self) -> bool {
         matches!(self, Refusal::TooLarge { .. })
     }
 
-    /// Whether trying the next message over the same connection is pointless for now.
+    /// True if the next message over the same connection would fail as well.
     pub fn stops_all(&self) -> bool {
         !matches!(self, Refusal::TooLarge { .. } | Refusal::NotPermitted(_) | Refusal::NoStream { .. })
     }
@@ -101,8 +101,7 @@ impl Refusal {
         }
         match error.kind() {
             ConnectErrorKind::ServerParse => Refusal::Config(format!("url {server:?}: {what}")),
-            // "IO error" says nothing that its cause does not say better.
-            _ => Refusal::Down { server: server.into(), what: what.trim_start_matches("IO error: ").into() },
+            _ => Refusal::Down { server: server.into(), what: plain(&what) },
         }
     }
 
@@ -117,7 +116,7 @@ impl Refusal {
     }
 }
 
-/// Whether a server's error text says that the credentials do not suffice.
+/// True for a server's error text about credentials that do not suffice.
 pub(crate) fn is_denial(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["permissions violation", "authorization violation", "authentication expired", "authentication revoked"]
@@ -125,18 +124,35 @@ pub(crate) fn is_denial(text: &str) -> bool {
         .any(|denial| text.contains(denial))
 }
 
-/// An error and its causes in one line, each said once.
+/// An error and its causes in one line, without repetitions: async-nats gives "authorization violation: nats:
+/// authorization violation".
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(next) = cause {
-        let said = next.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
+        let next_text = next.to_string();
+        if !text.contains(&next_text) {
+            text = format!("{text}: {next_text}");
         }
         cause = next.source();
     }
-    text.replace(['\n', '\r'], " ")
+    let mut parts: Vec<&str> = Vec::new();
+    for part in text.split(": ").filter(|part| *part != "nats") {
+        if !parts.iter().any(|before| before.eq_ignore_ascii_case(part)) {
+            parts.push(part);
+        }
+    }
+    parts.join(": ").replace(['\n', '\r'], " ")
+}
+
+/// An error of the connection in words that help a user: the cause of an "IO error" says more than these words, and
+/// "expected INFO" is about the protocol.
+fn plain(what: &str) -> String {
+    match what.split_once("expected INFO, got ") {
+        Some((_, "nothing")) => "the connection was closed without a greeting; is this a NATS server?".into(),
+        Some(_) => "the greeting is not that of a NATS server".into(),
+        None => what.trim_start_matches("IO error: ").into(),
+    }
 }
 
 /// A server's address without user, password or token.

@@ -11,18 +11,17 @@ pub struct Names {
     prefix: String,
 }
 
-/// What a subject of the log says.
+/// A parsed subject of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject<'a> {
-    /// `hal.ops.<source>.<tag…>`; both as they stand on the wire, not yet checked. A subject that
-    /// ends after the source has an empty tag.
+    /// `hal.ops.<source>.<tag…>`, both unchecked. A subject that ends after the source has an empty tag.
     Ops {
         /// The token the publisher's credentials allow.
         source: &'a str,
         /// The rest of the subject.
         tag: &'a str,
     },
-    /// `hal.ctl.<kind>`: changes the engine besides messages.
+    /// `hal.ctl.<kind>`: the relay's own entries, which change the engine as messages do.
     Ctl(&'a str),
 }
 
@@ -112,7 +111,7 @@ impl Names {
         self.upper("FILES")
     }
 
-    /// What a subject of the log says; `None` for a subject that is not the log's.
+    /// Parses a subject of the log; `None` for any other subject.
     pub fn parse<'a>(&self, subject: &'a str) -> Option<Subject<'a>> {
         let rest = subject.strip_prefix(&self.prefix)?.strip_prefix('.')?;
         if let Some(kind) = rest.strip_prefix("ctl.") {

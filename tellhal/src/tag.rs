@@ -1,5 +1,5 @@
-//! Tags and tag patterns: dotted tokens of `[A-Za-z0-9_-]`, matched the way NATS matches subjects.
-//! Knows nothing of subjects; `subject` puts tags on the wire.
+//! Tags and tag patterns: tokens of `[A-Za-z0-9_-]` joined by dots, matched as NATS matches subjects.
+//! Independent of subjects; `subject` makes subjects from tags.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// The longest tag, in bytes.
 pub const MAX_TAG: usize = 128;
 
-/// What a message without a tag is filed under.
+/// The tag of messages without a legal tag.
 pub const UNTAGGED: &str = "untagged";
 
 /// A legal tag such as `backup.mysql.done`.
@@ -31,8 +31,8 @@ impl Tag {
         self.0.split('.')
     }
 
-    /// The nearest legal tag to any text: illegal characters become `_`, empty tokens go, what is
-    /// too long is cut. Nothing legal at all gives [`UNTAGGED`].
+    /// The nearest legal tag to any text: illegal characters become `_`, empty tokens are removed, and a long
+    /// tag is cut. A text without tokens gives [`UNTAGGED`].
     pub fn nearest(text: &str) -> Tag {
         let tokens: Vec<String> = text.split('.').filter(|t| !t.is_empty()).map(legal_token).collect();
         let mut tag = tokens.join(".");
@@ -47,7 +47,7 @@ pub fn legal_token(text: &str) -> String {
     text.chars().map(|c| if is_token_char(c) { c } else { '_' }).collect()
 }
 
-/// Whether `text` is one non-empty legal token.
+/// True if `text` is one legal token, which is never empty.
 pub fn is_token(text: &str) -> bool {
     !text.is_empty() && text.chars().all(is_token_char)
 }
@@ -56,13 +56,13 @@ fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || c == '_' || c == '-'
 }
 
-/// Why a text is not a tag or not a pattern; says what would be right.
+/// The reason why a text is not a tag or not a pattern, with a hint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}; {hint}")]
 pub struct BadTag {
-    /// What is wrong.
+    /// The problem.
     pub what: String,
-    /// What would be right.
+    /// A hint how to correct it.
     pub hint: String,
 }
 
@@ -114,7 +114,7 @@ impl fmt::Display for Tag {
     }
 }
 
-/// A tag pattern: `*` stands for one token, a last `>` for one or more.
+/// A tag pattern: `*` stands for one token, a `>` at the end for one or more.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 #[schemars(with = "String")]
@@ -131,7 +131,7 @@ impl Pattern {
         self.0.split('.')
     }
 
-    /// Whether this pattern covers `tag`.
+    /// True if this pattern covers `tag`.
     pub fn matches(&self, tag: &Tag) -> bool {
         let mut tokens = tag.tokens();
         for want in self.tokens() {
@@ -156,14 +156,14 @@ impl FromStr for Pattern {
             if *token == ">" && !last {
                 let right = tokens[..=i].join(".");
                 return Err(BadTag::new(
-                    format!("pattern \"{text}\" has '>' before its end"),
-                    format!("'>' stands for the rest: {right}"),
+                    format!("pattern \"{text}\" has a '>' before its end"),
+                    format!("'>' stands for all words that follow: {right}"),
                 ));
             }
             if !(is_token(token) || *token == "*" || *token == ">") {
                 return Err(BadTag::new(
                     format!("\"{}\" is not a tag pattern", text.escape_debug()),
-                    "a pattern is a tag in which * stands for one word and a last > for the rest, such as backup.>",
+                    "in a pattern * stands for one word and a last > for all words that follow, such as backup.>",
                 ));
             }
         }

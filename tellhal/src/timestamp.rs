@@ -1,4 +1,4 @@
-//! A moment, as RFC 3339 UTC on the wire and milliseconds since 1970 inside.
+//! Points in time: RFC 3339 in UTC on the wire, milliseconds since 1970 in memory.
 
 use std::fmt;
 use std::str::FromStr;
@@ -28,22 +28,22 @@ use time::format_description::well_known::Rfc3339;
 pub struct Timestamp(pub i64);
 
 impl Timestamp {
-    /// The machine's clock.
+    /// The current time of the machine's clock.
     pub fn now() -> Self {
         SystemTime::now().into()
     }
 
-    /// This moment and `by` later; stays at the end of time rather than wrap.
+    /// The time `by` later; saturates instead of wrapping.
     pub fn plus(self, by: Duration) -> Self {
         Timestamp(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// How long after `earlier` this is; zero when it is before.
+    /// The time since `earlier`; zero if this is before it.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// From a NATS stream's nanosecond clock.
+    /// From a NATS stream's time, which has nanoseconds.
     pub fn from_stream(at: OffsetDateTime) -> Self {
         Timestamp(i64::try_from(at.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX))
     }
@@ -78,7 +78,7 @@ impl From<Timestamp> for String {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        // RFC 3339 ends with the year 9999 and so does what can be shown.
+        // RFC 3339 ends with the year 9999, so later times are shown as its end.
         let nanos = i128::from(self.0.clamp(0, 253_402_300_799_999)) * 1_000_000;
         let at = OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(|_| fmt::Error)?;
         f.write_str(&at.format(&Rfc3339).map_err(|_| fmt::Error)?)

@@ -1,6 +1,6 @@
 //! tellhal killed at each system call in turn, failing disks, limits, and many processes on one spool.
-//! The oracle: what ended with 0 is in the log or in the spool; the spool holds whole messages only; the
-//! log holds one copy of each.
+//! The oracle: a message whose tellhal ended with 0 is in the log or in the spool; the spool holds whole
+//! messages only; the log holds one copy of each.
 
 #![allow(clippy::unwrap_used)]
 
@@ -44,7 +44,7 @@ fn system_calls(place: &Place, args: &[&str], url: Option<&str>) -> Vec<(String,
         *count += 1;
         (name, *count)
     });
-    // An exit is not a place to die: it is one.
+    // An exit call is left out: the process ends there anyway.
     numbered.filter(|(name, _)| !name.starts_with("exit") && !name.starts_with("execve")).collect()
 }
 
@@ -66,7 +66,7 @@ fn killed_at_each_system_call_of_a_spooled_message() {
         }
         kept = now;
     }
-    // The next call sweeps what the killed ones left, and every file is whole.
+    // The next call removes the leftovers of the killed ones, and every file is whole.
     assert_eq!(ended(place.tellhal(&["a", "last"]).env("TELLHAL_URL", AWAY.unwrap())).0, 0);
     assert!(place.spooled("tmp").is_empty());
     let (status, stderr) = ended(&mut place.tellhal(&["flush"]));

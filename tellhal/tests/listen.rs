@@ -1,4 +1,4 @@
-//! `tellhal listen`: printing, commands, and what comes again.
+//! `tellhal listen`: printing, commands, and messages that come again.
 
 #![allow(clippy::unwrap_used)]
 
@@ -74,7 +74,7 @@ fn a_durable_listener_misses_nothing_and_a_failed_command_gets_it_again() {
 }
 
 #[test]
-fn what_is_lacking_is_told() {
+fn missing_permissions_and_wrong_arguments_are_reported() {
     let mut place = Place::bare(
         r#"authorization { users = [
             { user: all, password: all }

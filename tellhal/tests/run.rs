@@ -1,4 +1,4 @@
-//! `tellhal run`: what the command and its caller see is unchanged, whatever the command or the server do.
+//! `tellhal run`: the command and its caller notice no difference, whatever the command or the server do.
 
 #![allow(clippy::unwrap_used)]
 
@@ -24,17 +24,17 @@ fn the_commands_status_is_ours() {
     ];
     for (command, want, title) in cases {
         let before = place.bodies().len();
-        let (status, said) = ended(place.tellhal(&["run", "-t", "job", "--"]).args(command));
-        assert_eq!(status, want, "{command:?}: {said}");
-        let told = place.bodies().split_off(before);
-        let last = told.last().unwrap();
+        let (status, stderr) = ended(place.tellhal(&["run", "-t", "job", "--"]).args(command));
+        assert_eq!(status, want, "{command:?}: {stderr}");
+        let bodies = place.bodies().split_off(before);
+        let last = bodies.last().unwrap();
         assert!(last["title"].as_str().unwrap().contains(title), "{last}");
         assert_eq!(last["status"], if want == 0 { "succeeded" } else { "failed" });
         assert_eq!(last["severity"], if want == 0 { "info" } else { "error" });
         assert_eq!(last["key"], "job");
         if !(126..=127).contains(&want) {
-            assert_eq!(told[0]["status"], "started");
-            assert_eq!(told.len(), 2);
+            assert_eq!(bodies[0]["status"], "started");
+            assert_eq!(bodies.len(), 2);
             assert!(last["run"]["duration"].as_f64().unwrap() > 0.0);
         }
     }
@@ -42,7 +42,7 @@ fn the_commands_status_is_ours() {
 }
 
 #[test]
-fn streams_pass_through_and_their_end_is_told_without_the_arguments() {
+fn streams_pass_through_and_their_last_lines_are_sent_without_the_arguments() {
     let place = Place::new();
     let script = "cat; echo to stderr >&2; for i in $(seq 100); do echo line $i; done; : --password=s3cret";
     let output = feed(
@@ -52,11 +52,11 @@ fn streams_pass_through_and_their_end_is_told_without_the_arguments() {
     assert_eq!(status(&output), 0);
     assert!(stdout(&output).starts_with("from stdin\nline 1\n") && stdout(&output).ends_with("line 100\n"));
     assert_eq!(stderr(&output), "to stderr\n");
-    let told = &place.bodies()[1];
-    let text = told["text"].as_str().unwrap();
+    let body = &place.bodies()[1];
+    let text = body["text"].as_str().unwrap();
     assert!(text.starts_with("[… ") && text.ends_with("line 98\nline 99\nline 100"), "{text}");
-    assert!(told["run"]["cut"].as_u64().unwrap() > 500);
-    assert!(!told.to_string().contains("s3cret"));
+    assert!(body["run"]["cut"].as_u64().unwrap() > 500);
+    assert!(!body.to_string().contains("s3cret"));
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn one_file_for_both_keeps_their_order_and_a_file_of_its_own_is_left_alone() {
 }
 
 #[test]
-fn only_what_was_asked_for_is_told() {
+fn options_limit_what_is_sent() {
     let place = Place::new();
     let run = |args: &[&str]| ended(place.tellhal(&["run", "-t", "job"]).args(args)).0;
     assert_eq!(run(&["--on-failure-only", "--", "true"]), 0);
@@ -93,10 +93,10 @@ fn only_what_was_asked_for_is_told() {
         ]),
         1
     );
-    let told = place.bodies();
-    assert_eq!(told.len(), 1);
+    let bodies = place.bodies();
+    assert_eq!(bodies.len(), 1);
     assert_eq!(
-        (&told[0]["text"], &told[0]["key"], &told[0]["severity"]),
+        (&bodies[0]["text"], &bodies[0]["key"], &bodies[0]["severity"]),
         (&"".into(), &"k".into(), &"critical".into())
     );
 }
@@ -177,15 +177,15 @@ fn a_reader_that_is_gone_ends_the_command_as_it_would_without_us() {
 fn without_a_server_the_command_runs_and_both_messages_are_kept() {
     let mut place = Place::new();
     place.server.kill();
-    let (status, said) = ended(&mut place.tellhal(&["run", "-t", "job", "--", "sh", "-c", "exit 3"]));
+    let (status, stderr) = ended(&mut place.tellhal(&["run", "-t", "job", "--", "sh", "-c", "exit 3"]));
     assert_eq!(status, 3);
-    assert_eq!(said.lines().count(), 1, "the reason is said once: {said}");
-    assert!(said.contains("cannot reach") && said.contains("kept in"), "{said}");
+    assert_eq!(stderr.lines().count(), 1, "the reason is stderr once: {stderr}");
+    assert!(stderr.contains("cannot reach") && stderr.contains("kept in"), "{stderr}");
     assert_eq!(place.spooled("new").len(), 2);
     place.server.restart();
     assert_eq!(ended(&mut place.tellhal(&["flush"])), (0, String::new()));
-    let told: Vec<_> = place.bodies().iter().map(|body| body["status"].clone()).collect();
-    assert_eq!(told, ["started", "failed"]);
+    let statuses: Vec<_> = place.bodies().iter().map(|body| body["status"].clone()).collect();
+    assert_eq!(statuses, ["started", "failed"]);
 }
 
 #[test]
@@ -193,23 +193,23 @@ fn a_stopped_server_delays_neither_start_nor_end_by_more_than_the_budget() {
     let place = Place::new();
     place.server.signal("STOP");
     let start = std::time::Instant::now();
-    let (status, said) =
+    let (status, stderr) =
         ended(place.tellhal(&["run", "-t", "job", "--", "true"]).env("TELLHAL_TIMEOUT", "60s"));
     assert_eq!(status, 0);
     assert!(start.elapsed() < std::time::Duration::from_secs(30), "it waited for the server");
-    assert!(said.contains("did not answer"), "{said}");
+    assert!(stderr.contains("did not answer before the command ended"), "{stderr}");
     assert_eq!(place.spooled("new").len(), 2);
     place.server.signal("CONT");
 }
 
 #[test]
-fn nowhere_to_keep_a_message_is_told_and_the_status_is_still_the_commands() {
+fn a_message_that_cannot_be_kept_is_reported_and_the_status_is_still_the_commands() {
     let place = Place::new();
-    let (status, said) = ended(
+    let (status, stderr) = ended(
         place
             .tellhal(&["--spool", "/proc/none", "run", "-t", "job", "--", "sh", "-c", "exit 3"])
             .env("TELLHAL_URL", "nats://127.0.0.1:1"),
     );
     assert_eq!(status, 3);
-    assert!(said.contains("not kept"), "{said}");
+    assert!(stderr.contains("not kept"), "{stderr}");
 }

@@ -11,11 +11,11 @@ use common::{Place, ended, feed, status, stderr, stdout};
 #[test]
 fn the_originals_calls_work_unchanged() {
     let place = Place::new();
-    let said = place.tellhal(&["-v", "backup.mysql", "Nightly backup", "finished"]).output().unwrap();
-    assert_eq!((status(&said), stderr(&said).as_str()), (0, ""));
-    assert_eq!(stdout(&said), "backup.mysql: Nightly backup finished\n");
-    let said = feed(&mut place.tellhal(&["-p", "-v", "disk.report"]), b"one\ntwo\n");
-    assert_eq!((status(&said), stdout(&said).as_str()), (0, "disk.report: one\ntwo\n"));
+    let output = place.tellhal(&["-v", "backup.mysql", "Nightly backup", "finished"]).output().unwrap();
+    assert_eq!((status(&output), stderr(&output).as_str()), (0, ""));
+    assert_eq!(stdout(&output), "backup.mysql: Nightly backup finished\n");
+    let output = feed(&mut place.tellhal(&["-p", "-v", "disk.report"]), b"one\ntwo\n");
+    assert_eq!((status(&output), stdout(&output).as_str()), (0, "disk.report: one\ntwo\n"));
     assert_eq!(ended(&mut place.tellhal(&["a", "--", "-x", "--not-a-flag"])), (0, String::new()));
 
     let log = place.log();
@@ -29,7 +29,7 @@ fn the_originals_calls_work_unchanged() {
             (&1.into(), &"db1".into(), &"info".into())
         );
     }
-    // Nothing was kept, so nothing was made to keep it in.
+    // No message was kept, so no spool was created.
     assert!(!place.spool().exists());
 }
 
@@ -94,7 +94,7 @@ fn a_wrong_command_line_is_64_with_one_reason_and_nothing_is_stored() {
         (&["--status", "odd", "a", "x"], "succeeded"),
         (&["--field", "x", "a", "x"], "NAME=VALUE"),
         (&["--link", "javascript:x", "a", "x"], "https://"),
-        (&["--timeout", "0s", "a", "x"], "no time at all"),
+        (&["--timeout", "0s", "a", "x"], "is not longer than zero"),
         (&["--titel", "x", "a", "x"], "--title"),
         (&["-p", "user.err", "x"], "-s err"),
         (&["run", "-t", "x"], "COMMAND"),
@@ -108,12 +108,12 @@ fn a_wrong_command_line_is_64_with_one_reason_and_nothing_is_stored() {
 }
 
 #[test]
-fn a_reserved_or_illegal_source_is_told_and_the_message_is_kept() {
+fn a_reserved_or_illegal_source_is_reported_and_the_message_is_kept() {
     let place = Place::new();
     for source in ["relay", "bridge", "a.b", "a b"] {
         let (status, stderr) = ended(place.tellhal(&["a", source]).env("TELLHAL_SOURCE", source));
         assert_eq!(status, 0, "{stderr}");
-        assert!(stderr.contains("is no source"), "{stderr}");
+        assert!(stderr.contains("is not a source"), "{stderr}");
         assert_eq!(ended(&mut place.tellhal(&["--source", source, "a", "x"])).0, 64);
     }
     // Kept under the machine's own name, so that it can be sent once the configuration is right.
@@ -140,17 +140,17 @@ fn standard_input_may_be_long_endless_closed_or_empty() {
     let place = Place::new();
     let megabyte = [b"first ".as_slice(), &vec![b'x'; 1_000_000], b" last"].concat();
     assert_eq!(status(&feed(&mut place.tellhal(&["-p", "a"]), &megabyte)), 0);
-    let (code, said) = ended(&mut place.shell("yes | $TELLHAL -p a"));
-    assert_eq!(code, 0, "{said}");
-    assert!(said.contains("does not end"), "{said}");
+    let (code, stderr) = ended(&mut place.shell("yes | $TELLHAL -p a"));
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stderr.contains("does not end"), "{stderr}");
     for text in place.texts() {
         assert!(text.contains("bytes cut") && text.len() <= 65_536);
         assert!(text.starts_with("first ") && text.ends_with(" last") || text.starts_with("y\n"));
     }
     for script in ["$TELLHAL -p a <&-", "$TELLHAL -p a </dev/null"] {
-        let (code, said) = ended(&mut place.shell(script));
-        assert_eq!(code, 64, "{said}");
-        assert!(said.contains("standard input was empty"), "{said}");
+        let (code, stderr) = ended(&mut place.shell(script));
+        assert_eq!(code, 64, "{stderr}");
+        assert!(stderr.contains("standard input was empty"), "{stderr}");
     }
     assert_eq!(ended(&mut place.tellhal(&["-e", "-p", "a"])), (0, String::new()));
     assert_eq!(ended(&mut place.tellhal(&["--title", "only", "-p", "a"])), (0, String::new()));
@@ -158,7 +158,7 @@ fn standard_input_may_be_long_endless_closed_or_empty() {
 }
 
 #[test]
-fn a_terminal_on_standard_input_is_told() {
+fn a_terminal_on_standard_input_is_mentioned() {
     let place = Place::new();
     let script = "printf 'typed\\n\\004' | script -qec '$TELLHAL -p a' /dev/null";
     let output = place.shell(script).stdin(Stdio::null()).output().unwrap();
@@ -169,13 +169,13 @@ fn a_terminal_on_standard_input_is_told() {
 #[test]
 fn a_syslog_priority_after_p_is_warned_about() {
     let place = Place::new();
-    let said = feed(&mut place.tellhal(&["-p", "user.err"]), b"x");
-    assert_eq!(status(&said), 0);
-    assert!(stderr(&said).contains("-s err"), "{}", stderr(&said));
+    let output = feed(&mut place.tellhal(&["-p", "user.err"]), b"x");
+    assert_eq!(status(&output), 0);
+    assert!(stderr(&output).contains("-s err"), "{}", stderr(&output));
 }
 
 #[test]
-fn what_is_too_large_is_65_and_never_kept() {
+fn a_message_that_is_too_large_is_65_and_never_kept() {
     let place = Place::bare("max_payload: 8192");
     place.make_stream("HAL_OPS", -1);
     let text = "x".repeat(20_000);
@@ -184,7 +184,7 @@ fn what_is_too_large_is_65_and_never_kept() {
     assert!(stderr.contains("at most 8192"), "{stderr}");
     assert!(!place.spool().exists());
 
-    // Spooled while nobody could know the limit, it is put aside and the others go on.
+    // Spooled before the limit was known, it is moved to bad/ and the others are sent.
     let (status, _) = ended(place.tellhal(&["a", &text]).env("TELLHAL_URL", "nats://127.0.0.1:1"));
     assert_eq!(status, 0);
     let (status, stderr) = ended(&mut place.tellhal(&["a", "small"]));

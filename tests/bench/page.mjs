@@ -1,4 +1,4 @@
-// What tests/bench/page runs: the page over a real relay and in a real browser. Prints Markdown tables.
+// The driver of tests/bench/page: the page on a real relay and in a real browser. Prints Markdown tables.
 
 import { execFileSync } from "node:child_process";
 import { createWriteStream, readFileSync, readdirSync, statSync } from "node:fs";
@@ -37,7 +37,7 @@ const cpu = (pid) => {
 const TAGS = ["backup.mysql", "backup.files", "deploy.web", "disk.report", "mysql.replication", "cron.cleanup", "cert.expiry", "queue.depth"];
 const WORDS = "the quick backup of database finished after some seconds while replication lagged behind and the disk was nearly full on host with error code warning retry connection timeout user session cache index table".split(" ");
 
-// Ids as tellhal makes them: UUIDs of version 7, which begin with the time.
+// Ids like tellhal's: UUIDs of version 7, which begin with the time.
 function id() {
   const time = Date.now().toString(16).padStart(12, "0");
   return `${time.slice(0, 8)}-${time.slice(8)}-7${crypto.randomUUID().slice(15)}`;
@@ -108,7 +108,7 @@ async function coldLoad(made, chromium) {
   return { paint, rows, transferred, requests };
 }
 
-// Another open page: reads what comes and counts it.
+// Another open page: reads the stream and counts messages.
 function reader(address) {
   const made = { messages: 0 };
   made.request = get(`${address}/api/stream`, (answer) => answer.on("data", (part) => {
@@ -127,7 +127,7 @@ async function manyPages(made, chromium) {
   const others = Array.from({ length: PAGES - 1 }, () => reader(made.address));
   await sleep(2_000);
   const [idle, cpuBefore] = [rss(pid), cpu(pid)];
-  // How long from the publish until the row is on the page, every tenth message.
+  // The time from the publish until the row is on the page, for every tenth message.
   await page.evaluate(() => {
     window.late = [];
     new MutationObserver((changes) => {
@@ -179,16 +179,16 @@ async function searches(made, file) {
     let count = 0;
     for (let round = 0; round < 7; round++) {
       let begun = performance.now();
-      const found = await made.api(`/api/messages?${query}`);
+      const answer = await made.api(`/api/messages?${query}`);
       times.push(performance.now() - begun);
-      count = found.messages.length;
-      if (found.incomplete) throw new Error(`${name}: ${JSON.stringify(found.incomplete)}`);
+      count = answer.messages.length;
+      if (answer.incomplete) throw new Error(`${name}: ${JSON.stringify(answer.incomplete)}`);
       if (!grep) continue;
       begun = performance.now();
       try {
         execFileSync("grep", [...grep, file], { env: { LC_ALL: "C" } });
       } catch {
-        // Nothing found is an exit status of its own.
+        // grep has an exit status of its own for no match.
       }
       floors.push(performance.now() - begun);
     }
@@ -198,8 +198,8 @@ async function searches(made, file) {
     const times = [];
     for (let round = 0; round < 7; round++) {
       const begun = performance.now();
-      const found = await made.api(path);
-      if (found.incomplete) throw new Error(name);
+      const answer = await made.api(path);
+      if (answer.incomplete) throw new Error(name);
       times.push(performance.now() - begun);
     }
     rows.push([name, "–", quartiles(times), "–"]);

@@ -1,4 +1,4 @@
-// What became of a message, the rooms, and what is done about dead letters.
+// The page of a message with its deliveries, the rooms, and actions on dead letters.
 
 import assert from "node:assert/strict";
 import { TOKENS, isLive, shows, taken, until } from "./harness.mjs";
@@ -21,7 +21,7 @@ drop = true
 
 const gone = () => ({ status: 404, text: "no such channel" });
 
-// Busy twice, then it takes it.
+// A room that is busy twice and then takes the post.
 const busy = (n) => (n <= 2 ? { status: 503, text: "upstream is <b>busy</b>" } : taken());
 
 shows("a message tells its routes and each room with every attempt", { rooms: { hook: busy, gone }, routes: ROUTES }, async (made, user) => {
@@ -41,12 +41,12 @@ shows("a message tells its routes and each room with every attempt", { rooms: { 
   assert.match(why, /✓ backups takes it: to hook/);
   assert.match(why, /tag backup\.mysql is covered by backup\.>/);
   assert.match(why, /✗ noise does not take it: tag backup\.mysql is not covered by noise/);
-  await page.getByText("As it came").click();
+  await page.getByText("As received").click();
   assert.match(await page.locator("#raw").innerText(), /hal\.ops\.db1\.backup\.mysql.*"title": "Backup failed"/s);
   assert.ok(!(await page.getByRole("button", { name: "Try again" }).isVisible()), "a viewer cannot");
 });
 
-shows("what was held, dropped or seen before says so", { rooms: { hook: taken, gone }, routes: ROUTES }, async (made, user) => {
+shows("a message that was held, dropped or seen before says so", { rooms: { hook: taken, gone }, routes: ROUTES }, async (made, user) => {
   await made.publish("db1", "backup.mysql", { text: "first" });
   const held = await made.publish("db1", "backup.mysql", { text: "second" });
   const dropped = await made.publish("db1", "noise", { text: "noise" });
@@ -58,7 +58,7 @@ shows("what was held, dropped or seen before says so", { rooms: { hook: taken, g
   await page.goto(`/messages/${dropped.id}`);
   await page.getByText("– dropped: route noise drops it").waitFor();
   await page.goto(`/messages/seq-${foreign.sequence}`);
-  await page.getByText("By the rules that were in force when it came. No route takes it, so it goes to the default room.").waitFor();
+  await page.getByText("By the rules that were in force when the message arrived. No route takes it, so it goes to the default room.").waitFor();
   await page.getByLabel("Room page").getByText("shown on the page").waitFor();
   await page.goto("/messages/no-such-message");
   await page.getByText(/no message no-such-message is in the log; it may still be in its host's spool/).waitFor();
@@ -76,12 +76,12 @@ const ALL = '[[routes]]\nname = "all"\nrooms = ["hook", "gone"]\n';
 const NONE = Array.from({ length: 6 }, (_, n) => `[[routes]]\nname = "other${n}"\ntag = "other"\nrooms = ["hook"]\n`).join("");
 const polled = (page, what) => page.waitForResponse((response) => response.url().includes(what));
 
-shows("what is looked at again leaves alone what a reader does", { rooms: { hook: () => ({ status: 503 }), gone }, routes: ALL + NONE, browser: { login: "operator" } }, async (made, user) => {
+shows("an update of the page does not disturb the reader", { rooms: { hook: () => ({ status: 503 }), gone }, routes: ALL + NONE, browser: { login: "operator" } }, async (made, user) => {
   const { id } = await made.publish("db1", "job", { text: "wait for it" });
   const page = await user.page(`/messages/${id}`);
   const api = `/api/messages/${id}`;
   const button = page.getByRole("button", { name: "Try again" });
-  await page.getByText("6 routes that do not").click();
+  await page.getByText("6 routes that do not take it").click();
   await button.focus();
   await button.evaluate((it) => { it.marked = true; });
   for (let n = 0; n < 2; n++) await polled(page, api);
@@ -89,7 +89,7 @@ shows("what is looked at again leaves alone what a reader does", { rooms: { hook
   assert.ok(await page.evaluate(() => document.activeElement.marked));
   assert.ok(await page.getByText("other3").isVisible());
 
-  // What stays wrong is said once.
+  // A lasting problem is shown once.
   await page.route(`**${api}`, (route) => route.fulfill({ status: 503, json: { detail: "no log" } }));
   const alert = page.getByRole("alert").filter({ hasText: "no log" });
   await alert.evaluate((it) => { it.marked = true; });
@@ -99,16 +99,16 @@ shows("what is looked at again leaves alone what a reader does", { rooms: { hook
   await page.unrouteAll();
   await alert.waitFor({ state: "hidden" });
 
-  // Somebody else was faster.
+  // Another operator has handled the letter already.
   await page.route("**/api/dead/*/retry", (route) => route.fulfill({ status: 404, json: { detail: "there is no dead letter" } }));
   await button.click();
-  const said = page.getByRole("status").filter({ hasText: "there is no dead letter" });
-  await said.waitFor();
+  const refusal = page.getByRole("status").filter({ hasText: "there is no dead letter" });
+  await refusal.waitFor();
   for (let n = 0; n < 2; n++) await polled(page, api);
-  assert.ok(await said.isVisible(), "it is still said");
+  assert.ok(await refusal.isVisible(), "it is still shown");
 });
 
-shows("a list of dead letters keeps up, and what goes wrong with it is said beside it", { rooms: { gone }, routes: '[[routes]]\nname = "jobs"\ntag = "job"\nrooms = ["gone"]\n', browser: { login: "operator" } }, async (made, user) => {
+shows("a list of dead letters is updated, and its errors are shown beside it", { rooms: { gone }, routes: '[[routes]]\nname = "jobs"\ntag = "job"\nrooms = ["gone"]\n', browser: { login: "operator" } }, async (made, user) => {
   const dead = async (number) => {
     await made.publish("db1", "job", { text: `job ${number}` });
     await until("it is dead", async () => (await made.api("/api/rooms")).rooms.find(({ name }) => name === "gone").dead === number);
@@ -122,7 +122,7 @@ shows("a list of dead letters keeps up, and what goes wrong with it is said besi
   await page.goto("/rooms");
   await alert.waitFor();
   await page.unroute(list);
-  // As if there were more.
+  // The answer claims that there are more.
   await page.route(list, async (route) => {
     const response = await route.fetch();
     await route.fulfill({ response, json: { ...(await response.json()), cursor: "1" } });
@@ -150,7 +150,7 @@ shows("a list of dead letters keeps up, and what goes wrong with it is said besi
   assert.ok(await page.getByRole("button", { name: "More" }).isEnabled());
   await page.unroute(list);
 
-  // One after the other, and what came of it stays.
+  // The letters are tried one after the other, and the results stay.
   let [now, most] = [0, 0];
   await page.route("**/retry", async (route) => {
     most = Math.max(most, ++now);
@@ -160,7 +160,7 @@ shows("a list of dead letters keeps up, and what goes wrong with it is said besi
   });
   made.sinks.gone.answer(taken);
   page.on("dialog", (dialog) => dialog.accept());
-  await page.getByRole("button", { name: "Try all of these again" }).click();
+  await page.getByRole("button", { name: "Try all again" }).click();
   await until("all are tried", async () => (await letters.filter({ hasText: "On its way again." }).count()) === 4);
   assert.equal(most, 1);
   await page.mouse.move(0, 0);
@@ -191,7 +191,7 @@ shows("a dead letter is tried again, another given up", { rooms: { gone }, route
 
   await page.goto(`/messages/${first.id}`);
   await page.getByLabel("Room gone").getByText("✓ posted").first().waitFor();
-  await page.getByText(/tried again by an operator; before: 127\.0\.0\.1: answered 404/).waitFor();
+  await page.getByText(/tried again: by an operator; before: 127\.0\.0\.1: answered 404/).waitFor();
   await page.goto(`/messages/${second.id}`);
   await page.getByText(/– dropped: dead letter given up by an operator/).waitFor();
   await page.goto("/rooms");
@@ -206,7 +206,7 @@ shows("explain says which routes, why, and what each room would show", { rooms: 
   await page.getByLabel("Fields").fill("env=prod\nshard=7");
   await page.getByRole("button", { name: "Explain" }).click();
   await page.waitForURL(/\/explain\?tag=backup\.mysql&severity=critical&/);
-  await page.getByRole("heading", { name: "It would be read in 2 rooms" }).waitFor();
+  await page.getByRole("heading", { name: "It would go to 2 rooms" }).waitFor();
   const shown = await page.getByLabel("Room hook").innerText();
   assert.match(shown, /webhook, by backups/);
   assert.match(shown, /CRITICAL \[backup\.mysql\] host: it <b>broke<\/b>\nenv=prod shard=7/);
@@ -215,7 +215,7 @@ shows("explain says which routes, why, and what each room would show", { rooms: 
   assert.equal(made.sinks.hook.posts.length, 0, "nothing is sent");
 
   await page.goto("/explain?tag=noise");
-  await page.getByRole("heading", { name: "It would be read nowhere" }).waitFor();
+  await page.getByRole("heading", { name: "It would go to no room" }).waitFor();
   await page.goto("/explain?tag=not+a+tag");
   await page.getByText(/the nearest legal tag is not_a_tag/).waitFor();
 });
@@ -240,8 +240,8 @@ shows("sources and tags tell when and how often", {}, async (made, user) => {
   await row("backup.mysql").waitFor();
 });
 
-shows("an operator tells a message, and finds where it goes", { rooms: { hook: taken }, routes: '[[routes]]\nname = "all"\nrooms = ["hook"]\n', browser: { login: "operator" } }, async (made, user) => {
-  // Before the script is there, nothing is sent.
+shows("an operator sends a message and follows it", { rooms: { hook: taken }, routes: '[[routes]]\nname = "all"\nrooms = ["hook"]\n', browser: { login: "operator" } }, async (made, user) => {
+  // Before the script is loaded, the form sends nothing.
   let goOn;
   const slow = new Promise((resolve) => { goOn = resolve; });
   await user.context.route("**/tell.js", async (route) => {
@@ -260,7 +260,7 @@ shows("an operator tells a message, and finds where it goes", { rooms: { hook: t
   await page.getByLabel("Fields").fill("version=7");
   await page.getByLabel("Links").fill("https://ci.example/7");
   await page.getByRole("button", { name: "Tell" }).click();
-  await page.getByRole("link", { name: "Where it goes" }).click();
+  await page.getByRole("link", { name: "Show the message" }).click();
   await page.getByRole("heading", { name: "Version 7 is out" }).waitFor();
   await page.getByLabel("Room hook").getByText("✓ posted").first().waitFor();
   const [message] = made.sinks.hook.posts.flatMap(({ messages }) => messages);
@@ -276,7 +276,7 @@ shows("from another machine one logs in, without encryption too", { rooms: {}, b
   await page.getByLabel("Tag").fill("deploy.web");
   await page.getByLabel("Text").fill("from afar");
   await page.getByRole("button", { name: "Tell" }).click();
-  await page.getByRole("link", { name: "Where it goes" }).waitFor();
+  await page.getByRole("link", { name: "Show the message" }).waitFor();
   await page.goto("/");
   await page.getByText("from afar").waitFor();
   await isLive(page);
@@ -284,14 +284,14 @@ shows("from another machine one logs in, without encryption too", { rooms: {}, b
   await page.waitForURL("**/login");
 });
 
-shows("who may not act is told so, by the page and by the API", { rooms: {} }, async (made, user) => {
+shows("a missing permission is reported, by the page and by the API", { rooms: {} }, async (made, user) => {
   const page = await user.page("/tell");
-  await page.getByText("This takes the token of an operator").waitFor();
+  await page.getByText("Sending needs the token of an operator").waitFor();
   assert.ok(await page.getByRole("button", { name: "Tell" }).isDisabled());
   await page.getByRole("link", { name: "log in", exact: true }).click();
   await page.getByLabel("Token").fill("this-is-not-a-token");
   await page.getByRole("button", { name: "Log in" }).click();
-  await page.getByRole("alert").getByText("This token is not known here.").waitFor();
+  await page.getByRole("alert").getByText("Unknown token.").waitFor();
   await page.getByLabel("Token").fill(TOKENS.operator);
   await page.getByRole("button", { name: "Log in" }).click();
   await page.waitForURL("**/tell");

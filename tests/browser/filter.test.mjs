@@ -6,10 +6,10 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { filterCases, repository } from "./harness.mjs";
 
-// Where a day does not begin with UTC's.
+// A zone in which days do not begin with UTC's.
 process.env.TZ = "America/New_York";
 
-// The scripts are made for a page; this one needs only a little of it.
+// The scripts are written for a browser; this one needs only a part of dom.js.
 const source = (name) => readFileSync(join(repository, "relay/src/page/assets", name), "utf8");
 const dom = source("dom.js").match(/export const SEVERITIES = .*;/)[0];
 const script = source("filter.js").replace(/^import .*$/m, dom);

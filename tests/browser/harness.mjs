@@ -1,5 +1,5 @@
-// What the browser tests run against: a real nats-server, a real hal-relay, rooms that answer as they are told, and
-// Debian's Chromium. Everything listens on loopback, has its files in a folder of its own, and goes at the end.
+// The environment of the browser tests: a real nats-server, a real hal-relay, rooms with scripted answers, and Debian's
+// Chromium. All of them listen on loopback, have their files in a folder of their own, and are removed at the end.
 
 import { spawn } from "node:child_process";
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -18,15 +18,15 @@ const packages = createRequire(join(target, "tools/node/index.js"));
 const { chromium } = packages("playwright-core");
 const { connect, headers } = packages("@nats-io/transport-node");
 
-export const SOON = 20_000; // ms: long enough for whatever is about to come, on a busy machine
+export const SOON = 20_000; // ms: long enough for an expected event, on a busy machine
 export const TOKENS = { operator: "oncall-0123456789abcdef", viewer: "wall-0123456789abcdef" };
 
 function program(name, variable, ...more) {
   if (process.env[variable]) return process.env[variable];
   const folders = [...more, ...(process.env.PATH || "").split(delimiter), "/usr/sbin"];
-  const found = folders.map((folder) => join(folder, name)).find(existsSync);
-  if (!found) throw new Error(`${name} is not installed: run tests/run --tools once`);
-  return found;
+  const path = folders.map((folder) => join(folder, name)).find(existsSync);
+  if (!path) throw new Error(`${name} is not installed: run tests/run --tools once`);
+  return path;
 }
 
 async function freePort() {
@@ -37,12 +37,12 @@ async function freePort() {
   return port;
 }
 
-// Waits until `look` gives something.
+// Waits until `look` returns a value.
 export async function until(what, look, patience = SOON) {
   const end = Date.now() + patience;
   for (;;) {
-    const found = await look();
-    if (found) return found;
+    const result = await look();
+    if (result) return result;
     if (Date.now() > end) throw new Error(`waited ${patience} ms in vain: ${what}`);
     await sleep(20);
   }
@@ -93,7 +93,7 @@ export async function site({ rooms = {}, config = "", routes = "" } = {}) {
         return answer?.ok && (await answer.text()).startsWith("leading");
       });
     },
-    // Puts a message on the log; its sequence.
+    // Publishes a message; returns its id and sequence.
     async publish(source, tag, message) {
       this.bus ??= await connect({ servers: `127.0.0.1:${natsPort}` });
       const head = headers();
@@ -159,7 +159,7 @@ export async function browser() {
       });
       context.on("weberror", (error) => troubles.push(error.error().stack));
       context.on("console", (message) => {
-        // A page whose relay is away says so, and the browser does too.
+        // The browser logs an error while the relay is away, and so does the page.
         const away = /Failed to load resource|net::ERR_(CONNECTION|INCOMPLETE|EMPTY)/.test(message.text());
         if (message.type() === "error" && !away) troubles.push(message.text());
       });
@@ -174,7 +174,7 @@ export async function browser() {
           await page.goto(path);
           return page;
         },
-        // Closes it, and says what went wrong in it.
+        // Closes the context, and throws the errors of its pages.
         async close() {
           await context.close();
           if (troubles.length) throw new Error(troubles.join("\n"));
@@ -192,7 +192,7 @@ let chromiumOfThisFile;
 
 // A test with a site and a browser of its own. `options` are the site's, and the browser context's under `browser`;
 // with `byName` the browser is on another machine, as far as it knows.
-// What goes wrong in the page fails it, and the servers' last lines are told with every failure.
+// An error in the page fails it, and every failure shows the servers' last log lines.
 export function shows(name, options, run) {
   if (!chromiumOfThisFile) {
     before(async () => { chromiumOfThisFile = await browser(); });
@@ -215,7 +215,7 @@ export function shows(name, options, run) {
   });
 }
 
-// What the messages' page shows.
+// Locators for the page of messages.
 export const rows = (page) => page.locator(".row");
 export const headlines = (page) => page.locator(".row > details > summary .headline bdi").allTextContents();
 export const isLive = (page) => page.locator('#connection[data-state="live"]').waitFor();

@@ -1,5 +1,5 @@
-// What every reader needs of every view: readable by a screen reader, by keyboard, on a phone, in the dark, at twice
-// the size, on a slow machine; and no text in a message is ever more than text.
+// Every view works for every reader: with a screen reader, a keyboard, on a phone, in the dark, at twice the size, on a
+// slow machine; and text in a message is never more than text.
 
 import assert from "node:assert/strict";
 import { axeSource, headlines, isLive, rows, shows, taken, until } from "./harness.mjs";
@@ -24,7 +24,7 @@ const HOSTILE = [
   "a\r\nb\rc",
 ];
 
-// A site with something of everything, and the views to look at.
+// Fills a site with messages of all kinds; returns the views to check.
 async function busy(made) {
   for (let n = 0; n < 30; n++) await made.publish(`web${n % 3}`, "deploy.web", { text: `step ${n}`, severity: ["info", "notice", "warning", "debug"][n % 4] });
   const run = { key: "backup", run: { command: "tar" } };
@@ -35,7 +35,7 @@ async function busy(made) {
   return ["/", "/?severity=warning&since=1h", `/messages/${bad.id}`, "/rooms", "/sources", "/tags", "/explain?tag=backup.files&severity=error", "/tell", "/login"];
 }
 
-// Nothing sticks out to the right.
+// True if the page is not wider than the window.
 const fits = (page) => page.evaluate(() => document.documentElement.scrollWidth <= document.documentElement.clientWidth);
 
 for (const [name, options] of Object.entries({ light: {}, dark: { colorScheme: "dark" }, narrow: { viewport: { width: 360, height: 740 }, hasTouch: true } })) {
@@ -51,8 +51,8 @@ for (const [name, options] of Object.entries({ light: {}, dark: { colorScheme: "
       }
       await page.evaluate(axeSource());
       const { violations } = await page.evaluate(() => axe.run(document, { runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"] }));
-      const found = violations.map(({ id, help, nodes }) => `${path}: ${id}: ${help}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).slice(0, 3).join(" | ")}`);
-      assert.deepEqual(found, []);
+      const texts = violations.map(({ id, help, nodes }) => `${path}: ${id}: ${help}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).slice(0, 3).join(" | ")}`);
+      assert.deepEqual(texts, []);
       assert.ok(await fits(page), `${path} is wider than the window`);
       await page.close();
     }
@@ -72,7 +72,7 @@ shows("twice the size still fits", { ...SITE, browser: { viewport: { width: 640,
 shows("hostile text is shown, and never run", { ...SITE, browser: { login: "operator" } }, async (made, user) => {
   const ids = [];
   for (const text of HOSTILE) {
-    // Half a character would make it no JSON of ours.
+    // Half a character would make it invalid JSON.
     const short = text.slice(0, 200).toWellFormed();
     const fields = { "<b>name</b>": short, __proto__x: "1" };
     const links = [{ url: text.startsWith("javascript") ? text : "https://ok.example", title: short }];
@@ -95,7 +95,7 @@ shows("hostile text is shown, and never run", { ...SITE, browser: { login: "oper
   };
   await innocent("messages");
   assert.ok((await headlines(page)).includes("<script>document.title = 'run'</script>"));
-  assert.ok((await headlines(page)).includes("red click"), "what a terminal would act on is left out");
+  assert.ok((await headlines(page)).includes("red click"), "terminal escapes are left out");
   for (const { id, sequence } of ids) {
     await page.goto(`/messages/${id ?? `seq-${sequence}`}`);
     await page.locator("#fate").waitFor();
@@ -133,7 +133,7 @@ shows("everything can be done by keyboard alone", SITE, async (made, user) => {
   await page.keyboard.press("Enter");
   await page.waitForURL("**/?text=second");
   await rows(page).nth(1).waitFor();
-  // From the search on to the first message, and over the messages by arrows.
+  // Tab leads from the search to the first message, arrows lead over the messages.
   await page.keyboard.press("/");
   for (let n = 0; n < 20 && !(await page.evaluate(() => document.activeElement.matches(".row summary"))); n++) await page.keyboard.press("Tab");
   assert.match(await focused(), /backup\.files/);
@@ -142,9 +142,9 @@ shows("everything can be done by keyboard alone", SITE, async (made, user) => {
   await page.keyboard.press("Enter");
   await page.getByText("its second line").waitFor();
   await page.keyboard.press("Tab");
-  assert.equal(await focused(), "Where it went, and all of it");
+  assert.equal(await focused(), "Full message and deliveries");
   await page.keyboard.press("Enter");
-  await page.getByRole("heading", { name: "Where it went" }).waitFor();
+  await page.getByRole("heading", { name: "Deliveries" }).waitFor();
   for (const name of ["Rooms", "Sources", "Tags", "Explain", "Tell", "Messages"]) {
     const link = page.getByRole("link", { name, exact: true });
     await link.focus();
@@ -156,7 +156,7 @@ shows("everything can be done by keyboard alone", SITE, async (made, user) => {
 
 shows("nothing jumps while it loads, and a slow script loses nothing", { ...SITE, browser: {} }, async (made, user) => {
   const paths = await busy(made);
-  // Scripts take their time: the frame is there, its forms work, and nothing moves when they come.
+  // Scripts are slow: the page without them has working forms, and nothing moves when they run.
   await user.context.route("**/*.js", async (route) => {
     await new Promise((resolve) => setTimeout(resolve, 400));
     await route.continue();
@@ -185,11 +185,11 @@ shows("nothing jumps while it loads, and a slow script loses nothing", { ...SITE
   assert.deepEqual(await headlines(page), ["Replication is broken"]);
 });
 
-shows("without any script it says so, and the API is named", { ...SITE, browser: { javaScriptEnabled: false } }, async (made, user) => {
+shows("without scripts the page says so and names the API", { ...SITE, browser: { javaScriptEnabled: false } }, async (made, user) => {
   const page = await user.page();
-  const said = page.locator("noscript");
-  assert.match(await said.textContent(), /This page needs JavaScript/);
-  assert.ok((await said.boundingBox()).height > 10);
+  const note = page.locator("noscript");
+  assert.match(await note.textContent(), /This page needs JavaScript/);
+  assert.ok((await note.boundingBox()).height > 10);
   await page.goto("/login");
   await page.getByLabel("Token").fill("viewer");
 });

@@ -1,13 +1,13 @@
-// The messages: what comes live, what was, and what stays when the relay goes away.
+// The page of messages: live ones, older ones, and the page while the relay is away.
 
 import assert from "node:assert/strict";
 import { SOON, headlines, isLive, rows, shows, until } from "./harness.mjs";
 
 const inSight = (row) => row.evaluate((it) => it.getBoundingClientRect().bottom <= innerHeight);
 
-// What this reader chose earlier.
+// Sets the reader's earlier choice.
 async function chose(user, choice) {
-  // It also runs in an empty page, which keeps nothing.
+  // The script also runs in an empty page, which has no storage.
   await user.context.addInitScript((choice) => origin !== "null" && localStorage.setItem("hal-feed", choice), choice);
 }
 
@@ -33,13 +33,13 @@ shows("a message is seen as it comes, by colour, shape and word", {}, async (mad
   assert.ok(!(await page.getByText("No message yet").isVisible()));
 });
 
-shows("it goes on where it was when the relay restarts, and says meanwhile that it is lost", {}, async (made, user) => {
+shows("the page continues after a restart of the relay, and shows meanwhile that the connection is lost", {}, async (made, user) => {
   const page = await user.page();
   await isLive(page);
   await made.publish("db1", "job", { text: "before" });
   await page.getByText("before", { exact: true }).waitFor();
   await made.relay.kill();
-  await page.getByText(/Connection lost, trying again/).waitFor();
+  await page.getByText(/Connection lost, reconnecting/).waitFor();
   const missed = await made.publish("db1", "job", { text: "meanwhile" });
   made.relay.start();
   await page.getByText("meanwhile", { exact: true }).waitFor();
@@ -50,7 +50,7 @@ shows("it goes on where it was when the relay restarts, and says meanwhile that 
   assert.ok(missed.sequence > 0);
 });
 
-shows("every view has an address, and what is searched is found in the whole log", {}, async (made, user) => {
+shows("every view has an address, and a search covers the whole log", {}, async (made, user) => {
   for (let n = 0; n < 1500; n++) made.publish("web1", "noise.tick", { text: `tick ${n}` });
   await made.publish("db1", "backup.mysql", { severity: "error", text: "Disk FULL on /var", fields: { shard: "7" } });
   await made.publish("db1", "backup.files", { text: "fine" });
@@ -69,7 +69,7 @@ shows("every view has an address, and what is searched is found in the whole log
   assert.equal(await page.getByLabel("Tag").inputValue(), "backup.>");
   assert.equal(await page.getByLabel("Severity").inputValue(), "info");
 
-  // What comes is held against the same filter.
+  // Live messages pass the same filter.
   await isLive(page);
   await made.publish("db1", "noise.tick", { text: "not this" });
   await made.publish("db1", "backup.redis", { text: "but this" });
@@ -77,7 +77,7 @@ shows("every view has an address, and what is searched is found in the whole log
   assert.deepEqual(await headlines(page), ["but this", "fine", "Disk FULL on /var"]);
 
   await page.goto("/?text=no+such+thing");
-  await page.getByText("Nothing in the log is like this.").waitFor();
+  await page.getByText("No message matches.").waitFor();
   await page.goto("/?tag=backup..x");
   await page.getByText(/tag: "backup..x" is not a tag pattern/).waitFor();
 });
@@ -107,7 +107,7 @@ shows("a range is dragged on the timeline, and older messages are loaded on the 
   await until("only that range is shown", async () => (await rows(page).count()) < 350);
 });
 
-shows("a run is one line, and what has the same source and key is folded", {}, async (made, user) => {
+shows("a run is one line, and messages of the same source and key are grouped", {}, async (made, user) => {
   const page = await user.page();
   await isLive(page);
   const run = { key: "backup.mysql", run: { command: "mysqldump" } };
@@ -125,14 +125,14 @@ shows("a run is one line, and what has the same source and key is folded", {}, a
   await page.getByText("started again").waitFor();
   assert.match(await rows(page).first().innerText(), /\+2/);
   assert.equal(await rows(page).first().locator(".earlier li").count(), 2, "an open row stays open");
-  await page.getByLabel("Fold by source and key").uncheck();
+  await page.getByLabel("Group by source and key").uncheck();
   assert.equal(await rows(page).count(), 4);
   await page.reload();
   await rows(page).nth(3).waitFor();
   assert.equal(await rows(page).count(), 4, "the choice is kept");
 });
 
-shows("of one key the last hundred are kept, the others are counted", {}, async (made, user) => {
+shows("of one key the last hundred messages are kept, the others are counted", {}, async (made, user) => {
   for (let n = 0; n < 250; n++) await made.publish("db1", "replication", { text: `${n} s behind`, key: "replication" });
   await made.publish("db1", "backup", { text: "another" });
   const page = await user.page();
@@ -150,13 +150,13 @@ shows("of one key the last hundred are kept, the others are counted", {}, async 
   await page.getByLabel("Newest").selectOption("at the bottom");
   await row.getByText("+250").waitFor();
   assert.equal(await row.locator(".earlier li").count(), 100, "it stays open");
-  await page.getByLabel("Fold by source and key").uncheck();
+  await page.getByLabel("Group by source and key").uncheck();
   assert.equal(await rows(page).count(), 101);
-  await page.getByText("some of it is left out here").waitFor();
-  await page.getByLabel("Fold by source and key").check();
+  await page.getByText("Too many messages arrived to show all of them").waitFor();
+  await page.getByLabel("Group by source and key").check();
   await row.locator("summary").click();
   await row.getByRole("link", { name: "151 more" }).waitFor({ state: "hidden" });
-  await page.getByRole("link", { name: "load it anew" }).click();
+  await page.getByRole("link", { name: "reload" }).click();
   await row.locator("summary").click();
   await row.getByRole("link", { name: "151 more" }).click();
   await page.waitForURL(/\?source=db1&text=%22replication%22$/);
@@ -164,7 +164,7 @@ shows("of one key the last hundred are kept, the others are counted", {}, async 
 
 shows("of all rows together twenty thousand messages are kept", {}, async (made, user) => {
   const page = await user.context.newPage();
-  // Each page of what was told is one row of a hundred.
+  // Each page of the answer is one row of a hundred messages.
   const entry = (sequence, key) => ({ sequence, at: "2026-11-25T03:00:00Z", marks: [], message: { id: `m-${sequence}`, tag: "a", source: "db1", text: `${key}`, key: `${key}` } });
   await page.route("**/api/messages?*", (route) => {
     const number = Number(new URL(route.request().url()).searchParams.get("cursor") ?? 20_101) - 1;
@@ -183,11 +183,11 @@ shows("of all rows together twenty thousand messages are kept", {}, async (made,
   await page.getByText("one more").waitFor();
   assert.equal(await rows(page).count(), 200);
   await page.locator("#older").evaluate((button) => button.scrollIntoView());
-  await until("those that were let go are back", async () => (await rows(page).count()) === 202);
+  await until("those that were removed are back", async () => (await rows(page).count()) === 202);
   assert.equal((await headlines(page)).at(-1), "1");
 });
 
-shows("while somebody reads further down, or pauses it, what comes waits", {}, async (made, user) => {
+shows("new messages wait while the reader is further down or has paused", {}, async (made, user) => {
   for (let n = 0; n < 80; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
   const page = await user.page();
   await rows(page).nth(79).waitFor();
@@ -247,7 +247,7 @@ shows("with the newest at the bottom older ones are loaded on the way up, and no
   assert.equal(new Set(await headlines(page)).size, 200);
 });
 
-shows("what waits comes first, however one gets back to the newest end", {}, async (made, user) => {
+shows("waiting messages are shown first, however the reader gets back to the newest end", {}, async (made, user) => {
   await chose(user, '{"newest":"bottom"}');
   await made.publish("web1", "tick", { text: "tall\n".repeat(60) });
   const page = await user.page();
@@ -264,7 +264,7 @@ shows("what waits comes first, however one gets back to the newest end", {}, asy
   assert.ok(!(await page.locator("#newer").isVisible()));
 });
 
-shows("older messages that cannot be loaded are tried again after a while, and it is said", {}, async (made, user) => {
+shows("a failure to load older messages is shown, and loading is tried again after a while", {}, async (made, user) => {
   for (let n = 0; n < 150; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
   const page = await user.context.newPage();
   let asked = 0;
@@ -279,21 +279,21 @@ shows("older messages that cannot be loaded are tried again after a while, and i
   const first = asked;
   await page.waitForTimeout(1_000);
   assert.equal(asked, first, "not at once");
-  await page.getByRole("button", { name: "Load older ones" }).click();
+  await page.getByRole("button", { name: "Load older messages" }).click();
   await until("a click asks at once", () => asked > first);
   await page.unrouteAll();
   await rows(page).nth(149).waitFor();
   assert.ok(!(await page.locator("#note").isVisible()));
 });
 
-shows("a search that ran out of time goes on, and says so until it has all", {}, async (made, user) => {
+shows("a search that ran out of time continues, and says so until it is complete", {}, async (made, user) => {
   const { sequence } = await made.publish("web1", "tick", { text: "the one" });
   await until("it is found", async () => {
-    const found = await made.api("/api/messages?text=one");
-    return found.messages.length > 0 && !found.incomplete;
+    const answer = await made.api("/api/messages?text=one");
+    return answer.messages.length > 0 && !answer.incomplete;
   });
   const page = await user.context.newPage();
-  const late = { reason: "it takes too long; what is older was not looked at yet", before: "2026-11-25T03:00:00Z", passing: false };
+  const late = { reason: "the search took too long and left out older messages", before: "2026-11-25T03:00:00Z", passing: false };
   let goOn;
   const longer = new Promise((resolve) => { goOn = resolve; });
   await page.route("**/api/messages?*", async (route) => {
@@ -306,16 +306,16 @@ shows("a search that ran out of time goes on, and says so until it has all", {},
     await route.fulfill({ response, json: { ...(await response.json()), incomplete: late } });
   });
   await page.goto("/?text=one");
-  await page.locator("#note").getByText(/^it takes too long; .*, before 25\/11\/2026/).waitFor();
-  await page.locator("#timeline").getByText(/^at most .*; it takes too long/).waitFor();
-  assert.match(await page.locator("#timeline svg").getAttribute("aria-label"), /it takes too long/);
-  assert.ok(!(await page.getByText("Nothing in the log is like this.").isVisible()));
+  await page.locator("#note").getByText(/^the search took too long .* older messages, before 25\/11\/2026/).waitFor();
+  await page.locator("#timeline").getByText(/^highest bar: .*; the search took too long/).waitFor();
+  assert.match(await page.locator("#timeline svg").getAttribute("aria-label"), /the search took too long/);
+  assert.ok(!(await page.getByText("No message matches.").isVisible()));
   goOn();
   await page.getByText("the one").waitFor();
   await page.locator("#note").waitFor({ state: "hidden" });
 });
 
-shows("what came while nobody looked is marked", {}, async (made, user) => {
+shows("messages that arrived while the page was hidden are marked", {}, async (made, user) => {
   const page = await user.page();
   await isLive(page);
   await made.publish("web1", "tick", { text: "seen" });
@@ -330,7 +330,7 @@ shows("what came while nobody looked is marked", {}, async (made, user) => {
   await hide(page, false);
   assert.equal(await page.title(), "Messages · hal");
 
-  // Also of what waits meanwhile, once it is shown.
+  // The mark is also drawn for messages that waited, once they are shown.
   await page.getByRole("button", { name: "Pause" }).click();
   await hide(page, true);
   assert.equal(await page.locator(".unread").count(), 0);
@@ -361,7 +361,7 @@ shows("many pages share one connection, and another takes over from the one that
   }
 });
 
-shows("nothing falls between what a page has found and what comes", {}, async (made, user) => {
+shows("no message is missed between the search and the live messages", {}, async (made, user) => {
   const first = await user.page();
   await isLive(first);
   const slow = await user.context.newPage();
@@ -370,7 +370,7 @@ shows("nothing falls between what a page has found and what comes", {}, async (m
   await slow.route("**/api/messages?*", async (route) => {
     const response = await route.fetch();
     search();
-    // The answer takes its time, while the first page passes on what comes.
+    // The answer is delayed, while the first page passes on live messages.
     await first.getByText("in between").waitFor();
     await route.fulfill({ response });
   });
@@ -381,11 +381,11 @@ shows("nothing falls between what a page has found and what comes", {}, async (m
   await slow.getByText("in between").waitFor({ timeout: SOON });
 });
 
-shows("who waited while too much came asks for all of it", {}, async (made, user) => {
+shows("a page that missed passed-on messages reads them from the relay", {}, async (made, user) => {
   const first = await user.page();
   await isLive(first);
   const slow = await user.context.newPage();
-  // Until it is connected itself, the first page passes on what comes.
+  // Until the second page is connected itself, the first one passes on live messages.
   await slow.addInitScript(() => {
     const request = navigator.locks.request.bind(navigator.locks);
     navigator.locks.request = (...asked) => new Promise((resolve) => { setTimeout(resolve, 1_000); }).then(() => request(...asked));
@@ -415,8 +415,8 @@ shows("who waited while too much came asks for all of it", {}, async (made, user
   assert.equal(await rows(slow).count(), 1_201);
 });
 
-shows("it says why it is refused, and is live only when it is", {}, async (made, user) => {
-  // What comes first on a connection is not yet all that was missed.
+shows("the page shows why the stream is refused, and is live only when it is", {}, async (made, user) => {
+  // The first event of a connection does not mean that all missed messages have arrived.
   let answer = { contentType: "text/event-stream", body: 'retry: 100\nevent: state\ndata: {"problem":null}\n\n' };
   await user.context.route("**/api/stream?*", (route) => (answer ? route.fulfill(answer) : route.continue()));
   const page = await user.page();
@@ -424,7 +424,7 @@ shows("it says why it is refused, and is live only when it is", {}, async (made,
     new MutationObserver(() => { window.wasLive ||= document.querySelector("#connection").dataset.state === "live"; })
       .observe(document.querySelector("#connection"), { attributes: true });
   });
-  await page.getByText(/Connection lost, trying again/).waitFor();
+  await page.getByText(/Connection lost, reconnecting/).waitFor();
   await page.waitForTimeout(500);
   assert.ok(!(await page.evaluate(() => window.wasLive)));
   answer = { status: 503, json: { detail: "too many pages are open; close some" } };
@@ -435,7 +435,7 @@ shows("it says why it is refused, and is live only when it is", {}, async (made,
   await isLive(page);
 });
 
-shows("a log that was made anew loads all pages anew", {}, async (made, user) => {
+shows("a replaced log reloads all pages", {}, async (made, user) => {
   let tell;
   const told = new Promise((resolve) => { tell = resolve; });
   await user.context.route("**/api/stream?*", async (route) => {
@@ -483,14 +483,14 @@ shows("the chart waits while a range is dragged, and is drawn again after a fail
   await page.waitForURL(/since=.*&until=/);
 });
 
-shows("what the browser keeps may be broken", {}, async (made, user) => {
+shows("a broken choice in the browser's storage is ignored", {}, async (made, user) => {
   await chose(user, "{broken");
   const page = await user.page();
   await isLive(page);
   assert.equal(await page.getByLabel("Newest").inputValue(), "top");
 });
 
-shows("what has the focus is not under the header", {}, async (made, user) => {
+shows("the focused element is not under the header", {}, async (made, user) => {
   for (let n = 0; n < 60; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
   const page = await user.page();
   await rows(page).nth(59).waitFor();
@@ -503,31 +503,31 @@ shows("what has the focus is not under the header", {}, async (made, user) => {
   }
 });
 
-shows("a search that cannot be is told so, and nothing else is wrong", {}, async (made, user) => {
+shows("a wrong search is reported, and nothing else is", {}, async (made, user) => {
   const page = await user.page("/?tag=back..up");
   await page.getByRole("alert").getByText('tag: "back..up" is not a tag pattern').waitFor();
   assert.equal(await page.locator("#connection").innerText(), "");
   assert.equal(await page.getByLabel("Tag", { exact: true }).inputValue(), "back..up");
 });
 
-shows("what is not found yet is said, with a way to find it later", {}, async (made, user) => {
+shows("an incomplete index is mentioned, with a link to reload", {}, async (made, user) => {
   await made.publish("web1", "tick", { text: "one" });
   const page = await user.context.newPage();
   await page.route("**/api/messages?*", async (route) => {
     const response = await route.fetch();
-    const incomplete = { reason: "the log is still being read into the index, 9 entries are left", before: null, passing: true };
+    const incomplete = { reason: "the index is still reading the log; entries left: 9", before: null, passing: true };
     await route.fulfill({ response, json: { ...(await response.json()), incomplete } });
   });
   await page.goto("/?tag=tick");
-  await page.getByText("9 entries are left: load it anew later.").waitFor();
+  await page.getByText("entries left: 9. Reload later.").waitFor();
   await page.unrouteAll();
-  await page.getByRole("link", { name: "load it anew" }).click();
+  await page.getByRole("link", { name: "Reload" }).click();
   await isLive(page);
   assert.match(page.url(), /\/\?tag=tick$/);
   assert.ok(!(await page.locator("#note").isVisible()));
 });
 
-shows("ten thousand rows are kept, what is beyond is loaded again", {}, async (made, user) => {
+shows("ten thousand rows are kept, further ones are loaded again", {}, async (made, user) => {
   const all = [];
   for (let n = 0; n < 10_200; n++) all.push(made.publish("web1", "tick", { text: `tick ${n}` }));
   await Promise.all(all);
@@ -542,5 +542,5 @@ shows("ten thousand rows are kept, what is beyond is loaded again", {}, async (m
   await page.getByText("one more").waitFor({ timeout: SOON });
   assert.equal(await rows(page).count(), 10_000);
   await page.locator("#older").evaluate((button) => button.scrollIntoView());
-  await until("the one that was let go is back", async () => (await headlines(page)).includes("tick 200"));
+  await until("the one that was removed is back", async () => (await headlines(page)).includes("tick 200"));
 });

@@ -1,4 +1,4 @@
-//! Reads a stream of server-sent events as a browser does, one event at a time.
+//! A reader of server-sent events, one event at a time, as in a browser.
 
 use std::net::SocketAddr;
 
@@ -15,7 +15,7 @@ pub struct Event {
     pub kind: String,
     /// The log's sequence, for a message.
     pub id: Option<String>,
-    /// What it says.
+    /// Its data.
     pub data: String,
 }
 
@@ -53,7 +53,7 @@ impl Events {
         }
     }
 
-    /// The next event of which `wanted` is true. Panics when none comes.
+    /// The next event for which `wanted` is true. Panics if there is none in time.
     pub async fn until(&mut self, what: &str, wanted: impl Fn(&Event) -> bool) -> Event {
         let find = async {
             loop {

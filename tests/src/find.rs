@@ -1,4 +1,4 @@
-//! Where the programs are: our own beside the build, other people's on this machine.
+//! Paths of programs: our own in the build's folder, others on this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 
-/// One of our own programs. `TELLHAL_BIN_DIR` says where they are, else the debug build's folder.
+/// One of our own programs, in the folder `TELLHAL_BIN_DIR`, else in the debug build's folder.
 pub fn ours(name: &str) -> PathBuf {
     let dir = std::env::var_os("TELLHAL_BIN_DIR").map_or_else(|| target().join("debug"), PathBuf::from);
     let path = dir.join(name);
@@ -21,8 +21,8 @@ pub fn ours(name: &str) -> PathBuf {
     path
 }
 
-/// A program that is not ours: the file that the variable `NAME` (such as `NATS_SERVER`) names, else where
-/// `tests/run` installs tools, else on the `PATH` or in a system folder.
+/// A program of others: the file in the variable `NAME` (such as `NATS_SERVER`), else one that `tests/run` has installed,
+/// else one on the `PATH` or in a system folder.
 pub fn theirs(name: &str) -> PathBuf {
     let variable = name.to_ascii_uppercase().replace('-', "_");
     if let Some(path) = std::env::var_os(variable) {
@@ -32,8 +32,8 @@ pub fn theirs(name: &str) -> PathBuf {
     let mut dirs = vec![target().join("tools/venv/bin")];
     dirs.extend(std::env::split_paths(&paths));
     dirs.extend(["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from));
-    let found = dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("{name} is not installed: run `tests/run --tools` once"))
+    let program = dirs.iter().map(|dir| dir.join(name)).find(|path| path.is_file());
+    program.unwrap_or_else(|| panic!("{name} is not installed: run `tests/run --tools` once"))
 }
 
 /// The Python that has `nats-py`, `slack_sdk` and `standardwebhooks`.

@@ -1,5 +1,5 @@
-//! The HTTP the fakes speak, down to the bytes, because they must also misbehave: answer late, never, one byte a
-//! second, without end, or with a reset.
+//! The HTTP server of the fakes, written down to the bytes, because it must also misbehave: answer late, never, one byte
+//! a second, without end, or with a reset.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 const LARGEST_HEAD: usize = 64 * 1024;
 const LARGEST_BODY: usize = 16 * 1024 * 1024;
 
-/// What arrived.
+/// A request that arrived.
 #[derive(Clone, Debug)]
 pub struct Request {
     pub method: String,
@@ -23,7 +23,7 @@ pub struct Request {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     pub body: Vec<u8>,
-    /// Whether the sender waits for the end of the connection.
+    /// True if the sender waits for the end of the connection.
     last: bool,
 }
 
@@ -34,7 +34,7 @@ impl Request {
     }
 }
 
-/// An answer as it goes out; `Content-Length` is added.
+/// An answer; `Content-Length` is added when it is sent.
 #[derive(Clone, Debug)]
 pub struct Reply {
     pub status: u16,
@@ -62,14 +62,14 @@ impl Reply {
     }
 }
 
-/// What a fake does with the next request. "Takes" means that the message counts as posted.
+/// The reaction of a fake to a request. "Takes" means that the message counts as posted.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// What the real one does.
+    /// Answers like the real service.
     Normal,
-    /// The same, later.
+    /// Answers like the real service, later.
     After(Duration),
-    /// This, without taking the message.
+    /// Gives this answer without taking the message.
     Refuse(Reply),
     /// Takes the message, then resets the connection: the sender cannot know.
     TakeThenReset,
@@ -95,7 +95,7 @@ impl Answer {
     }
 }
 
-/// What the next requests get: first the listed answers in turn, then the standing one.
+/// The answers to the next requests: first the listed ones in turn, then the standing one.
 #[derive(Debug)]
 pub(crate) struct Script {
     next: VecDeque<Answer>,
@@ -111,7 +111,7 @@ pub struct Server {
     accepting: JoinHandle<()>,
 }
 
-/// Decides what the real one would say, and records the message if it takes it.
+/// Gives the real service's answer, and records the message if the service would take it.
 pub(crate) type Handler = Arc<dyn Fn(&Request) -> Reply + Send + Sync>;
 
 impl Server {
@@ -127,7 +127,7 @@ impl Server {
             while let Ok((stream, _)) = listener.accept().await {
                 let (script, requests, handler) = (for_script.clone(), for_requests.clone(), handler.clone());
                 connections.spawn(async move {
-                    // A peer that goes away in the middle is the peer's business.
+                    // A peer that disconnects early is not an error of the fake.
                     let _ = serve(stream, &script, &requests, &handler).await;
                 });
             }
@@ -135,17 +135,17 @@ impl Server {
         Server { addr, script, requests, accepting }
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The next requests get these, in turn.
+    /// Gives these answers to the next requests, in turn.
     pub fn next(&self, answers: impl IntoIterator<Item = Answer>) {
         self.script.lock().expect("no test panics here").next.extend(answers);
     }
 
-    /// Every request that no listed answer is left for gets this.
+    /// Gives this answer to every request after the listed answers.
     pub fn always(&self, answer: Answer) {
         self.script.lock().expect("no test panics here").standing = answer;
     }
@@ -201,7 +201,7 @@ async fn serve(
     Ok(())
 }
 
-/// The next request, or `None` when the peer has closed between two.
+/// The next request; `None` if the peer has closed the connection between two requests.
 async fn read_request(stream: &mut BufReader<TcpStream>) -> anyhow::Result<Option<Request>> {
     let Some(first) = read_line(stream).await? else { return Ok(None) };
     let mut words = first.split(' ');
@@ -298,14 +298,14 @@ pub async fn get(addr: SocketAddr, path: &str) -> anyhow::Result<(u16, String)> 
         .context("no answer in 5 s")?
 }
 
-/// The same for `POST` with a JSON body.
+/// Status and body of a `POST` with a JSON body, in at most five seconds.
 pub async fn post(addr: SocketAddr, path: &str, json: &str) -> anyhow::Result<(u16, String)> {
     tokio::time::timeout(Duration::from_secs(5), exchange(addr, "POST", path, "", json))
         .await
         .context("no answer in 5 s")?
 }
 
-/// The same with a token.
+/// Status and body of a `POST` with a JSON body and a token, in at most five seconds.
 pub async fn post_as(addr: SocketAddr, token: &str, path: &str, json: &str) -> anyhow::Result<(u16, String)> {
     let token = format!("Authorization: Bearer {token}\r\n");
     tokio::time::timeout(Duration::from_secs(5), exchange(addr, "POST", path, &token, json))

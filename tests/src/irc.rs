@@ -1,4 +1,4 @@
-//! An IRC client that has nothing in common with the relay's: plain lines on a TCP connection.
+//! An IRC client that shares no code with the relay's: plain lines on a TCP connection.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -13,39 +13,39 @@ use crate::wait::{SOON, wait_until};
 
 /// One PRIVMSG or NOTICE.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Said {
+pub struct Line {
     /// The speaker's nick.
     pub nick: String,
     /// The channel, or our own nick.
     pub target: String,
-    /// What was said; bytes that are not UTF-8 are replaced.
+    /// The text; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
-/// A client in one channel that writes down what it hears; gone when dropped.
+/// A client in one channel that records all lines; it disconnects when dropped.
 #[derive(Debug)]
 pub struct IrcClient {
-    heard: Arc<Mutex<Heard>>,
+    record: Arc<Mutex<Record>>,
     write: Arc<AsyncMutex<OwnedWriteHalf>>,
     channel: String,
     reading: JoinHandle<()>,
 }
 
 #[derive(Debug, Default)]
-struct Heard {
+struct Record {
     raw: Vec<String>,
-    said: Vec<Said>,
+    lines: Vec<Line>,
 }
 
 impl IrcClient {
-    /// Connects as `nick` and joins `channel`; returns when it is in.
+    /// Connects as `nick` and joins `channel`; returns when it has joined.
     pub async fn join(addr: SocketAddr, nick: &str, channel: &str) -> IrcClient {
         let stream = TcpStream::connect(addr).await.expect("the IRC server takes connections");
         let (read, write) = stream.into_split();
-        let heard = Arc::new(Mutex::new(Heard::default()));
+        let record = Arc::new(Mutex::new(Record::default()));
         let write = Arc::new(AsyncMutex::new(write));
-        let reading = tokio::spawn(listen(read, write.clone(), heard.clone()));
-        let client = IrcClient { heard, write, channel: channel.into(), reading };
+        let reading = tokio::spawn(listen(read, write.clone(), record.clone()));
+        let client = IrcClient { record, write, channel: channel.into(), reading };
         client.send(&format!("NICK {nick}")).await;
         client.send(&format!("USER {nick} 0 * :{nick}")).await;
         client.expect("001").await;
@@ -59,36 +59,36 @@ impl IrcClient {
         send(&self.write, line).await.expect("the IRC server is there");
     }
 
-    /// Says `text` in the channel.
+    /// Sends `text` to the channel.
     pub async fn say(&self, text: &str) {
         self.send(&format!("PRIVMSG {} :{text}", self.channel)).await;
     }
 
-    /// Everything others said so far.
-    pub fn said(&self) -> Vec<Said> {
-        self.heard.lock().expect("no panic here").said.clone()
+    /// All lines of others so far.
+    pub fn lines(&self) -> Vec<Line> {
+        self.record.lock().expect("no panic here").lines.clone()
     }
 
-    /// The same, only the texts in the channel.
+    /// The texts in the channel so far.
     pub fn texts(&self) -> Vec<String> {
-        self.said().into_iter().filter(|said| said.target == self.channel).map(|said| said.text).collect()
+        self.lines().into_iter().filter(|line| line.target == self.channel).map(|line| line.text).collect()
     }
 
-    /// Every line of the server so far, as it came.
+    /// All raw lines of the server so far.
     pub fn raw(&self) -> Vec<String> {
-        self.heard.lock().expect("no panic here").raw.clone()
+        self.record.lock().expect("no panic here").raw.clone()
     }
 
-    /// Waits until somebody has said something that contains `part` in the channel, and returns the whole text.
+    /// Waits for a text in the channel that contains `part`, and returns the whole text.
     pub async fn hears(&self, part: &str) -> String {
         let find = || self.texts().into_iter().find(|text| text.contains(part));
-        wait_until(&format!("{part:?} is heard in {}", self.channel), SOON, async || find().is_some()).await;
-        find().expect("just heard")
+        wait_until(&format!("{part:?} is record in {}", self.channel), SOON, async || find().is_some()).await;
+        find().expect("just seen")
     }
 
     async fn expect(&self, numeric: &str) {
-        let said = |line: &String| line.split(' ').nth(1) == Some(numeric);
-        wait_until(&format!("{numeric} from the IRC server"), SOON, async || self.raw().iter().any(said))
+        let is_it = |line: &String| line.split(' ').nth(1) == Some(numeric);
+        wait_until(&format!("{numeric} from the IRC server"), SOON, async || self.raw().iter().any(is_it))
             .await;
     }
 }
@@ -99,19 +99,19 @@ impl Drop for IrcClient {
     }
 }
 
-async fn listen(read: OwnedReadHalf, write: Arc<AsyncMutex<OwnedWriteHalf>>, heard: Arc<Mutex<Heard>>) {
+async fn listen(read: OwnedReadHalf, write: Arc<AsyncMutex<OwnedWriteHalf>>, record: Arc<Mutex<Record>>) {
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
     while matches!(read.read_until(b'\n', &mut line).await, Ok(1..)) {
         let text = String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned();
         line.clear();
         if let Some(token) = text.strip_prefix("PING ") {
-            // When the server is gone there is nobody to answer.
+            // An error means that the server is gone.
             let _ = send(&write, &format!("PONG {token}")).await;
         }
-        let mut heard = heard.lock().expect("no panic here");
-        heard.said.extend(parse(&text));
-        heard.raw.push(text);
+        let mut record = record.lock().expect("no panic here");
+        record.lines.extend(parse(&text));
+        record.raw.push(text);
     }
 }
 
@@ -119,13 +119,13 @@ async fn send(write: &AsyncMutex<OwnedWriteHalf>, line: &str) -> std::io::Result
     write.lock().await.write_all(format!("{line}\r\n").as_bytes()).await
 }
 
-fn parse(line: &str) -> Option<Said> {
+fn parse(line: &str) -> Option<Line> {
     let line = if line.starts_with('@') { line.split_once(' ')?.1 } else { line };
     let (mask, rest) = line.strip_prefix(':')?.split_once(' ')?;
     let rest = rest.strip_prefix("PRIVMSG ").or_else(|| rest.strip_prefix("NOTICE "))?;
     let (target, text) = rest.split_once(' ')?;
     let (nick, _) = mask.split_once('!')?;
-    Some(Said {
+    Some(Line {
         nick: nick.into(),
         target: target.into(),
         text: text.strip_prefix(':').unwrap_or(text).into(),

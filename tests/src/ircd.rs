@@ -15,7 +15,7 @@ use crate::tls::Certificates;
 /// A running ngIRCd; killed when dropped.
 #[derive(Debug)]
 pub struct Ngircd {
-    // First, so that it is gone before its folder is.
+    // The first field, so that the process ends before its folder is removed.
     process: Process,
     dir: TempDir,
     port: Port,
@@ -50,12 +50,12 @@ impl Ngircd {
         server
     }
 
-    /// Where clients connect without TLS.
+    /// The address for clients without TLS.
     pub fn addr(&self) -> SocketAddr {
         self.port.addr()
     }
 
-    /// Where clients connect with TLS.
+    /// The address for clients with TLS.
     pub fn tls_addr(&self) -> SocketAddr {
         self.tls_port.as_ref().expect("started with certificates").addr()
     }
@@ -96,14 +96,14 @@ fn ngircd_conf(port: u16) -> String {
 /// A running InspIRCd; killed when dropped.
 #[derive(Debug)]
 pub struct Inspircd {
-    // First, so that it is gone before its folder is.
+    // The first field, so that the process ends before its folder is removed.
     process: Process,
     dir: TempDir,
     port: Port,
 }
 
 impl Inspircd {
-    /// A server with the IRCv3 modules; it has no services, so nobody has an account and there is no SASL.
+    /// A server with the IRCv3 modules; it has no services, so there are no accounts and no SASL.
     pub async fn start() -> Inspircd {
         let dir = TempDir::new().expect("a folder for inspircd");
         let port = Port::free();
@@ -115,7 +115,7 @@ impl Inspircd {
         server
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub fn addr(&self) -> SocketAddr {
         self.port.addr()
     }
@@ -135,7 +135,7 @@ impl Inspircd {
 
 fn spawn_inspircd(dir: &Path) -> Process {
     let mut command = Command::new(find::theirs("inspircd"));
-    // It refuses to run as root unless told that this is meant.
+    // Without this option it refuses to run as root.
     command.args(["--runasroot", "--nofork", "--nopid"]).arg("--config").arg(dir.join("inspircd.conf"));
     Process::start("inspircd", &mut command, &dir.join("log"))
 }

@@ -1,5 +1,5 @@
-//! Servers, fakes and guards the end-to-end tests share. Everything listens on loopback, on a port
-//! nobody else has, with its files in a folder that goes when the guard is dropped.
+//! Servers, fakes and guards for the end-to-end tests. All of them listen on loopback, on a port of their own, with
+//! their files in a folder that is removed when the guard is dropped.
 
 pub mod events;
 pub mod find;

@@ -1,4 +1,4 @@
-//! A real nats-server with JetStream, on a port and a folder that survive its restarts.
+//! A real nats-server with JetStream. Its port and its folder stay the same over restarts.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,14 +11,14 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::tls::Certificates;
 
-/// What differs from a plain server.
+/// Differences from a plain server.
 #[derive(Clone, Debug, Default)]
 pub struct NatsOptions {
     /// The largest payload, in bytes; the server's own default when absent.
     pub max_payload: Option<usize>,
-    /// How much JetStream may store on disk, such as `1MB`.
+    /// The limit of JetStream's storage on disk, such as `1MB`.
     pub max_store: Option<String>,
-    /// Serve TLS with these.
+    /// Certificates for TLS.
     pub tls: Option<Certificates>,
     /// Ask clients for a certificate too; needs `tls`.
     pub verify_clients: bool,
@@ -29,7 +29,7 @@ pub struct NatsOptions {
 /// A running nats-server; killed when dropped.
 #[derive(Debug)]
 pub struct NatsServer {
-    // First, so that it is gone before its folder is.
+    // The first field, so that the process ends before its folder is removed.
     process: Process,
     dir: TempDir,
     port: Port,
@@ -55,7 +55,7 @@ impl NatsServer {
         server
     }
 
-    /// Where clients connect, such as `nats://127.0.0.1:4222`.
+    /// The address for clients, such as `nats://127.0.0.1:4222`.
     pub fn url(&self) -> String {
         format!("{}://{}", self.scheme, self.port.addr())
     }
@@ -83,7 +83,7 @@ impl NatsServer {
     }
 
     /// Writes `options` as the new configuration (same port, same data) and makes the server read it.
-    /// What a running server cannot change (store size, TLS) needs [`NatsServer::restart`] after it.
+    /// Settings that a running server cannot change (store size, TLS) need [`NatsServer::restart`] after it.
     pub fn reconfigure(&mut self, options: &NatsOptions) {
         let text = configuration(options, &self.port, &self.dir);
         std::fs::write(self.dir.path().join("nats.conf"), text).expect("nats.conf");
@@ -105,7 +105,7 @@ impl NatsServer {
         async_nats::jetstream::new(self.client().await)
     }
 
-    /// How many messages `stream` holds.
+    /// The number of messages in `stream`.
     pub async fn messages(&self, stream: &str) -> u64 {
         let stream = self.jetstream().await.get_stream(stream).await.expect("the stream is there");
         stream.cached_info().state.messages
@@ -115,7 +115,7 @@ impl NatsServer {
         let (dir, addr) = (self.dir.path().to_owned(), self.port.addr());
         let pid = self.process.pid();
         let condition = async || {
-            // The pid tells this start's line from one of an earlier start.
+            // The pid distinguishes the line of this start from one of an earlier start.
             let log = std::fs::read_to_string(dir.join("log")).unwrap_or_default();
             let mine = format!("[{pid}]");
             let ready = log.lines().any(|line| line.contains(&mine) && line.contains("Server is ready"));

@@ -1,7 +1,7 @@
-//! Ports for servers that cannot say which one they took, or that must get theirs back after a restart.
+//! Ports for servers that cannot report a port of their own choice, or that need the same port after a restart.
 //!
-//! A port is outside the range the kernel gives to clients, so that nobody takes it while the server is
-//! down, and held by a lock file, so that tests in other processes choose others.
+//! A port is outside the range that the kernel gives to clients, so that it stays free while the server is down, and it
+//! is held by a lock file, so that tests in other processes choose other ports.
 
 use std::fs::{File, OpenOptions};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -19,11 +19,11 @@ pub struct Port {
 }
 
 impl Port {
-    /// A port on which nobody listens.
+    /// A free port.
     pub fn free() -> Port {
         static NEXT: AtomicU16 = AtomicU16::new(0);
         let dir = lock_dir();
-        // Processes start their search far apart, and a process goes on where it was.
+        // Processes start their search far apart, and a process continues where it stopped.
         let start = u16::try_from(std::process::id().wrapping_mul(997) % u32::from(COUNT)).unwrap_or(0);
         for _ in 0..COUNT {
             let offset = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(start) % COUNT;

@@ -1,4 +1,4 @@
-//! A program under test: its output goes to a file, and it never outlives its guard.
+//! A program under test: its output goes to a file, and it ends with its guard.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Process {
         self.child.id()
     }
 
-    /// Sends a signal. Nothing happens to a program that has ended.
+    /// Sends a signal, unless the program has ended.
     pub fn signal(&mut self, signal: Signal) {
         if self.is_running() {
             kill_process(Pid::from_child(&self.child), signal).expect("our own child can be signalled");
@@ -46,7 +46,7 @@ impl Process {
         self.child.wait().expect("our own child can be waited for");
     }
 
-    /// Stops it where it is (SIGSTOP) until [`Process::resume`]; returns when the kernel has stopped it.
+    /// Suspends it (SIGSTOP) until [`Process::resume`]; returns when the kernel has stopped it.
     pub async fn pause(&mut self) {
         self.signal(Signal::STOP);
         let stat = format!("/proc/{}/stat", self.pid());
@@ -58,7 +58,7 @@ impl Process {
         .await;
     }
 
-    /// Lets it go on (SIGCONT).
+    /// Resumes it (SIGCONT).
     pub fn resume(&mut self) {
         self.signal(Signal::CONT);
     }
@@ -81,12 +81,12 @@ impl Process {
         }
     }
 
-    /// Whether it still runs (or is stopped).
+    /// True while it runs or is suspended.
     pub fn is_running(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits until `condition` holds; panics with the program's output when it ends before or time is up.
+    /// Waits until `condition` holds; panics with the program's output if it ends before, or if the time is up.
     pub async fn ready(&mut self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
         let until = Instant::now() + SOON;
         while !condition().await {
@@ -96,7 +96,7 @@ impl Process {
         }
     }
 
-    /// Everything it has written so far.
+    /// All its output so far.
     pub fn log(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()

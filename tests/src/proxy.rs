@@ -1,4 +1,4 @@
-//! A TCP proxy between a program and its server that can be told to misbehave.
+//! A TCP proxy between a program and its server that can be set to misbehave.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,24 +9,24 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{broadcast, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
-/// What the proxy does with the bytes of every connection, old and new, from now on.
+/// The behaviour of the proxy on all connections, old and new, from now on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Passes them on.
+    /// Passes bytes on.
     None,
-    /// Passes them on, each piece this much later.
+    /// Passes bytes on, each piece this much later.
     Delay(Duration),
-    /// Keeps connections open and passes nothing on, as a cable that was pulled.
+    /// Keeps connections open without passing bytes on, like a pulled cable.
     BlackHole,
-    /// One byte a second.
+    /// Passes one byte a second on.
     Drip,
     /// Resets every connection, new ones too.
     Reset,
-    /// Tells the client that the server has finished, and goes on passing the client's bytes to the server.
+    /// Ends the direction to the client, and continues to pass the client's bytes to the server.
     HalfClose,
 }
 
-/// A running proxy; it and its connections are gone when dropped.
+/// A running proxy; it and its connections end when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
@@ -52,24 +52,24 @@ impl Proxy {
         Proxy { addr, fault, cut, accepting }
     }
 
-    /// Where clients connect.
+    /// The address for clients.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The same as a NATS address.
+    /// The address for clients as a NATS URL.
     pub fn nats_url(&self) -> String {
         format!("nats://{}", self.addr)
     }
 
-    /// Misbehaves so from now on.
+    /// Sets the behaviour from now on.
     pub fn set(&self, fault: Fault) {
         self.fault.send_replace(fault);
     }
 
-    /// Resets the connections of this moment; new ones are as [`Proxy::set`] says.
+    /// Resets all present connections; new ones behave as set by [`Proxy::set`].
     pub fn cut(&self) {
-        // Nobody listens when there is no connection.
+        // An error means that there is no connection.
         let _ = self.cut.send(());
     }
 }
@@ -86,7 +86,7 @@ async fn connection(
     mut faults: watch::Receiver<Fault>,
     mut cut: broadcast::Receiver<()>,
 ) {
-    // Whatever ends a connection before both sides have finished ends it with a reset.
+    // A connection that is dropped before both sides have finished ends with a reset.
     let _ = client.set_zero_linger();
     if *faults.borrow() == Fault::Reset {
         return;
@@ -123,7 +123,7 @@ async fn pump(
             return;
         }
     }
-    // The other side learns of the end and may still send.
+    // The other side sees the end and may still send.
     let _ = to.shutdown().await;
 }
 

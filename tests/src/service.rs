@@ -1,4 +1,4 @@
-//! Our own programs: relay and bridge as guards, `tellhal` as a command.
+//! Our own programs: guards for relay and bridge, and commands of `tellhal`.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,7 @@ use crate::http::get;
 use crate::ports::Port;
 use crate::process::{Process, Signal};
 
-/// `tellhal` as a command that sees nothing of this machine's configuration: it talks to `url` and spools to
-/// `home/spool`.
+/// A command of `tellhal` without this machine's configuration: it connects to `url` and spools to `home/spool`.
 pub fn tellhal(url: &str, home: &Path) -> Command {
     let mut command = Command::new(find::ours("tellhal"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
@@ -23,7 +22,7 @@ pub fn tellhal(url: &str, home: &Path) -> Command {
 /// A service with a configuration file and an HTTP address.
 #[derive(Debug)]
 struct Service {
-    // First, so that it is gone before its folder is.
+    // The first field, so that the process ends before its folder is removed.
     process: Process,
     binary: &'static str,
     dir: TempDir,
@@ -42,7 +41,7 @@ impl Service {
     async fn ready(&mut self) {
         let addr = self.http.addr();
         self.process
-            .ready("/readyz says yes", async || matches!(get(addr, "/readyz").await, Ok((200, _))))
+            .ready("/readyz answers 200", async || matches!(get(addr, "/readyz").await, Ok((200, _))))
             .await;
     }
 
@@ -71,11 +70,11 @@ fn run(binary: &'static str, dir: &Path) -> Process {
     Process::start(binary, &mut command, &dir.join("log"))
 }
 
-/// What both services can do.
+/// The methods of both services.
 macro_rules! service {
     ($name:ident) => {
         impl $name {
-            /// Where its health, metrics and (the relay's) page are.
+            /// The address of its health, its metrics and (for the relay) its page.
             pub fn http(&self) -> SocketAddr {
                 self.0.http.addr()
             }
@@ -85,7 +84,7 @@ macro_rules! service {
                 get(self.http(), path).await.unwrap_or_else(|error| panic!("GET {path}: {error}"))
             }
 
-            /// Waits until `/readyz` says yes.
+            /// Waits until `/readyz` answers 200.
             pub async fn ready(&mut self) {
                 self.0.ready().await;
             }
@@ -105,7 +104,7 @@ macro_rules! service {
                 self.0.restart().await;
             }
 
-            /// Everything it has written so far.
+            /// All its output so far.
             pub fn log(&self) -> String {
                 self.0.process.log()
             }
@@ -136,7 +135,7 @@ impl Relay {
         relay
     }
 
-    /// The same without waiting, for a server that is not there yet.
+    /// Starts it without waiting, for a server that is not there yet.
     pub fn spawn(nats_url: &str, configuration: &str) -> Relay {
         let http = Port::free();
         let text = full(configuration, nats_url, "page", &http);
@@ -164,16 +163,23 @@ impl Bridge {
         bridge
     }
 
-    /// The same without waiting, for a server that is not there yet.
+    /// Starts it without waiting, for a server that is not there yet.
     pub fn spawn(nats_url: &str, configuration: &str) -> Bridge {
         let http = Port::free();
         let text = full(configuration, nats_url, "http", &http);
         Bridge(Service::spawn("hal-bridge", http, &text))
     }
+
+    /// Writes a new configuration (again without `[nats]` and `[http]`) and tells the bridge to read it.
+    pub fn reload(&mut self, nats_url: &str, configuration: &str) {
+        let text = full(configuration, nats_url, "http", &self.0.http);
+        std::fs::write(self.0.config_path(), text).expect("config.toml");
+        self.0.process.signal(Signal::HUP);
+    }
 }
 
-/// The tables the harness knows come last: top-level keys have to stand before any table. A `[nats]` table of
-/// the test's own (credentials, TLS) stays as it is; a `[page]` or `[http]` table gets where to listen.
+/// Adds the harness' tables at the end, since top-level keys must precede all tables. A `[nats]` table of the test
+/// (credentials, TLS) stays unchanged; a `[page]` or `[http]` table of the test gets the key `listen`.
 fn full(configuration: &str, nats_url: &str, listen_table: &str, http: &Port) -> String {
     let (head, listen) =
         (format!("[{listen_table}]"), format!("[{listen_table}]\nlisten = \"{}\"\n", http.addr()));

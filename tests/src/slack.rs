@@ -1,4 +1,4 @@
-//! A fake Slack: the Web API's `chat.postMessage`, `chat.update`, `auth.test`, and incoming webhooks, with the real one's
+//! A fake Slack: the Web API's `chat.postMessage`, `chat.update`, `auth.test`, and incoming webhooks, with Slack's own
 //! refusals, most of which are HTTP 200. Checked with the official Python SDK.
 
 use std::collections::BTreeMap;
@@ -9,9 +9,9 @@ use serde_json::{Map, Value, json};
 
 use crate::http::{Reply, Request, Server};
 
-/// The one token the fake knows.
+/// The only token that the fake accepts.
 pub const TOKEN: &str = "xoxb-1-fake";
-/// The path of the one incoming webhook the fake knows.
+/// The path of the fake's only incoming webhook.
 pub const WEBHOOK: &str = "/services/T0001/B0001/secretsecret";
 
 const LONGEST_TEXT: usize = 40_000;
@@ -25,9 +25,9 @@ pub struct Post {
     pub channel: String,
     /// The text as sent, cut at 40,000 characters as Slack does.
     pub text: String,
-    /// Everything that was sent.
+    /// All arguments of the call.
     pub body: Map<String, Value>,
-    /// What Slack calls the message.
+    /// Slack's id of the message.
     pub ts: String,
 }
 
@@ -37,10 +37,10 @@ struct Workspace {
     posts: Vec<Post>,
 }
 
-/// What stands in the way of posting to a channel.
+/// The state of a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
-    /// Nothing.
+    /// The bot may post.
     Open,
     /// The bot is not a member.
     NotMember,
@@ -74,7 +74,7 @@ impl FakeSlack {
         FakeSlack { server: server.await, workspace }
     }
 
-    /// The Web API's address, as `api_url` wants it.
+    /// The Web API's address, for the key `api_url`.
     pub fn api_url(&self) -> String {
         format!("http://{}/api", self.addr())
     }
@@ -89,7 +89,7 @@ impl FakeSlack {
         self.workspace.lock().expect("no panic here").channels.insert(id.into(), channel);
     }
 
-    /// Every message taken so far, in order.
+    /// All messages taken so far, in order.
     pub fn posts(&self) -> Vec<Post> {
         self.workspace.lock().expect("no panic here").posts.clone()
     }
@@ -128,7 +128,7 @@ fn token(request: &Request) -> Option<&str> {
     request.header("authorization")?.strip_prefix("Bearer ")
 }
 
-/// The call's arguments, sent as JSON or as a form.
+/// The arguments of a call, sent as JSON or as a form.
 fn arguments(request: &Request) -> Result<Map<String, Value>, &'static str> {
     if request.body.is_empty() {
         return Ok(Map::new());
@@ -144,7 +144,7 @@ fn arguments(request: &Request) -> Result<Map<String, Value>, &'static str> {
     if kind.starts_with("application/x-www-form-urlencoded") {
         let form: Vec<(String, String)> =
             serde_urlencoded::from_bytes(&request.body).map_err(|_| "invalid_form_data")?;
-        // In a form, what is not a string is JSON inside a string.
+        // In a form, values that are not strings are JSON inside a string.
         let structured = |name: &str| matches!(name, "blocks" | "attachments" | "metadata");
         let value = |(name, text): (String, String)| {
             let value = structured(&name).then(|| serde_json::from_str(&text).ok()).flatten();
@@ -195,7 +195,7 @@ fn check_content(body: &Map<String, Value>) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// Incoming webhooks answer in bare words, and with statuses.
+/// Answers an incoming webhook: with a single word and a status.
 fn incoming_webhook(workspace: &mut Workspace, request: &Request) -> Reply {
     let Ok(Value::Object(body)) = serde_json::from_slice(&request.body) else {
         return Reply::text(400, "invalid_payload");

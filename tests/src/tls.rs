@@ -1,4 +1,4 @@
-//! Certificates for tests: good ones, and ones that must be refused; and TLS in front of a fake.
+//! Certificates for tests: valid ones, and ones that must be refused; and TLS in front of a fake.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,19 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-/// What is wrong with the server's certificate.
+/// A flaw of the server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flaw {
-    /// Nothing.
+    /// The certificate is valid.
     None,
-    /// It ran out yesterday.
+    /// It expired yesterday.
     Expired,
     /// It is for another host.
     OtherHost,
 }
 
-/// PEM files of one authority, a server and a client. Two of them have nothing in common, so one's `ca` is an
-/// unknown authority to the other's `cert`.
+/// PEM files of one authority, a server and a client. Two sets are independent, so the `ca` of one is an unknown authority
+/// for the `cert` of the other.
 #[derive(Clone, Debug)]
 pub struct Certificates {
     /// The authority's certificate.
@@ -69,7 +69,7 @@ impl Certificates {
     }
 }
 
-/// Speaks TLS with clients and plain text with a fake behind it; gone when dropped.
+/// Accepts TLS from clients and passes plain text to a fake behind it; ends when dropped.
 #[derive(Debug)]
 pub struct TlsFront {
     addr: SocketAddr,
@@ -78,7 +78,7 @@ pub struct TlsFront {
 }
 
 impl TlsFront {
-    /// In front of the server at `behind`, with the server's certificate.
+    /// A front for the server at `behind`, with the server's certificate.
     pub async fn of(certificates: &Certificates, behind: SocketAddr) -> TlsFront {
         let chain = CertificateDer::pem_file_iter(&certificates.cert).expect("a certificate of our own");
         let chain = chain.collect::<Result<Vec<_>, _>>().expect("it is PEM");
@@ -102,7 +102,7 @@ impl TlsFront {
         TlsFront { addr, first_bytes, accepting }
     }
 
-    /// Where clients connect with TLS.
+    /// The address for clients with TLS.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
@@ -124,7 +124,7 @@ async fn pass(client: TcpStream, tls: TlsAcceptor, behind: SocketAddr, seen: Arc
     if client.peek(&mut first).await.is_ok_and(|read| read == 1) {
         seen.lock().expect("no panic here").push(first[0]);
     }
-    // A client that refuses our certificate hangs up, as it should.
+    // A client that refuses our certificate disconnects, as it should.
     let Ok(mut client) = tls.accept(client).await else { return };
     let Ok(mut server) = TcpStream::connect(behind).await else { return };
     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;

@@ -1,4 +1,4 @@
-//! The receiving end of the `webhook` room: checks Standard Webhooks signatures and records what it took.
+//! The receiver of the `webhook` room: checks Standard Webhooks signatures and records the bodies it took.
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
@@ -13,10 +13,10 @@ use crate::http::{Reply, Request, Server};
 
 const TOLERANCE_SECONDS: i64 = 300;
 
-/// A body the sink took.
+/// A body that the sink took.
 #[derive(Clone, Debug)]
 pub struct Delivery {
-    /// `webhook-id`: the same at every try of one delivery.
+    /// `webhook-id`: the same at every attempt of one delivery.
     pub id: String,
     /// The body.
     pub body: Value,
@@ -81,12 +81,12 @@ impl WebhookSink {
         WebhookSink { server: Server::start(Arc::new(handler)).await, taken }
     }
 
-    /// Where to post.
+    /// The address for posts.
     pub fn url(&self) -> String {
         format!("http://{}/in", self.addr())
     }
 
-    /// Every body taken so far, in order.
+    /// All bodies taken so far, in order.
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.taken.lock().expect("no panic here").clone()
     }
@@ -101,7 +101,7 @@ fn now() -> i64 {
     time::OffsetDateTime::now_utc().unix_timestamp()
 }
 
-/// Whether `request` carries a signature of `secret` that is not older or newer than five minutes at `now`.
+/// Checks that `request` has a signature of `secret` whose time differs from `now` by at most five minutes.
 pub fn verify(secret: &str, request: &Request, now: i64) -> Result<(), String> {
     let header = |name: &str| request.header(name).ok_or(format!("no {name}"));
     let (id, timestamp) = (header("webhook-id")?, header("webhook-timestamp")?);

@@ -1,5 +1,5 @@
-//! A real backup under `tellhal run`, as cron starts it, told in a real IRC channel: when it goes well, when it fails,
-//! when NATS dies in its middle; and what no text may do to the channel.
+//! A real backup under `tellhal run`, started as by cron and reported in a real IRC channel: a success, a failure, and a
+//! NATS server that dies in the middle; and hostile texts, which must not affect the channel.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ fn channel(irc: SocketAddr) -> String {
     )
 }
 
-/// A server's home folder, from which cron runs a backup: configured by a file, and by no variable.
+/// A host's home folder, from which cron runs a backup: configured by a file, without variables.
 struct Host {
     home: tempfile::TempDir,
 }
@@ -37,7 +37,7 @@ impl Host {
         self.home.path().join("backup.tar.gz")
     }
 
-    /// A line of a crontab: next to no environment, a session of its own without a terminal.
+    /// Runs a line of a crontab: with a minimal environment, in a session of its own without a terminal.
     fn cron(&self, line: &str) -> Command {
         let mut command = Command::new("setsid");
         command.args(["--wait", "/bin/sh", "-c", line]).env_clear().current_dir(find::repository());
@@ -46,7 +46,7 @@ impl Host {
         command
     }
 
-    /// The crontab's line: `tar` of a folder of this repository, told by tellhal.
+    /// The crontab's line: `tar` of a folder of this repository, under `tellhal run`.
     fn backup(&self, more: &str) -> String {
         let tellhal = find::ours("tellhal").canonicalize().unwrap();
         let (tellhal, archive) = (tellhal.display(), self.archive());
@@ -57,7 +57,7 @@ impl Host {
         std::fs::read_dir(spool(self.home.path()).join("new")).map_or(0, Iterator::count)
     }
 
-    /// Whether the archive is whole and has a file of the folder.
+    /// True if the archive is whole and has a file of the folder.
     fn archive_is_good(&self) -> bool {
         let listed = Command::new("tar").arg("-tzf").arg(self.archive()).output().unwrap();
         listed.status.success() && String::from_utf8_lossy(&listed.stdout).contains("relay/src/lib.rs")
@@ -72,8 +72,8 @@ async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
 
-/// Whether a line tells how long something took, such as ` in 312ms` or ` after 1.2s`.
-fn tells_duration(line: &str, before: &str) -> bool {
+/// True if a duration follows `before` in the line, as in ` in 312ms` or ` after 1.2s`.
+fn has_duration(line: &str, before: &str) -> bool {
     line.split_once(before).is_some_and(|(_, rest)| {
         let number = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         number.len() < rest.len() && (number.starts_with("ms") || number.starts_with('s'))
@@ -81,7 +81,7 @@ fn tells_duration(line: &str, before: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_backup_from_cron_is_told_in_the_channel() {
+async fn a_backup_from_cron_is_reported_in_the_channel() {
     let (nats, irc) = (NatsServer::start().await, Ngircd::start().await);
     let reader = IrcClient::join(irc.addr(), "reader", "#ops").await;
     let _relay = Relay::start(&nats.url(), &channel(irc.addr())).await;
@@ -93,18 +93,18 @@ async fn a_backup_from_cron_is_told_in_the_channel() {
     assert!(host.archive_is_good());
     let started = reader.hears("[backup.files] db1: tar started").await;
     let finished = reader.hears("[backup.files] db1: tar succeeded in ").await;
-    assert!(tells_duration(&finished, "succeeded in "), "{finished}");
+    assert!(has_duration(&finished, "succeeded in "), "{finished}");
 
     let ran = output(host.cron(&host.backup("nowhere"))).await;
     assert_eq!(ran.status.code(), Some(2), "tar's own status: {ran:?}");
     assert!(String::from_utf8_lossy(&ran.stderr).contains("nowhere"), "tar's own words: {ran:?}");
     let failed = reader.hears("tar failed with status 2 after ").await;
-    assert!(failed.contains("ERROR") && tells_duration(&failed, "status 2 after "), "{failed}");
-    // The last lines of its output follow, so that nobody has to log in to see why.
+    assert!(failed.contains("ERROR") && has_duration(&failed, "status 2 after "), "{failed}");
+    // The last lines of its output follow, so that the reason is in the channel.
     reader.hears("| tar: nowhere: Cannot stat: No such file or directory").await;
 
-    let said = reader.said();
-    assert!(said.iter().all(|said| said.nick == "hal" && said.target == "#ops"), "{said:?}");
+    let lines = reader.lines();
+    assert!(lines.iter().all(|line| line.nick == "hal" && line.target == "#ops"), "{lines:?}");
     let texts = reader.texts();
     let at = |line: &String| texts.iter().position(|text| text == line);
     assert!(at(&started) < at(&finished), "{texts:?}");
@@ -118,7 +118,7 @@ async fn nats_dies_in_the_middle_of_a_backup() {
     let mut relay = Relay::start(&nats.url(), &channel(irc.addr())).await;
     let host = Host::new(&nats);
 
-    // tar waits at its checkpoints until the gate is there: the middle is where we say.
+    // tar waits at its checkpoints until the gate exists, so that the server can be killed in the middle.
     let gate = host.home.path().join("gate");
     let wait = format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display());
     let held = format!("--checkpoint=5 '--checkpoint-action=exec={wait}'");
@@ -142,7 +142,7 @@ async fn nats_dies_in_the_middle_of_a_backup() {
     reader.hears("tar succeeded in ").await;
     let again = output(host.cron(&flush)).await;
     assert_eq!(again.status.code(), Some(0), "{again:?}");
-    // What comes after it shows that nothing more comes of it.
+    // A later message shows that the backup's message has not been posted again before it.
     let after = output(host.cron(&flush.replace("flush", "backup.files 'the next'"))).await;
     assert_eq!(after.status.code(), Some(0), "{after:?}");
     reader.hears("the next").await;
@@ -154,7 +154,7 @@ async fn nats_dies_in_the_middle_of_a_backup() {
 async fn no_text_does_anything_to_the_channel() {
     let (nats, irc) = (NatsServer::start().await, Inspircd::start().await);
     let reader = IrcClient::join(irc.addr(), "reader", "#ops").await;
-    // Without a limit each message is a post of its own, with all its lines.
+    // Without a rate limit, each message is a post of its own, with all its lines.
     let unlimited = channel(irc.addr()) + "burst = 100\nline_every = \"1ms\"\n";
     let _relay = Relay::start(&nats.url(), &unlimited).await;
     let home = tempfile::tempdir().unwrap();
@@ -175,11 +175,11 @@ async fn no_text_does_anything_to_the_channel() {
     }
     assert!(send("the last").await.status.success());
     reader.hears("the last").await;
-    for said in reader.said() {
-        assert_eq!((said.nick.as_str(), said.target.as_str()), ("hal", "#ops"), "{said:?}");
-        let ours = ["[backup.files] ", "| "].iter().any(|begin| said.text.starts_with(begin));
-        assert!(ours, "a line begins with another's words: {said:?}");
-        assert!(!said.text.contains(['\u{1}', '\u{1b}', '\u{7}', '\u{202e}']), "{said:?}");
+    for line in reader.lines() {
+        assert_eq!((line.nick.as_str(), line.target.as_str()), ("hal", "#ops"), "{line:?}");
+        let ours = ["[backup.files] ", "| "].iter().any(|begin| line.text.starts_with(begin));
+        assert!(ours, "a line begins with the message's text: {line:?}");
+        assert!(!line.text.contains(['\u{1}', '\u{1b}', '\u{7}', '\u{202e}']), "{line:?}");
     }
     let raw = reader.raw();
     let quit = raw.iter().any(|line| line.split(' ').nth(1) == Some("QUIT"));

@@ -1,5 +1,5 @@
-//! Certificates that are expired, for another host or of an unknown authority: refused by name, by every connection
-//! there is, and nothing ever goes in the clear. With a good one the message arrives.
+//! Certificates that are expired, for another host or of an unknown authority: every connection refuses them with the
+//! reason, and never uses plain text instead. With a valid certificate the message arrives.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::path::Path;
@@ -10,14 +10,14 @@ use tests::{
     wait_until,
 };
 
-/// What is wrong, whether the client trusts another authority than the server's, and what must be said.
+/// The flaw, whether the client trusts another authority than the server's, and the expected reason.
 const BAD: [(Flaw, bool, &str); 3] = [
     (Flaw::Expired, false, "the certificate has expired"),
     (Flaw::OtherHost, false, "the certificate is for another host"),
     (Flaw::None, true, "the certificate is of an unknown CA"),
 ];
 
-/// The server's certificates, and the authority the client is told to trust.
+/// The server's certificates, and the authority that the client trusts.
 fn certificates(dir: &Path, flaw: Flaw, foreign: bool) -> (Certificates, std::path::PathBuf) {
     let (server, other) = (dir.join("server"), dir.join("other"));
     std::fs::create_dir_all(&server).unwrap();
@@ -35,15 +35,15 @@ async fn publish(nats: &NatsServer, text: &str) {
     js.publish("hal.ops.db1.a", text.to_owned().into()).await.unwrap().await.unwrap();
 }
 
-/// The last error of room `room`, as the log has it.
-async fn room_says(relay: &Relay, room: &str, what: &str) {
-    let said = async || {
+/// Waits until the log has `what` in an error of room `room`.
+async fn room_reports(relay: &Relay, room: &str, what: &str) {
+    let reported = async || {
         let log = relay.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
         let mut reasons = lines.filter(|line| line["room"] == room);
         reasons.any(|line| line["reason"].as_str().is_some_and(|reason| reason.contains(what)))
     };
-    wait_until(&format!("room {room}: {what}"), SOON, said).await;
+    wait_until(&format!("room {room}: {what}"), SOON, reported).await;
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn webhook_rooms_refuse_bad_certificates_by_name() {
     let relay = Relay::start(&nats.url(), &rooms).await;
     publish(&nats, "secret words").await;
     for (room, (_, _, what)) in &cases[1..] {
-        room_says(&relay, room, what).await;
+        room_reports(&relay, room, what).await;
     }
     wait_until("the good one has it", SOON, async || sink.texts() == ["secret words"]).await;
     assert!(sink.requests().iter().all(|request| request.path == "/good"), "{:?}", sink.requests());
@@ -96,8 +96,8 @@ async fn irc_room(flaw: Flaw, foreign: bool, what: &str) {
         reader.hears("secret words").await;
         return;
     }
-    room_says(&relay, "ops", what).await;
-    assert!(reader.said().is_empty(), "{:?}", reader.said());
+    room_reports(&relay, "ops", what).await;
+    assert!(reader.lines().is_empty(), "{:?}", reader.lines());
     assert!(!reader.raw().iter().any(|line| line.contains("hal!")), "nobody came in: {:?}", reader.raw());
 }
 
@@ -128,21 +128,21 @@ async fn a_nats_server_with_a_bad_certificate_gets_nothing_and_is_named() {
         }
         let config = home.join("tellhal.toml");
         std::fs::write(&config, format!("[nats]\ntls_ca = \"{}\"\n", ca.display())).unwrap();
-        let told = tellhal(&nats.url(), &home).args(["a", "kept"]).env("TELLHAL_CONFIG", &config).output();
-        let told = told.unwrap();
-        let said = String::from_utf8_lossy(&told.stderr).into_owned();
+        let output = tellhal(&nats.url(), &home).args(["a", "kept"]).env("TELLHAL_CONFIG", &config).output();
+        let output = output.unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         let spooled = std::fs::read_dir(home.join("spool/new")).map_or(0, Iterator::count);
-        assert_eq!(told.status.code(), Some(0), "{said}");
+        assert_eq!(output.status.code(), Some(0), "{stderr}");
         if what.is_empty() {
-            assert_eq!((said.as_str(), spooled), ("", 0));
+            assert_eq!((stderr.as_str(), spooled), ("", 0));
             wait_until("it arrives", SOON, async || sink.texts() == ["kept"]).await;
         } else {
-            assert!(said.contains("certificate") && said.contains("sent later"), "{said}");
-            assert_eq!((said.lines().count(), spooled), (1, 1), "{said}");
+            assert!(stderr.contains("certificate") && stderr.contains("sent later"), "{stderr}");
+            assert_eq!((stderr.lines().count(), spooled), (1, 1), "{stderr}");
             let named = async || {
                 let answer = tests::http::get(relay.http(), "/readyz").await;
-                let (status, said) = answer.unwrap_or_default();
-                status == 503 && said.contains("not connected to NATS yet") && said.contains("certificate")
+                let (status, body) = answer.unwrap_or_default();
+                status == 503 && body.contains("not connected to NATS yet") && body.contains("certificate")
             };
             wait_until("the relay names it", SOON, named).await;
             assert!(relay.log().contains("certificate"), "{}", relay.log());

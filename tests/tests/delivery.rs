@@ -1,4 +1,4 @@
-//! From the log into the rooms: routing, throttling, retries, dead letters, a room that is down or slow.
+//! Deliveries from the log into the rooms: routing, throttling, retries, dead letters, a room that is down or slow.
 
 #![expect(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 
@@ -46,7 +46,7 @@ impl Scene {
         Scene { nats, ops, dba, relay }
     }
 
-    /// Publishes a plain text as any client would.
+    /// Publishes a plain text, as any client can.
     async fn publish(&self, tag: &str, text: &str) {
         let js = self.nats.jetstream().await;
         js.publish(format!("hal.ops.db1.{tag}"), text.to_owned().into()).await.unwrap().await.unwrap();
@@ -108,7 +108,7 @@ async fn retry_after_is_honoured_and_garbage_does_no_harm() {
 }
 
 #[tokio::test]
-async fn what_a_room_never_takes_is_a_dead_letter_at_once_and_is_told() {
+async fn a_refusal_for_good_makes_a_dead_letter_at_once_and_is_reported() {
     for status in [400, 401, 404, 410] {
         let scene = Scene::start(BACKUPS).await;
         scene.ops.next([Answer::status(status)]);
@@ -121,11 +121,11 @@ async fn what_a_room_never_takes_is_a_dead_letter_at_once_and_is_told() {
         assert_eq!(dead[0]["room"], json!("ops"), "{dead:?}");
         assert!(dead[0]["id"].as_str().unwrap().ends_with("/ops"), "{dead:?}");
         assert!(dead[0]["reason"].as_str().unwrap().contains(&status.to_string()), "{dead:?}");
-        let told = async || {
+        let reported = async || {
             let sent = last(&scene, "HAL_OPS", "hal.ops.relay.relay.room.broken").await;
             sent.is_some_and(|message| message["text"].as_str().unwrap().contains("ops"))
         };
-        wait_until("the log is told", SOON, told).await;
+        wait_until("the log has a message about it", SOON, reported).await;
     }
 }
 
@@ -294,7 +294,7 @@ async fn a_full_room_makes_dead_letters_of_its_own_and_holds_up_nobody() {
     let scene = Scene { nats, ops, dba, relay };
     for n in 0..20 {
         scene.publish("backup.mysql", &format!("n {n}")).await;
-        // One at a time, so that the other room never has more than its five waiting.
+        // One message at a time, so that the other room never has more than five waiting.
         wait_until("dba has it", SOON, async || texts(&scene.dba).len() == n + 1).await;
     }
     wait_until("the rest is dead", SOON, async || scene.dead().await.len() == 15).await;
@@ -310,7 +310,7 @@ async fn writes_that_are_refused_are_written_again_while_the_log_goes_on() {
     let total = 300;
     for n in 0..total {
         if n % 10 == 0 {
-            // Somebody else writes to the outbox: what the relay has under way there is refused.
+            // A foreign write to the outbox: the server refuses the relay's writes in flight.
             js.publish("hal.out._intruder", "".into()).await.unwrap().await.unwrap();
         }
         scene.publish("backup.mysql", &format!("n {n}")).await;

@@ -1,5 +1,5 @@
-//! What an operator asks the relay: where a message would go (`explain`), where it went (`trace`), what a room refused
-//! (`dead`), whether a room works (`rooms test`), and whether the configurations we show are good (`check`).
+//! The operator's commands: where a message would go (`explain`), where it went (`trace`), the deliveries that a room
+//! refused (`dead`), a test of a room (`rooms test`), and the configurations of this repository (`check`).
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::path::Path;
@@ -8,28 +8,28 @@ use std::process::{Command, Output};
 use tests::wait::SOON;
 use tests::{Answer, NatsServer, Relay, WebhookSink, find, tellhal, wait_until};
 
-struct Said {
+struct Ran {
     status: Option<i32>,
     out: String,
     err: String,
 }
 
-/// Runs a command beside the fakes, which live in this process.
-async fn run(mut command: Command) -> Said {
+/// Runs a command without blocking the fakes, which are in this process.
+async fn run(mut command: Command) -> Ran {
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap();
     let Output { status, stdout, stderr } = output.unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Said { status: status.code(), out: text(stdout), err: text(stderr) }
+    Ran { status: status.code(), out: text(stdout), err: text(stderr) }
 }
 
-async fn relay(arguments: &[&str], config: &Path) -> Said {
+async fn relay(arguments: &[&str], config: &Path) -> Ran {
     let mut command = Command::new(find::ours("hal-relay"));
-    // As `deploy/up` sets it.
+    // The variable is set as by `deploy/up`.
     command.args(arguments).arg("--config").arg(config).env("HAL_OPERATOR_TOKEN", "5e".repeat(24));
     run(command).await
 }
 
-/// `deploy/relay.toml` as somebody has it who took the comment signs off its examples.
+/// `deploy/relay.toml` without the comment signs before its examples.
 fn with_examples() -> String {
     let text = std::fs::read_to_string(find::repository().join("deploy/relay.toml")).unwrap();
     let is_key = |line: &str| {
@@ -42,7 +42,7 @@ fn with_examples() -> String {
 }
 
 #[tokio::test]
-async fn the_configurations_we_show_are_good_with_their_examples_too() {
+async fn the_configurations_in_deploy_are_valid_with_their_examples_too() {
     let dir = tempfile::tempdir().unwrap();
     let (file, token) = (dir.path().join("relay.toml"), dir.path().join("token"));
     std::fs::write(&token, "xoxb-1-example").unwrap();
@@ -54,14 +54,14 @@ async fn the_configurations_we_show_are_good_with_their_examples_too() {
     std::fs::write(&file, text.replace("/run/credentials/hal-relay/slack", token.to_str().unwrap())).unwrap();
     let deployed = find::repository().join("deploy/relay.toml");
     for (path, want) in [(&deployed, "1 route,"), (&file, "2 rooms, 2 routes,")] {
-        let said = relay(&["check"], path).await;
-        assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
-        assert!(said.out.contains(want), "{}", said.out);
+        let ran = relay(&["check"], path).await;
+        assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""));
+        assert!(ran.out.contains(want), "{}", ran.out);
     }
     let mut bridge = Command::new(find::ours("hal-bridge"));
     bridge.args(["check", "--config"]).arg(find::repository().join("deploy/bridge.toml"));
-    let said = run(bridge).await;
-    assert_eq!((said.status, said.err.as_str()), (Some(0), ""));
+    let ran = run(bridge).await;
+    assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""));
 }
 
 #[tokio::test]
@@ -70,9 +70,9 @@ async fn explain_says_which_routes_why_and_what_each_room_shows() {
     let file = dir.path().join("relay.toml");
     std::fs::write(&file, with_examples().replace("rooms = [\"page\"]", "rooms = [\"page\", \"ops\"]"))
         .unwrap();
-    let said = relay(&["explain", "backup.mysql", "--severity", "error", "no space left"], &file).await;
-    assert_eq!(said.status, Some(0), "{}", said.err);
-    let lines: Vec<&str> = said.out.lines().map(str::trim).collect();
+    let ran = relay(&["explain", "backup.mysql", "--severity", "error", "no space left"], &file).await;
+    assert_eq!(ran.status, Some(0), "{}", ran.err);
+    let lines: Vec<&str> = ran.out.lines().map(str::trim).collect();
     for want in [
         "error backup.mysql from host",
         "✓ backups → page, ops",
@@ -83,30 +83,26 @@ async fn explain_says_which_routes_why_and_what_each_room_shows() {
         "ops (irc, by backups)",
         "dba (slack, by database-errors)",
     ] {
-        assert!(lines.contains(&want), "{want:?} in\n{}", said.out);
+        assert!(lines.contains(&want), "{want:?} in\n{}", ran.out);
     }
     let shown = lines.iter().filter(|line| **line == "│ ERROR [backup.mysql] host: no space left").count();
-    assert_eq!(shown, 3, "each room shows it:\n{}", said.out);
-    assert!(said.out.contains("severity error is error or above"), "why:\n{}", said.out);
-    assert!(said.out.contains("repeats within 10m are counted"), "{}", said.out);
-    // The token is not there yet: the room's own look is not known, and that is said.
-    assert!(
-        said.out.contains("not yet as slack shows it") && said.out.contains("token_file"),
-        "{}",
-        said.out
-    );
+    assert_eq!(shown, 3, "each room shows it:\n{}", ran.out);
+    assert!(ran.out.contains("severity error is error or above"), "why:\n{}", ran.out);
+    assert!(ran.out.contains("repeats within 10m are counted"), "{}", ran.out);
+    // Without the token, the room's own format is not known, and the text says so.
+    assert!(ran.out.contains("not as slack would show it") && ran.out.contains("token_file"), "{}", ran.out);
 
-    let said = relay(&["explain", "backup.mysql", "all is well"], &file).await;
-    assert!(said.out.contains("✗ database-errors: "), "{}", said.out);
-    assert!(!said.out.contains("dba (slack"), "{}", said.out);
-    let said = relay(&["explain", "deploy.web", "out"], &file).await;
-    assert!(said.out.contains("the default room, since no route takes it"), "{}", said.out);
-    let said = relay(&["explain", "backup.mysql", "--severity", "error", "--json"], &file).await;
-    let report: serde_json::Value = serde_json::from_str(&said.out).unwrap();
+    let ran = relay(&["explain", "backup.mysql", "all is well"], &file).await;
+    assert!(ran.out.contains("✗ database-errors: "), "{}", ran.out);
+    assert!(!ran.out.contains("dba (slack"), "{}", ran.out);
+    let ran = relay(&["explain", "deploy.web", "out"], &file).await;
+    assert!(ran.out.contains("the default room, because no route takes it"), "{}", ran.out);
+    let ran = relay(&["explain", "backup.mysql", "--severity", "error", "--json"], &file).await;
+    let report: serde_json::Value = serde_json::from_str(&ran.out).unwrap();
     let rooms: Vec<_> = report["rooms"].as_array().unwrap().iter().map(|room| room["room"].clone()).collect();
     assert!(["page", "ops", "dba"].iter().all(|name| rooms.contains(&(*name).into())), "{report}");
-    let said = relay(&["explain", "bad tag"], &file).await;
-    assert_eq!(said.status, Some(64), "{}", said.err);
+    let ran = relay(&["explain", "bad tag"], &file).await;
+    assert_eq!(ran.status, Some(64), "{}", ran.err);
 }
 
 struct Scene {
@@ -128,21 +124,21 @@ impl Scene {
         Scene { nats, hook, relay, home: tempfile::tempdir().unwrap() }
     }
 
-    async fn tell(&self, text: &str) {
+    async fn send(&self, text: &str) {
         let mut command = tellhal(&self.nats.url(), self.home.path());
         command.env("TELLHAL_SOURCE", "db1").args(["backup.mysql", text]);
         assert_eq!(run(command).await.status, Some(0));
     }
 
-    async fn ask(&self, arguments: &[&str]) -> Said {
+    async fn ask(&self, arguments: &[&str]) -> Ran {
         run(self.relay.command(arguments)).await
     }
 
     /// The dead letters' ids and texts, once there are `count`.
     async fn dead(&self, count: usize) -> Vec<(String, String)> {
         let list = async || {
-            let said = self.ask(&["dead", "list", "--json"]).await;
-            let letters: Vec<serde_json::Value> = serde_json::from_str(&said.out).unwrap();
+            let ran = self.ask(&["dead", "list", "--json"]).await;
+            let letters: Vec<serde_json::Value> = serde_json::from_str(&ran.out).unwrap();
             let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
             letters
                 .iter()
@@ -158,58 +154,58 @@ impl Scene {
 async fn trace_says_where_a_message_went() {
     let scene = Scene::start().await;
     scene.hook.next([Answer::status(503)]);
-    scene.tell("Nightly backup finished").await;
+    scene.send("Nightly backup finished").await;
     wait_until("it is posted", SOON, async || scene.hook.texts().len() == 1).await;
     let id = scene.hook.deliveries()[0].message_ids()[0].clone();
     let posted = async || scene.ask(&["trace", &id]).await.out.contains("hook: posted at try 2");
     wait_until("its receipt is there", SOON, posted).await;
-    let said = scene.ask(&["trace", &id]).await;
+    let ran = scene.ask(&["trace", &id]).await;
     let first = format!("{id}  backup.mysql info from db1: Nightly backup finished");
-    assert_eq!(said.out.lines().next(), Some(first.as_str()), "{}", said.out);
-    assert!(said.out.contains("in the log as "), "{}", said.out);
-    let said = scene.ask(&["trace", "01234567"]).await;
-    assert_eq!(said.status, Some(1), "{}", said.err);
-    assert!(said.err.contains("no message 01234567 in HAL_OPS"), "{}", said.err);
+    assert_eq!(ran.out.lines().next(), Some(first.as_str()), "{}", ran.out);
+    assert!(ran.out.contains("in the log at sequence "), "{}", ran.out);
+    let ran = scene.ask(&["trace", "01234567"]).await;
+    assert_eq!(ran.status, Some(1), "{}", ran.err);
+    assert!(ran.err.contains("no message 01234567 in HAL_OPS"), "{}", ran.err);
 }
 
 #[tokio::test]
 async fn dead_letters_are_listed_tried_again_or_given_up() {
     let scene = Scene::start().await;
     scene.hook.next([Answer::status(400), Answer::status(413)]);
-    scene.tell("wanted").await;
+    scene.send("wanted").await;
     scene.dead(1).await;
-    scene.tell("not wanted").await;
+    scene.send("not wanted").await;
     let dead = scene.dead(2).await;
     assert_eq!((dead[0].1.as_str(), dead[1].1.as_str()), ("wanted", "not wanted"));
-    let said = scene.ask(&["dead", "list", "hook"]).await;
+    let ran = scene.ask(&["dead", "list", "hook"]).await;
     for (letter, status) in dead.iter().zip(["400", "413"]) {
-        let line = said.out.lines().find(|line| line.contains(&letter.0)).unwrap();
+        let line = ran.out.lines().find(|line| line.contains(&letter.0)).unwrap();
         assert!(line.contains(&format!("hook: 127.0.0.1: answered {status}")), "{line}");
     }
-    let said = scene.ask(&["dead", "retry", "nobody/hook"]).await;
-    assert_eq!(said.status, Some(1));
-    assert!(said.err.contains("there is no dead letter nobody/hook"), "{}", said.err);
+    let ran = scene.ask(&["dead", "retry", "nobody/hook"]).await;
+    assert_eq!(ran.status, Some(1));
+    assert!(ran.err.contains("there is no dead letter nobody/hook"), "{}", ran.err);
 
-    let said = scene.ask(&["dead", "retry", &dead[0].0]).await;
-    assert_eq!(said.status, Some(0), "{}", said.err);
+    let ran = scene.ask(&["dead", "retry", &dead[0].0]).await;
+    assert_eq!(ran.status, Some(0), "{}", ran.err);
     wait_until("it arrives after all", SOON, async || scene.hook.texts() == ["wanted"]).await;
-    let said = scene.ask(&["dead", "drop", &dead[1].0]).await;
-    assert_eq!(said.status, Some(0), "{}", said.err);
+    let ran = scene.ask(&["dead", "drop", &dead[1].0]).await;
+    assert_eq!(ran.status, Some(0), "{}", ran.err);
     scene.dead(0).await;
-    scene.tell("the next").await;
+    scene.send("the next").await;
     wait_until("the next arrives", SOON, async || scene.hook.texts() == ["wanted", "the next"]).await;
 }
 
 #[tokio::test]
 async fn a_room_is_tested_with_a_real_message() {
     let scene = Scene::start().await;
-    let said = scene.ask(&["rooms", "test", "hook"]).await;
-    assert_eq!((said.status, scene.hook.texts().len()), (Some(0), 1), "{}{}", said.out, said.err);
-    assert!(said.out.contains("hook"), "{}", said.out);
+    let ran = scene.ask(&["rooms", "test", "hook"]).await;
+    assert_eq!((ran.status, scene.hook.texts().len()), (Some(0), 1), "{}{}", ran.out, ran.err);
+    assert!(ran.out.contains("hook"), "{}", ran.out);
     scene.hook.always(Answer::status(401));
-    let said = scene.ask(&["rooms", "test"]).await;
-    assert_eq!(said.status, Some(1), "{}{}", said.out, said.err);
-    assert!(format!("{}{}", said.out, said.err).contains("answered 401"), "{}{}", said.out, said.err);
-    let said = scene.ask(&["rooms", "test", "nowhere"]).await;
-    assert!(said.status != Some(0) && said.err.contains("nowhere"), "{}", said.err);
+    let ran = scene.ask(&["rooms", "test"]).await;
+    assert_eq!(ran.status, Some(1), "{}{}", ran.out, ran.err);
+    assert!(format!("{}{}", ran.out, ran.err).contains("answered 401"), "{}{}", ran.out, ran.err);
+    let ran = scene.ask(&["rooms", "test", "nowhere"]).await;
+    assert!(ran.status != Some(0) && ran.err.contains("nowhere"), "{}", ran.err);
 }

@@ -1,4 +1,4 @@
-//! The fakes against programs their authors did not write: the official Slack SDK and the Standard Webhooks library.
+//! The fakes tested with independent programs: the official Slack SDK and the Standard Webhooks library.
 
 use std::process::Command;
 
@@ -12,7 +12,7 @@ use tests::{Answer, WebhookSink, find};
 async fn python(script: &str, arguments: &[&str]) -> Value {
     let mut command = Command::new(find::python());
     command.arg("-c").arg(script).args(arguments);
-    // The fakes live on this test's thread and must not be blocked.
+    // The fakes run on this test's thread, which must not be blocked.
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
     let output = output.expect("python starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

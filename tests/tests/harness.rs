@@ -1,4 +1,4 @@
-//! The harness itself: guards that leave nothing behind, servers that come back, fakes that misbehave as told.
+//! The harness itself: guards that clean up, servers that restart, fakes that misbehave as set.
 
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,7 @@ async fn a_stopped_server_answers_nobody_until_it_goes_on() {
     let asked = tokio::time::timeout(Duration::from_millis(300), client.request("nobody", "".into())).await;
     assert!(asked.is_err(), "a stopped server answered: {flushed:?} {asked:?}");
     server.process().resume();
-    // "No responders" is the server's answer.
+    // The server's answer is "no responders".
     assert!(tokio::time::timeout(SOON, client.request("nobody", "".into())).await.is_ok());
 }
 
@@ -107,7 +107,7 @@ async fn irc_clients_hear_each_other_on_both_servers() {
         let speaker = IrcClient::join(addr, "speaker", "#ops").await;
         speaker.say("hello there").await;
         assert_eq!(listener.hears("hello").await, "hello there");
-        assert_eq!(listener.said()[0].nick, "speaker");
+        assert_eq!(listener.lines()[0].nick, "speaker");
         assert!(speaker.texts().is_empty());
     }
     ngircd.restart().await;
@@ -174,7 +174,7 @@ async fn a_proxy_misbehaves_as_told() {
     let client = async_nats::connect(proxy.nats_url()).await.unwrap();
     let direct = server.client().await;
     let mut heard = direct.subscribe("x").await.unwrap();
-    // Its answer says that the server has read the subscription before it; flush() does not.
+    // The answer to a request proves that the server has read the subscription before it; flush() does not.
     let _ = direct.request("nobody", "".into()).await;
     let mut hear = async || tokio::time::timeout(SOON, heard.next()).await.unwrap().unwrap().payload;
 

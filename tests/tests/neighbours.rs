@@ -1,4 +1,4 @@
-//! Programs that know NATS and nothing of us take part: the examples in `neighbours/`, on the official clients.
+//! Programs that use only a NATS client: the examples in `neighbours/`, with the official clients.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,7 @@ fn example(name: &str) -> PathBuf {
     find::repository().join("tests/neighbours").join(name)
 }
 
-/// What the example `name` prints at `url`, once it listens.
+/// Starts an example at `url` and waits until it listens; its output is in the log.
 async fn listener(command: &mut Command, log: &tempfile::TempDir, url: &str) -> Process {
     let mut process = Process::start("a neighbour", command.arg(url), &log.path().join("log"));
     let file = log.path().join("log");
@@ -23,7 +23,7 @@ async fn listener(command: &mut Command, log: &tempfile::TempDir, url: &str) -> 
     process
 }
 
-/// Publishes plain text as `nats-py` does, and returns what the example printed.
+/// Publishes plain text with `nats-py`, and returns the example's output.
 async fn publish(url: &str, tag: &str, text: &str) -> String {
     let mut command = Command::new(find::python());
     command.arg(example("publish.py")).args([url, "web1", tag, text]);
@@ -47,7 +47,7 @@ async fn python_and_node_print_tag_and_contents() {
     let (python_log, node_log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut python = Command::new(find::python());
     let python = listener(python.arg(example("subscribe.py")), &python_log, &server.url()).await;
-    // Node looks for packages beside the script, so the script goes where they are.
+    // Node looks for packages beside the script, so both are put into one folder.
     let script = node_log.path().join("subscribe.mjs");
     std::fs::copy(example("subscribe.mjs"), &script).unwrap();
     std::os::unix::fs::symlink(find::node_modules(), node_log.path().join("node_modules")).unwrap();
@@ -60,7 +60,7 @@ async fn python_and_node_print_tag_and_contents() {
     jetstream.publish(subject, payload.into()).await.unwrap().await.unwrap();
     for neighbour in [python, node] {
         for line in ["deploy.web: version 7 is out", "backup.mysql: Nightly backup finished"] {
-            wait_until(line, SOON, async || neighbour.log().lines().any(|said| said == line)).await;
+            wait_until(line, SOON, async || neighbour.log().lines().any(|printed| printed == line)).await;
         }
     }
 }

@@ -19,14 +19,14 @@ use tests::{NatsServer, Relay, WebhookSink, tellhal, wait_until};
 const SENDERS: u32 = 4;
 const LONG: Duration = Duration::from_secs(90);
 
-/// What a sender knows of its message.
+/// The fate of a message as far as its sender knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
-    /// Exit 0: it must arrive.
+    /// Exit status 0: the message must arrive.
     Kept,
-    /// Killed: it may arrive.
+    /// tellhal was killed: the message may arrive.
     Unknown,
-    /// Any other exit status: it said that it kept nothing.
+    /// Any other exit status: the message was not kept.
     Refused,
 }
 
@@ -110,7 +110,7 @@ async fn send(
     }
 }
 
-/// Kills a server or a relay every second or so until the senders are through.
+/// Kills a server or a relay about every second until the senders have finished.
 async fn chaos<T>(
     seed: u64,
     nats: &mut NatsServer,
@@ -137,7 +137,7 @@ async fn chaos<T>(
     kills
 }
 
-/// Sends what the spool still holds.
+/// Sends the messages that are still in the spool.
 async fn flush(url: &str, home: &Path) {
     let empty = async || {
         let output = tellhal(url, home).args(["flush", "--timeout", "10s"]).output().unwrap();
@@ -148,7 +148,7 @@ async fn flush(url: &str, home: &Path) {
     wait_until("the spool is empty", LONG, empty).await;
 }
 
-/// Waits until everything that was kept is out of the outbox.
+/// Waits until all kept messages have left the outbox.
 async fn settle(nats: &NatsServer, a: &WebhookSink, b: &WebhookSink, fates: &BTreeMap<u32, Fate>) {
     let js = nats.jetstream().await;
     let through = async || {
@@ -158,7 +158,7 @@ async fn settle(nats: &NatsServer, a: &WebhookSink, b: &WebhookSink, fates: &BTr
         let (a, b) = (numbers(a), numbers(b));
         waiting == 0 && kept.map(|(n, _)| *n).all(|n| a.contains_key(&n) && b.contains_key(&n))
     };
-    // A message that is lost is for the judge to name.
+    // A timeout is ignored here: `judge` reports lost messages.
     let _ = tokio::time::timeout(LONG, async {
         while !through().await {
             tokio::time::sleep(Duration::from_millis(200)).await;
@@ -167,7 +167,7 @@ async fn settle(nats: &NatsServer, a: &WebhookSink, b: &WebhookSink, fates: &BTr
     .await;
 }
 
-/// How often each number was posted.
+/// The number of posts of each message.
 fn numbers(sink: &WebhookSink) -> BTreeMap<u32, u32> {
     let mut numbers = BTreeMap::new();
     for text in sink.deliveries().iter().flat_map(|post| post.texts()) {
@@ -189,7 +189,7 @@ async fn judge(
         .iter()
         .filter_map(|(_, body)| Some((body["id"].as_str()?.to_owned(), body["text"].as_str()?.parse().ok()?)))
         .collect();
-    let count = |fate| fates.values().filter(|known| **known == fate).count();
+    let count = |fate| fates.values().filter(|other| **other == fate).count();
     println!(
         "killed: {kills:?}; sent: {} kept, {} unknown, {} refused",
         count(Fate::Kept),
@@ -232,7 +232,7 @@ async fn judge(
     }
 }
 
-/// Posts that contain a message an earlier post had.
+/// The number of posts with a message that an earlier post had.
 fn posts_with_repeats(sink: &WebhookSink) -> u32 {
     let (mut seen, mut repeats) = (BTreeSet::new(), 0);
     for post in sink.deliveries() {

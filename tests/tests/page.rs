@@ -1,5 +1,5 @@
-//! The page's API over a relay that runs: what the index finds, over restarts and without it, and what became of a
-//! message. The page itself is looked at by the browser tests.
+//! The page's API on a running relay: searches with the index, over restarts and without it, and the deliveries of a
+//! message. The browser tests cover the page itself.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::process::Command;
@@ -31,8 +31,8 @@ async fn api(relay: &Relay, path: &str) -> Value {
     serde_json::from_str(&body).unwrap()
 }
 
-/// The texts a search gives, over all its pages.
-async fn found(relay: &Relay, query: &str) -> Vec<String> {
+/// The texts of a search's results, over all its pages.
+async fn search(relay: &Relay, query: &str) -> Vec<String> {
     let (mut texts, mut cursor) = (Vec::new(), String::new());
     loop {
         let page = api(relay, &format!("/api/messages?{query}{cursor}")).await;
@@ -48,9 +48,9 @@ async fn found(relay: &Relay, query: &str) -> Vec<String> {
 async fn indexed(relay: &Relay, total: usize) {
     let all = async || {
         let page = api(relay, "/api/messages?limit=500&text=number").await;
-        page["incomplete"].is_null() && found(relay, "limit=500&text=number").await.len() == total
+        page["incomplete"].is_null() && search(relay, "limit=500&text=number").await.len() == total
     };
-    wait_until(&format!("{total} messages are found"), SOON, all).await;
+    wait_until(&format!("{total} messages are search"), SOON, all).await;
 }
 
 #[tokio::test]
@@ -59,9 +59,9 @@ async fn the_index_outlives_the_relay_and_is_made_again_when_it_is_lost() {
     let mut relay = Relay::start(&nats.url(), CONFIG).await;
     publish(&nats, 0..3000).await;
     indexed(&relay, 3000).await;
-    assert_eq!(found(&relay, "text=%22number+7.%22&source=db1").await, ["number 7."]);
+    assert_eq!(search(&relay, "text=%22number+7.%22&source=db1").await, ["number 7."]);
     let newest: Vec<String> = (0..3000).rev().map(|n| format!("number {n}.")).collect();
-    assert_eq!(found(&relay, "limit=499").await, newest, "each once, newest first");
+    assert_eq!(search(&relay, "limit=499").await, newest, "each once, newest first");
 
     relay.kill();
     publish(&nats, 3000..3100).await;
@@ -97,7 +97,7 @@ async fn a_log_made_anew_is_another_log() {
     wait_until("the relay makes it again", SOON, leads_again).await;
     publish(&nats, 5000..5010).await;
     let new: Vec<String> = (5000..5010).rev().map(|n| format!("number {n}.")).collect();
-    wait_until("what was before is forgotten", SOON, async || found(&relay, "text=number").await == new)
+    wait_until("what was before is forgotten", SOON, async || search(&relay, "text=number").await == new)
         .await;
 }
 
@@ -118,12 +118,12 @@ async fn messages_as_large_as_the_server_takes_are_read() {
 async fn publish_raw(nats: &NatsServer, headers: &[u8], text: &str) {
     let mut server = BufReader::new(TcpStream::connect(("127.0.0.1", nats.port())).await.unwrap());
     let (length, total) = (headers.len(), headers.len() + text.len());
-    let mut said = format!(
+    let mut bytes = format!(
         "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nHPUB hal.ops.db1.raw {length} {total}\r\n"
     )
     .into_bytes();
-    said.extend([headers, text.as_bytes(), b"\r\nPING\r\n"].concat());
-    server.get_mut().write_all(&said).await.unwrap();
+    bytes.extend([headers, text.as_bytes(), b"\r\nPING\r\n"].concat());
+    server.get_mut().write_all(&bytes).await.unwrap();
     let mut line = String::new();
     while line != "PONG\r\n" {
         line.clear();
@@ -132,7 +132,7 @@ async fn publish_raw(nats: &NatsServer, headers: &[u8], text: &str) {
     }
 }
 
-/// The server stores headers as they come; a client that cannot read them drops its connection.
+/// The server stores headers unchecked; a client that cannot parse them drops its connection.
 #[tokio::test]
 async fn headers_that_cannot_be_read_stop_nobody() {
     const HEADERS: [&[u8]; 4] = [
@@ -152,8 +152,8 @@ async fn headers_that_cannot_be_read_stop_nobody() {
     }
     wait_until("the room has all of them, in order", SOON, async || sink.texts() == want).await;
     want.reverse();
-    wait_until("the page too", SOON, async || found(&relay, "").await == want).await;
-    // What sources there are only the index knows. Until it is past them, the page's connection may be lost at any time.
+    wait_until("the page too", SOON, async || search(&relay, "").await == want).await;
+    // Only the index knows the sources. Until it has read these messages, the page's connection may be lost at any time.
     let indexed = async || {
         let (_, sources) = relay.get("/api/sources").await;
         let sources: Value = serde_json::from_str(&sources).unwrap();
@@ -162,13 +162,13 @@ async fn headers_that_cannot_be_read_stop_nobody() {
         counts.sum::<u64>() == want.len() as u64
     };
     wait_until("the index has them", SOON, indexed).await;
-    assert_eq!(found(&relay, "text=odd").await.len(), HEADERS.len());
+    assert_eq!(search(&relay, "text=odd").await.len(), HEADERS.len());
     let newest = api(&relay, "/api/messages?text=odd").await["messages"][3]["sequence"].as_u64().unwrap();
     let one = api(&relay, &format!("/api/messages/seq-{newest}")).await;
     assert_eq!(one["message"]["text"], "odd 0");
     let traced = relay.command(&["trace", &format!("seq-{newest}")]).output().unwrap();
     assert!(String::from_utf8_lossy(&traced.stdout).contains("odd 0"), "{traced:?}");
-    // By its own id it is looked for in the log, past all of them.
+    // A search by id reads the log, past all of these messages.
     let js = nats.jetstream().await;
     let last = json!({"v": 1, "id": "0193a5b0-after-all", "text": "the last"}).to_string();
     js.publish("hal.ops.db1.job", last.into()).await.unwrap().await.unwrap();
@@ -182,7 +182,7 @@ async fn without_a_place_for_an_index_the_latest_are_shown_and_why() {
     let config = format!("{CONFIG}state_dir = \"/dev/null/nowhere\"\n");
     let relay = Relay::start(&nats.url(), &config).await;
     publish(&nats, 0..10).await;
-    wait_until("they are shown", SOON, async || found(&relay, "").await.len() == 10).await;
+    wait_until("they are shown", SOON, async || search(&relay, "").await.len() == 10).await;
     let page = api(&relay, "/api/messages").await;
     let reason = page["incomplete"]["reason"].as_str().unwrap();
     assert!(reason.contains("there is no index: /dev/null/nowhere"), "{reason}");
@@ -192,7 +192,7 @@ async fn without_a_place_for_an_index_the_latest_are_shown_and_why() {
     let path = format!("/api/messages/seq-{}", newest["sequence"]);
     assert_eq!(api(&relay, &path).await["message"]["text"], "number 9.");
     let posted = async || api(&relay, &path).await["rooms"][0]["state"] == "posted";
-    wait_until("it is told to be posted", SOON, posted).await;
+    wait_until("it is shown as posted", SOON, posted).await;
 }
 
 #[tokio::test]
@@ -216,14 +216,14 @@ async fn an_index_that_cannot_be_written_holds_up_nobody_and_catches_up() {
         page["incomplete"]["reason"].as_str().is_some_and(|reason| reason.contains("cannot be written"))
     };
     wait_until("it says that the index is behind, and why", SOON, says).await;
-    assert_eq!(found(&relay, "text=%22number+1999.%22").await, ["number 1999."], "the newest are there");
+    assert_eq!(search(&relay, "text=%22number+1999.%22").await, ["number 1999."], "the newest are there");
     holder.kill();
     indexed(&relay, 2000).await;
     assert_eq!(relay.log().matches("the index cannot be written").count(), 1);
 }
 
 #[tokio::test]
-async fn two_relays_tell_the_same_and_an_id_taken_twice_is_told_apart() {
+async fn two_relays_show_the_same_and_messages_with_one_id_are_distinguished() {
     let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
     let config = format!(
         "default_room = \"hook\"\n[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n",
@@ -265,7 +265,7 @@ async fn two_relays_tell_the_same_and_an_id_taken_twice_is_told_apart() {
     assert_eq!(sink.texts(), ["mine", "another's"]);
 }
 
-/// An independent client that knows only the document holds every address against it, with right and wrong requests.
+/// An independent client checks every address against the OpenAPI document, with right and wrong requests.
 #[tokio::test]
 async fn schemathesis_finds_nothing() {
     const TOKEN: &str = "oncall-0123456789abcdef";
@@ -280,13 +280,13 @@ async fn schemathesis_finds_nothing() {
     let mut schemathesis = Command::new(find::python().with_file_name("schemathesis"));
     schemathesis
         .args(["run", "--no-color", "--generation-database", "none", "--seed", "1"])
-        // What never ends is looked at by the stream's own tests.
+        // The stream never ends; it has tests of its own.
         .args(["--exclude-path", "/api/stream", "--max-examples", "25"])
         .args(["-H", &format!("Authorization: Bearer {TOKEN}")])
         .arg(format!("http://{}/api/openapi.json", relay.http()))
         .current_dir(relay.dir());
     let ran = tokio::task::spawn_blocking(move || schemathesis.output()).await.unwrap().unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout);
-    assert!(ran.status.success(), "{said}\n{}", String::from_utf8_lossy(&ran.stderr));
-    assert!(said.contains("Tested: 11"), "{said}");
+    let stdout = String::from_utf8_lossy(&ran.stdout);
+    assert!(ran.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&ran.stderr));
+    assert!(stdout.contains("Tested: 11"), "{stdout}");
 }

@@ -1,5 +1,5 @@
-//! Credentials that are taken away while services are connected, and hosts that may not publish what they try: every
-//! message is kept, the reason is named, and all goes on when it is permitted again.
+//! Credentials that are revoked while services are connected, and hosts without the permission to publish: every message
+//! is kept, the reason is reported, and all continues when it is permitted again.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use tests::{Bridge, NatsOptions, NatsServer, Port, Relay, WebhookSink, tellhal, 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A server where the relay may do everything, the bridge what it needs when `bridge`, and host db1 its own.
+/// Users of a server: the relay with all permissions, the bridge with its own if `bridge`, and host db1 with its own.
 fn users(bridge: bool) -> NatsOptions {
     let bridge = match bridge {
         true => "{ user: bridge, password: pw-bridge }",
@@ -22,7 +22,7 @@ fn users(bridge: bool) -> NatsOptions {
     NatsOptions { extra, ..NatsOptions::default() }
 }
 
-/// `nats://user:pw-user@…`, as a host's configuration may say it.
+/// `nats://user:pw-user@…`, as it may stand in a host's configuration.
 fn url(nats: &NatsServer, user: &str) -> String {
     format!("nats://{user}:pw-{user}@127.0.0.1:{}", nats.port())
 }
@@ -40,8 +40,8 @@ fn spooled(spool: &Path) -> usize {
     std::fs::read_dir(spool.join("new")).map_or(0, Iterator::count)
 }
 
-/// Says a message to the bridge's port; when this returns it is kept.
-async fn say(port: &Port, text: &str) {
+/// Sends a message to the bridge's port; when this returns, it is kept.
+async fn send(port: &Port, text: &str) {
     let mut stream = TcpStream::connect(port.addr()).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -55,12 +55,12 @@ async fn a_bridge_whose_credentials_are_revoked_keeps_everything_until_they_are_
     let port = Port::free();
     let tcp = format!("[tcp]\nlisten = \"{}\"\n", port.addr());
     let bridge = Bridge::start(&url(&nats, "bridge"), &tcp).await;
-    say(&port, "backup.mysql\nbefore").await;
+    send(&port, "backup.mysql\nbefore").await;
     wait_until("it arrives", SOON, async || sink.texts() == ["before"]).await;
 
     nats.reconfigure(&users(false));
     wait_until("the bridge notices", SOON, async || bridge.get("/readyz").await.0 == 503).await;
-    say(&port, "backup.mysql\nmeanwhile").await;
+    send(&port, "backup.mysql\nmeanwhile").await;
     assert_eq!(spooled(&bridge.dir().join("spool")), 1, "{}", bridge.log());
     let named = async || {
         let log = bridge.log().to_lowercase();
@@ -80,10 +80,10 @@ async fn a_relay_whose_credentials_are_revoked_goes_on_where_it_was() {
     let relay = relay(&nats, &sink).await;
     let home = tempfile::tempdir().unwrap();
     let tell = |text: &str| {
-        let told =
+        let output =
             tellhal(&url(&nats, "db1"), home.path()).env("TELLHAL_SOURCE", "db1").args(["a", text]).output();
-        let told = told.unwrap();
-        assert!(told.status.success() && told.stderr.is_empty(), "{told:?}");
+        let output = output.unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     };
     tell("one");
     wait_until("it arrives", SOON, async || sink.texts() == ["one"]).await;
@@ -93,9 +93,9 @@ async fn a_relay_whose_credentials_are_revoked_goes_on_where_it_was() {
     let named = async || relay.log().to_lowercase().contains("authorization violation");
     wait_until("the relay's log says why", SOON, named).await;
     let tell = |text: &str| {
-        let told =
+        let output =
             tellhal(&url(&nats, "db1"), home.path()).env("TELLHAL_SOURCE", "db1").args(["a", text]).output();
-        assert!(told.unwrap().status.success());
+        assert!(output.unwrap().status.success());
     };
     tell("two");
     assert!(!relay.log().contains("pw-relay"), "{}", relay.log());
@@ -104,7 +104,7 @@ async fn a_relay_whose_credentials_are_revoked_goes_on_where_it_was() {
 }
 
 #[tokio::test]
-async fn a_host_may_not_speak_for_another_and_is_told_so_at_every_call() {
+async fn a_host_may_not_publish_for_another_and_gets_the_reason_at_every_call() {
     let (nats, sink) = (NatsServer::with(users(true)).await, WebhookSink::start().await);
     let _relay = relay(&nats, &sink).await;
     let home = tempfile::tempdir().unwrap();
@@ -115,15 +115,15 @@ async fn a_host_may_not_speak_for_another_and_is_told_so_at_every_call() {
         (status.code(), String::from_utf8_lossy(&stderr).into_owned())
     };
     for count in 1..=3 {
-        let (status, said) = call("web1", &["a", "as another"]);
-        assert_eq!((status, spooled(&home.path().join("spool"))), (Some(0), count), "{said}");
-        assert!(said.contains("not permitted") && said.lines().count() == 1, "{said}");
-        assert!(!said.contains("pw-db1"), "{said}");
+        let (status, stderr) = call("web1", &["a", "as another"]);
+        assert_eq!((status, spooled(&home.path().join("spool"))), (Some(0), count), "{stderr}");
+        assert!(stderr.contains("not permitted") && stderr.lines().count() == 1, "{stderr}");
+        assert!(!stderr.contains("pw-db1"), "{stderr}");
     }
-    let (status, said) = call("web1", &["--require-ack", "a", "as another"]);
-    assert_eq!(status, Some(77), "{said}");
-    assert!(said.contains("not permitted"), "{said}");
-    // Its own message is not held up by those that are not permitted.
+    let (status, stderr) = call("web1", &["--require-ack", "a", "as another"]);
+    assert_eq!(status, Some(77), "{stderr}");
+    assert!(stderr.contains("not permitted"), "{stderr}");
+    // The host's own message is not delayed by those that are not permitted.
     let (status, _) = call("db1", &["a", "its own"]);
     assert_eq!(status, Some(0));
     wait_until("only its own arrives", SOON, async || sink.texts() == ["its own"]).await;

@@ -1,5 +1,5 @@
-//! What must be refused, shortened or survived on the way from a sender into a room: a log that is full, a disk that
-//! is small, texts that are large or nasty, configurations that are wrong.
+//! Limits and hostile input on the way from a sender into a room: a full log, a small disk, large or nasty texts, and wrong
+//! configurations are refused, shortened or survived.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::io::Write;
@@ -16,7 +16,7 @@ fn hook(sink: &WebhookSink) -> String {
     format!("default_room = \"hook\"\n[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url())
 }
 
-/// Runs a command beside the fakes, with `input` on its standard input.
+/// Runs a command with `input` on its standard input, without blocking the fakes.
 async fn output(mut command: Command, input: String) -> Output {
     let run = move || {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -27,7 +27,7 @@ async fn output(mut command: Command, input: String) -> Output {
     tokio::task::spawn_blocking(run).await.unwrap()
 }
 
-fn said(output: &Output) -> String {
+fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -35,7 +35,7 @@ fn spooled(home: &Path) -> usize {
     std::fs::read_dir(home.join("spool/new")).map_or(0, Iterator::count)
 }
 
-/// The log as an operator made it, before any relay.
+/// The log as an operator may create it before the first relay.
 fn log(max_bytes: i64) -> Config {
     Config {
         name: "HAL_OPS".into(),
@@ -61,18 +61,18 @@ async fn when_the_log_is_full_senders_spool_until_there_is_room() {
         let text = format!("{} {}", sent.len(), "x".repeat(8_000));
         let mut command = tellhal(&nats.url(), home.path());
         command.args(["disk.report", &text]);
-        let told = output(command, String::new()).await;
-        assert_eq!(told.status.code(), Some(0), "{told:?}");
+        let sent_output = output(command, String::new()).await;
+        assert_eq!(sent_output.status.code(), Some(0), "{sent_output:?}");
         let kept = spooled(home.path()) > 0;
-        assert_eq!(said(&told).contains("the stream is full"), kept, "{}", said(&told));
-        assert_eq!(said(&told).contains("sent later"), kept, "{}", said(&told));
+        assert_eq!(stderr(&sent_output).contains("the stream is full"), kept, "{}", stderr(&sent_output));
+        assert_eq!(stderr(&sent_output).contains("sent later"), kept, "{}", stderr(&sent_output));
         sent.push(text);
     }
     let taken = sent.len() - 2;
     wait_until("what was taken arrives", SOON, async || sink.texts() == sent[..taken]).await;
-    // Killed between a post and its receipt it would rightly post again.
+    // A relay that is killed between a post and its receipt would rightly post again.
     wait_until("its receipts are kept", SOON, async || nats.messages("HAL_OUT").await == 0).await;
-    // A relay that starts while the log is full leads all the same.
+    // A relay that starts while the log is full leads as usual.
     relay.restart().await;
 
     js.update_stream(log(-1)).await.unwrap();
@@ -105,15 +105,15 @@ async fn a_long_text_is_shortened_with_a_mark_and_a_payload_beyond_the_server_is
         command.args(["-p", "disk.report"]);
         output(command, text)
     };
-    let told = piped(format!("begin {} end", "long ".repeat(50_000))).await;
-    assert_eq!((told.status.code(), said(&told).as_str()), (Some(0), ""), "{told:?}");
-    // A delivery is larger than the message it is made from: here more than the server takes.
+    let sent_output = piped(format!("begin {} end", "long ".repeat(50_000))).await;
+    assert_eq!((sent_output.status.code(), stderr(&sent_output).as_str()), (Some(0), ""), "{sent_output:?}");
+    // A delivery is larger than its message: here it is larger than the server allows.
     let js = nats.jetstream().await;
     js.publish("hal.ops.db1.quotes", "\"".repeat(60_000).into()).await.unwrap().await.unwrap();
-    // Quotes double in JSON: 64 KiB of them are more than the server takes.
-    let told = piped("\"".repeat(64 * 1024)).await;
-    assert_eq!(told.status.code(), Some(65), "{told:?}");
-    assert!(said(&told).contains("takes at most 100000"), "{told:?}");
+    // Quotes take two bytes in JSON: 64 KiB of them are more than the server allows.
+    let sent_output = piped("\"".repeat(64 * 1024)).await;
+    assert_eq!(sent_output.status.code(), Some(65), "{sent_output:?}");
+    assert!(stderr(&sent_output).contains("takes at most 100000"), "{sent_output:?}");
     assert_eq!(spooled(home.path()), 0, "it would be tried for ever");
     assert!(piped("the next".into()).await.status.success());
     wait_until("three arrive", SOON, async || sink.texts().len() == 3).await;
@@ -123,9 +123,9 @@ async fn a_long_text_is_shortened_with_a_mark_and_a_payload_beyond_the_server_is
     assert!(texts[1].starts_with("\"\"\"") && texts[2] == "the next");
 }
 
-/// Payloads that have broken renderers, parsers and limits elsewhere.
+/// Payloads that have broken renderers, parsers and limits of other programs.
 fn nasty() -> Vec<Vec<u8>> {
-    // As much as the server takes at all: what the relay makes of it may not be more.
+    // The server's largest payload: the relay's delivery of it must not be larger.
     let fields: String = (0..26_200).map(|n| format!("\"f{n:05}\":\"{}\",", "v".repeat(28))).collect();
     let links = "{\"url\":\"javascript:alert(1)\"},".repeat(5_000);
     let texts = [
@@ -161,7 +161,7 @@ fn nasty() -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn nothing_that_a_message_holds_stops_the_next_one() {
+async fn no_payload_blocks_the_next_message() {
     let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
     let slack = FakeSlack::start(&["C1"]).await;
     let rooms = format!(
@@ -180,13 +180,13 @@ async fn nothing_that_a_message_holds_stops_the_next_one() {
     for payload in payloads {
         js.publish("hal.ops.db1.nasty", payload.into()).await.unwrap().await.unwrap();
     }
-    let told = || {
+    let posted = || {
         let posts = sink.deliveries();
         let counted = posts.iter().filter_map(|post| post.body["counted"]["count"].as_u64());
         posts.iter().map(|post| post.message_ids().len() as u64).sum::<u64>() + counted.sum::<u64>()
     };
     let waiting = async || js.get_stream("HAL_OUT").await.unwrap().get_info().await.unwrap().state.messages;
-    let through = async || told() >= count && waiting().await == 0;
+    let through = async || posted() >= count && waiting().await == 0;
     wait_until("all of it is listed or counted", SOON, through).await;
     js.publish("hal.ops.db1.nice", "the last".into()).await.unwrap().await.unwrap();
     let arrived = async || {
@@ -196,18 +196,18 @@ async fn nothing_that_a_message_holds_stops_the_next_one() {
     wait_until("the last arrives in every room", SOON, arrived).await;
     let dead = js.get_stream("HAL_DEAD").await.unwrap().get_info().await.unwrap();
     assert_eq!(dead.state.messages, 0, "{}", relay.log());
-    assert_eq!(told(), count + 1, "each once");
+    assert_eq!(posted(), count + 1, "each once");
     assert!(!relay.log().contains("panicked"), "{}", relay.log());
 }
 
-/// The refused configurations that the relay's own tests hold.
+/// The refused configurations of the relay's own tests, with the first problem of each.
 fn refused() -> Vec<(String, String)> {
     let folder = find::repository().join("relay/tests/config/invalid");
     let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     let wrong = files.filter(|path| path.extension().is_some_and(|end| end == "toml"));
     let read = |path: std::path::PathBuf| {
         let text = std::fs::read_to_string(path.with_extension("stderr")).unwrap();
-        // `invalid/typos.toml:3:1: error: what` without the folder: here the file has another name.
+        // `invalid/typos.toml:3:1: error: …` without the file's name, which is another one here.
         let (first, _) = text.split_once('\n').unwrap();
         (std::fs::read_to_string(&path).unwrap(), first.split_once(".toml:").unwrap().1.to_owned())
     };
@@ -230,7 +230,7 @@ async fn no_refused_configuration_replaces_the_one_in_force() {
             let lines = news.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
             let problems: Vec<String> =
                 lines.filter_map(|line| line["problems"].as_str().map(str::to_owned)).collect();
-            problems.iter().any(|said| said.contains("config.toml:") && said.contains(problem))
+            problems.iter().any(|text| text.contains("config.toml:") && text.contains(problem))
         };
         wait_until(&format!("the log says {problem}"), SOON, named).await;
         let metrics = relay.get("/metrics").await.1;
@@ -244,8 +244,8 @@ async fn no_refused_configuration_replaces_the_one_in_force() {
     };
     wait_until("every message goes by the old rules", SOON, by_old_rules).await;
     assert_eq!(relay.get("/readyz").await.0, 200);
-    let told = sink.texts().iter().filter(|text| text.contains("the old one stays in force")).count();
-    assert!(told > 0, "the default room is told");
+    let notices = sink.texts().iter().filter(|text| text.contains("the old one stays in force")).count();
+    assert!(notices > 0, "the default room gets a notice");
 
     let fresh = WebhookSink::start().await;
     relay.reload(&nats.url(), &hook(&fresh));

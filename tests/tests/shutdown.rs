@@ -1,5 +1,5 @@
-//! SIGTERM in the middle of work: what is under way is finished, the exit status is 0 within the grace time, and after
-//! a new start nothing is missing and nothing comes twice.
+//! SIGTERM in the middle of work: open posts are finished, the exit status is 0 within the grace time, and after a new
+//! start no message is missing or posted twice.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::time::Duration;
@@ -10,7 +10,7 @@ use tests::{Answer, Bridge, NatsServer, Port, Relay, WebhookSink, wait_until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// What systemd's unit allows is more.
+/// The time for the shutdown; systemd's unit allows more.
 const GRACE: Duration = Duration::from_secs(15);
 
 fn hook(sink: &WebhookSink, more: &str) -> String {
@@ -26,10 +26,10 @@ async fn publish(nats: &NatsServer, tag: &str, numbers: std::ops::Range<u32>) {
 }
 
 #[tokio::test]
-async fn a_relay_finishes_the_post_that_is_under_way_and_the_next_one_the_rest() {
+async fn a_relay_finishes_its_present_post_and_the_next_relay_the_rest() {
     let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
     let mut relay = Relay::start(&nats.url(), &hook(&sink, "")).await;
-    // The room takes its time over the first, then refuses for a while: one post is under way, others wait.
+    // The room is slow with the first post, then refuses for a while: one post is in flight, others wait.
     sink.next([Answer::After(Duration::from_millis(1500))]);
     publish(&nats, "a", 0..10).await;
     wait_until("the first post is under way", SOON, async || !sink.requests().is_empty()).await;
@@ -91,7 +91,7 @@ async fn a_bridge_loses_nothing_of_what_it_took() {
         stream.write_all(format!("job.{n}\nhalf of {n}").as_bytes()).await.unwrap();
         talks.push((n, stream));
     }
-    // A whole one behind them says that they were taken: the port takes them in turn.
+    // When a complete message after them is kept, they were accepted: the port accepts connections in turn.
     let mut whole = TcpStream::connect(port.addr()).await.unwrap();
     whole.write_all(b"job.whole\nwhole").await.unwrap();
     whole.shutdown().await.unwrap();

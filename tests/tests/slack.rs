@@ -1,5 +1,5 @@
-//! From tellhal into Slack, by the Web API and by an incoming webhook: what is posted, what no text can do there,
-//! and what becomes of a message that Slack does not take. No secret shows anywhere.
+//! Messages from tellhal into Slack, by the Web API and by an incoming webhook: the posts, hostile texts, and messages that
+//! Slack refuses. No secret is shown anywhere.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::process::{Command, Output};
@@ -20,7 +20,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A relay with room `api`, which takes every `backup.>`, and room `hook`, which takes the same and the rest.
+    /// A relay with room `api` for `backup.>` and room `hook` for `hook.>`.
     async fn start() -> Scene {
         let (nats, slack) = (NatsServer::start().await, FakeSlack::start(&[CHANNEL]).await);
         let home = tempfile::tempdir().unwrap();
@@ -41,8 +41,8 @@ impl Scene {
     async fn tell(&self, arguments: &[&str]) {
         let mut command = tellhal(&self.nats.url(), self.home.path());
         command.env("TELLHAL_SOURCE", "db1").args(arguments);
-        let told = output(command).await;
-        assert!(told.status.success() && told.stderr.is_empty(), "{told:?}");
+        let sent = output(command).await;
+        assert!(sent.status.success() && sent.stderr.is_empty(), "{sent:?}");
     }
 
     async fn posts(&self, count: usize) -> Vec<Post> {
@@ -60,13 +60,13 @@ impl Scene {
         self.dead().await
     }
 
-    /// Whether the metrics have this line.
+    /// Waits until the metrics have this line.
     async fn counts(&self, line: &str) {
-        let has = async || self.relay.get("/metrics").await.1.lines().any(|said| said == line);
+        let has = async || self.relay.get("/metrics").await.1.lines().any(|metric| metric == line);
         wait_until(line, SOON, has).await;
     }
 
-    /// No place where somebody may look shows the token or the webhook's address.
+    /// Asserts that API, logs, streams and commands do not show the token or the webhook's address.
     async fn assert_no_secret(&self) {
         let mut events = Events::open(self.relay.http(), "/api/stream?after=0").await.unwrap();
         let mut page = String::new();
@@ -93,13 +93,13 @@ impl Scene {
     }
 }
 
-/// Runs a command beside the fakes, which live in this process.
+/// Runs a command without blocking the fakes, which are in this process.
 async fn output(mut command: Command) -> Output {
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
 
 #[tokio::test]
-async fn both_ways_post_what_was_said_and_nothing_in_it_is_markup() {
+async fn both_ways_post_the_text_without_interpreting_markup() {
     let scene = Scene::start().await;
     let hostile = "<!channel> & <@U1>\n<https://evil.example|our wiki> *bold* `code` @everyone #ops";
     for (tag, more) in [("backup.mysql", ["-s", "error"]), ("hook.mysql", ["--field", "host=web1"])] {

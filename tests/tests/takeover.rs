@@ -1,5 +1,5 @@
-//! Who leads, and what happens when the leader dies, sleeps, or stops in order: every delivery is written once,
-//! in order, and posted at most twice.
+//! Takeovers after a leader was killed, suspended, or stopped in order: every delivery is written once, in order, and
+//! posted at most twice.
 
 #![expect(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 
@@ -47,7 +47,7 @@ async fn until_role(relay: &Relay, want: &str) {
     wait_until(&format!("it is {want}"), LONG, async || role(relay).await == want).await;
 }
 
-/// Every number arrived, none more than twice, and the first arrivals are in order.
+/// Asserts that every number arrived, none more than twice, and the first arrivals in order.
 fn check(sink: &WebhookSink, total: u32) {
     let counts = counts(sink);
     assert_eq!(counts.len() as u32, total, "{counts:?}");
@@ -70,13 +70,13 @@ async fn a_killed_relay_goes_on_where_it_stopped() {
     let (nats, a, b) = (NatsServer::start().await, WebhookSink::start().await, WebhookSink::start().await);
     let c = WebhookSink::start().await;
     let mut relay = Relay::start(&nats.url(), &configuration(&[("a", &a), ("b", &b), ("c", &c)])).await;
-    // The third room hangs while the first two have theirs: the kill comes between deliveries of one message.
+    // The third room hangs while the first two get their posts, so that the kill is between deliveries of one message.
     c.next([Answer::Never]);
     publish(&nats, 0..1).await;
     all_arrived(&a, 1).await;
     all_arrived(&b, 1).await;
     wait_until("the third was asked", SOON, async || !c.requests().is_empty()).await;
-    // Killed between a post and its receipt it would rightly post again: the next test's business.
+    // A relay that is killed between a post and its receipt would rightly post again: the next test covers that.
     wait_until("the first two have receipts", SOON, async || nats.messages("HAL_SENT").await == 2).await;
     relay.restart().await;
     publish(&nats, 1..4).await;

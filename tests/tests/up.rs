@@ -1,5 +1,5 @@
-//! deploy/up, the one command: everything starts, a message is seen, Ctrl-C stops all, a second run keeps the data,
-//! and every failure says what to do.
+//! deploy/up: all programs start, a message is shown, Ctrl-C stops all, a second run keeps the data, and every failure
+//! says what to do.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -50,7 +50,7 @@ impl Up {
         command
     }
 
-    /// Starts it and waits until it says that it is up.
+    /// Starts it and waits until it reports that it is up.
     async fn start(&self) -> Running {
         let log = self.dir.path().join("log");
         let ups = || std::fs::read_to_string(&log).unwrap_or_default().matches("tellhal is up").count();
@@ -70,7 +70,7 @@ impl Up {
     }
 }
 
-/// A running `deploy/up`. Killing it would leave what it started behind, so it is asked to end, and waited for.
+/// A running `deploy/up`. A kill would leave its programs behind, so it is terminated and waited for.
 struct Running(Process);
 
 impl Drop for Running {
@@ -83,23 +83,23 @@ impl Drop for Running {
     }
 }
 
-/// Runs it to its end, which must be a failure; returns what it said on standard error.
+/// Runs it to its end, which must be a failure; returns its standard error.
 fn refusal(command: &mut Command) -> String {
     let Output { status, stderr, .. } = command.output().unwrap();
-    let said = String::from_utf8_lossy(&stderr).into_owned();
-    assert_eq!(status.code(), Some(1), "{said}");
-    said
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(1), "{stderr}");
+    stderr
 }
 
-/// A folder with links to the tools the script needs, and nothing else.
+/// A folder with links only to the tools that the script needs.
 fn bare_path(dir: &Path) -> PathBuf {
     let bin = dir.join("bin");
     std::fs::create_dir(&bin).unwrap();
     let path = std::env::var_os("PATH").unwrap();
     for tool in ["bash", "cat", "dirname", "env", "mkdir", "sed", "sleep", "tail"] {
-        let found =
+        let program =
             std::env::split_paths(&path).map(|dir| dir.join(tool)).find(|file| file.is_file()).unwrap();
-        symlink(found, bin.join(tool)).unwrap();
+        symlink(program, bin.join(tool)).unwrap();
     }
     bin
 }
@@ -113,8 +113,8 @@ fn script(path: &Path, text: &str) {
 async fn the_token_it_makes_is_an_operators_and_stays() {
     let up = Up::new();
     let file = up.dir.path().join("data/operator-token");
-    let told = async |token: &str| {
-        let message = r#"{"tag":"a","text":"told on the page"}"#;
+    let post = async |token: &str| {
+        let message = r#"{"tag":"a","text":"sent on the page"}"#;
         post_as(up.page.addr(), token, "/api/messages", message).await.unwrap().0
     };
     let mut process = up.start().await;
@@ -122,10 +122,10 @@ async fn the_token_it_makes_is_an_operators_and_stays() {
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     assert!(token.len() == 48 && !process.0.log().contains(&token), "{token}");
     assert!(process.0.log().contains("operator-token"));
-    assert_eq!((told(&token).await, told("another-token-altogether").await), (201, 401));
+    assert_eq!((post(&token).await, post("another-token-altogether").await), (201, 401));
     process.0.terminate(STOPS_WITHIN).await;
     let _process = up.start().await;
-    assert_eq!(told(&token).await, 201);
+    assert_eq!(post(&token).await, 201);
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_message_is_seen_and_a_second_run_keeps_it() {
     let took = asked.elapsed();
     println!("seen on the page after {took:?}");
     assert!(seen.id.is_some() && seen.data.contains("\"tag\":\"backup.mysql\""), "{seen:?}");
-    // A second is promised and 12 ms are usual, but here all other tests run as well.
+    // A second is promised and 12 ms are usual, but other tests run at the same time.
     assert!(took < Duration::from_secs(3), "it took {took:?}");
     assert_eq!(get(up.page.addr(), "/").await.unwrap().0, 200);
     let url = up.nats_url();
@@ -156,7 +156,7 @@ async fn a_message_is_seen_and_a_second_run_keeps_it() {
     };
     wait_until("the page has it", SOON, async || receipts().await == 1).await;
 
-    // Ctrl-C reaches the whole foreground group; the script alone has to do the stopping.
+    // Ctrl-C reaches the whole foreground group, but only the script stops the programs.
     process.0.signal(Signal::INT);
     assert_eq!(process.0.ended(STOPS_WITHIN).await.code(), Some(0), "{}", process.0.log());
     assert!(up.nobody_listens());
@@ -179,8 +179,8 @@ async fn when_one_dies_it_says_which_and_stops_the_others() {
     }
     let mut command = up.command();
     command.env("TELLHAL_BIN_DIR", &bin);
-    let said = tokio::task::spawn_blocking(move || refusal(&mut command)).await.unwrap();
-    assert!(said.contains("hal-relay has ended") && said.contains("the reason is this"), "{said}");
+    let stderr = tokio::task::spawn_blocking(move || refusal(&mut command)).await.unwrap();
+    assert!(stderr.contains("hal-relay has ended") && stderr.contains("the reason is this"), "{stderr}");
     assert!(up.nobody_listens());
 }
 
@@ -188,11 +188,11 @@ async fn when_one_dies_it_says_which_and_stops_the_others() {
 fn a_taken_port_is_named_with_its_variable() {
     let up = Up::new();
     let _taken = std::net::TcpListener::bind(up.page.addr()).unwrap();
-    let said = refusal(&mut up.command());
-    assert!(said.contains(&format!("port {} is taken", up.page.number())), "{said}");
-    assert!(said.contains("UP_PAGE_PORT="), "{said}");
-    let said = refusal(up.command().env("UP_NATS_PORT", "many"));
-    assert!(said.contains("UP_NATS_PORT=many is not a port"), "{said}");
+    let stderr = refusal(&mut up.command());
+    assert!(stderr.contains(&format!("port {} is taken", up.page.number())), "{stderr}");
+    assert!(stderr.contains("UP_PAGE_PORT="), "{stderr}");
+    let stderr = refusal(up.command().env("UP_NATS_PORT", "many"));
+    assert!(stderr.contains("UP_NATS_PORT=many is not a port"), "{stderr}");
 }
 
 #[test]
@@ -201,10 +201,13 @@ fn an_old_nats_server_without_python_says_what_to_install() {
     let bin = bare_path(up.dir.path());
     script(&bin.join("nats-server"), "echo nats-server: v2.9.10");
     let output = up.command().env("PATH", &bin).output().unwrap();
-    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1));
     assert!(out.contains("older than 2.10: nats-server: v2.9.10"), "{out}");
-    assert!(said.contains("install python3-venv") && said.contains("nats-server 2.10 or later"), "{said}");
+    assert!(
+        stderr.contains("install python3-venv") && stderr.contains("nats-server 2.10 or later"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -212,8 +215,23 @@ fn without_cargo_or_programs_it_says_what_to_do() {
     let up = Up::new();
     let bin = bare_path(up.dir.path());
     symlink(find::theirs("nats-server"), bin.join("nats-server")).unwrap();
-    let said = refusal(up.command().env("PATH", &bin).env_remove("TELLHAL_BIN_DIR"));
-    assert!(said.contains("install a Rust toolchain"), "{said}");
-    let said = refusal(up.command().env("TELLHAL_BIN_DIR", "/nowhere"));
-    assert!(said.contains("/nowhere/tellhal is not there"), "{said}");
+    let stderr = refusal(up.command().env("PATH", &bin).env_remove("TELLHAL_BIN_DIR"));
+    assert!(stderr.contains("install a Rust toolchain"), "{stderr}");
+    let stderr = refusal(up.command().env("TELLHAL_BIN_DIR", "/nowhere"));
+    assert!(stderr.contains("/nowhere/tellhal is not there"), "{stderr}");
+}
+
+#[test]
+fn without_the_pinned_toolchain_it_builds_with_the_stable_one() {
+    let up = Up::new();
+    let bin = bare_path(up.dir.path());
+    symlink(find::theirs("nats-server"), bin.join("nats-server")).unwrap();
+    // As rustup's cargo does when it can neither find nor fetch what rust-toolchain.toml names.
+    script(&bin.join("cargo"), "[ \"$RUSTUP_TOOLCHAIN\" = stable ] && echo \"asked to $*\"; exit 1");
+    let mut command = up.command();
+    command.env("PATH", &bin).env_remove("TELLHAL_BIN_DIR").env_remove("RUSTUP_TOOLCHAIN");
+    let output = command.output().unwrap();
+    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(out.contains("using stable\n") && out.contains("asked to build --bins"), "{out}");
+    assert!(said.contains("the build failed"), "{said}");
 }

@@ -16,10 +16,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, SOURCE};
 
-/// The reserved source of everything the bridge publishes.
-const SOURCE: &str = "bridge";
 const SILENCE: Duration = Duration::from_secs(5);
 /// A sender that is never silent and never ends is cut off here.
 const LONGEST: Duration = Duration::from_secs(60);

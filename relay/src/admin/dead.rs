@@ -11,7 +11,7 @@ use serde_json::Value;
 use tellhal::timestamp::Timestamp;
 
 use super::Operator;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::deliver::outbox::NOTES;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
@@ -47,7 +47,7 @@ pub async fn list(bus: &Operator, room: Option<&str>, from: DeliverPolicy) -> an
 }
 
 impl Letter {
-    pub(crate) fn read(found: &Found) -> Letter {
+    pub(crate) fn read(found: &StreamMessage) -> Letter {
         let (payload, sequence, at) = (&found.payload, found.sequence, found.at);
         let room = found.subject.rsplit('.').next().unwrap_or_default().to_owned();
         match serde_json::from_slice::<DeadLetter>(payload) {

@@ -187,6 +187,8 @@ fn throttle_key(route: &Route, message: &Message) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use service::config::Configuration as _;
+
     use crate::config::Config;
 
     const RULES: &str = r#"

@@ -75,13 +75,11 @@ impl Operator {
     }
 }
 
-/// Text from a message, fit for one line of a terminal: nothing in it moves the cursor or hides the rest.
+/// Text from a message, fit for one line of a terminal, its first 200 characters.
 pub fn one_line(text: &str) -> String {
     const MOST: usize = 200;
-    let hidden = |c: char| {
-        c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) || ('\u{2066}'..='\u{2069}').contains(&c)
-    };
-    let mut line: String = text.chars().take(MOST).map(|c| if hidden(c) { ' ' } else { c }).collect();
+    let start = text.char_indices().nth(MOST).map_or(text, |(end, _)| &text[..end]);
+    let mut line = tellhal::text::one_line(start);
     if text.chars().nth(MOST).is_some() {
         line.push('…');
     }

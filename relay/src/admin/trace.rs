@@ -15,7 +15,7 @@ use time::OffsetDateTime;
 
 use super::Operator;
 use super::dead::{self, Letter};
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::delivery::{Delivery, Outcome, Receipt, message_id};
 use crate::engine::entry::Retry;
 use crate::index::{Index, Origin};
@@ -138,7 +138,7 @@ impl Operator {
 
     async fn at_sequence(&self, log: &Stream, sequence: u64) -> anyhow::Result<Search> {
         let name = &log.cached_info().config.name;
-        let found = Found::at(&self.jetstream, name, sequence).await.context("reading the log")?;
+        let found = StreamMessage::at(&self.jetstream, name, sequence).await.context("reading the log")?;
         let located = found.and_then(|found| self.located(&found));
         Ok(located.map_or(Search::Nothing, |located| Search::One(Box::new(located))))
     }
@@ -163,8 +163,8 @@ impl Operator {
         })
     }
 
-    fn located(&self, found: &Found) -> Option<Located> {
-        let Found { sequence, at, payload, .. } = found;
+    fn located(&self, found: &StreamMessage) -> Option<Located> {
+        let StreamMessage { sequence, at, payload, .. } = found;
         let Some(Subject::Ops { source, tag }) = self.names.parse(&found.subject) else { return None };
         let message = read(source, tag, payload, *sequence, *at).message;
         Some(Located { sequence: *sequence, at: *at, message })
@@ -215,10 +215,10 @@ impl Operator {
     }
 
     /// Messages of a stream by their sequences; those that are gone are left out.
-    async fn read(&self, stream: &str, sequences: &[u64]) -> anyhow::Result<Vec<Found>> {
+    async fn read(&self, stream: &str, sequences: &[u64]) -> anyhow::Result<Vec<StreamMessage>> {
         let mut all = Vec::new();
         for sequence in sequences {
-            let found = Found::at(&self.jetstream, stream, *sequence).await;
+            let found = StreamMessage::at(&self.jetstream, stream, *sequence).await;
             all.extend(found.context("reading what became of it")?);
         }
         Ok(all)
@@ -298,7 +298,7 @@ impl Operator {
         let mut next = sequence;
         let name = &out.cached_info().config.name;
         loop {
-            let found = Found::first_from(&self.jetstream, name, &self.names.out("*"), next).await;
+            let found = StreamMessage::first_from(&self.jetstream, name, &self.names.out("*"), next).await;
             let Some(found) = found.context("reading the outbox")? else { return Ok(None) };
             match serde_json::from_slice(&found.payload) {
                 Ok(delivery) => return Ok(Some((found.sequence, delivery))),

@@ -1,4 +1,4 @@
-//! What is too big or too long-lived for a subject: snapshots and configurations, in `HAL_FILES`.
+//! Snapshots and configurations in `HAL_FILES`: they are too large or too long-lived for a subject.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::engine::snapshot::{self, Snapshot};
 
 const SNAPSHOT: &str = "snapshot";
 
-/// The latest snapshot, or none when there is none or it is of another version of the engine.
+/// The latest snapshot; `None` if there is none, or if it is of another version of the engine.
 pub async fn load_snapshot(files: &ObjectStore) -> anyhow::Result<Option<Snapshot>> {
     let Some(bytes) = get(files, SNAPSHOT).await? else { return Ok(None) };
     match serde_json::from_slice::<Snapshot>(&bytes) {
@@ -35,7 +35,7 @@ pub async fn save_snapshot(files: &ObjectStore, snapshot: &Snapshot) -> anyhow::
     put(files, SNAPSHOT, &serde_json::to_vec(snapshot)?).await
 }
 
-/// The rules a `config` entry or a snapshot names.
+/// The rules that a `config` entry or a snapshot names.
 pub async fn load_rules(files: &ObjectStore, hash: &str) -> anyhow::Result<Option<Arc<Rules>>> {
     let Some(bytes) = get(files, &rules_name(hash)).await? else { return Ok(None) };
     let routing: Routing = serde_json::from_slice(&bytes).with_context(|| format!("configuration {hash}"))?;

@@ -1,6 +1,6 @@
-//! A stream from some place on, in order and without a gap, for ever: the relay's inbox, the page's tail and the index
-//! read like this, and what is read to the present end (`scan`). A pull consumer without acknowledgements that is made
-//! anew after every interruption.
+//! Follows a stream from a given sequence on, in order, without gaps and without end. The relay's inbox, the page's tail
+//! and the index use it, and so does `scan`. Works with a pull consumer without acknowledgements, which is recreated
+//! after every interruption.
 
 use std::time::Duration;
 
@@ -12,42 +12,42 @@ use futures_util::StreamExt as _;
 use tokio::sync::watch;
 
 use crate::bus::Bus;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 
-/// After how many consumers without a message the next one is asked for in another way. The server stores headers as
-/// they come; those that the client cannot read it answers by dropping the connection.
+/// Number of consumers without a message after which the next message is requested by itself. The server stores headers
+/// unchecked, and the client drops the connection when it cannot parse them.
 const TRIES: u32 = 2;
-/// How many bytes are asked for at once.
+/// Bytes requested at once.
 const BATCH_BYTES: usize = 4 << 20;
-/// How many interruptions without a message between them are borne before one is told. Other readers of the same
-/// connection may have the same message before them.
+/// Number of interruptions without a message between them that are hidden from the caller: other readers of the same
+/// connection may be interrupted by the same message.
 const INTERRUPTIONS: u32 = 8;
 
-/// Reads on where it stopped, whatever happens to the connection or the consumer.
+/// A reader of a stream that continues where it stopped, whatever happens to the connection or the consumer.
 pub struct Follow {
     js: Context,
     stream: Stream,
     /// Only messages of this subject; all when empty.
     filter: String,
-    /// Every change is an interruption: a consumer is not waited for that went with its connection.
+    /// Each change is an interruption: a consumer does not outlive its connection.
     connections: watch::Receiver<u64>,
     from: DeliverPolicy,
-    /// The next message wanted is after this one; not known before the first consumer.
+    /// The sequence of the last message read; `None` before the first consumer.
     after: Option<u64>,
     messages: Option<pull::Stream>,
-    /// How many messages this consumer has given.
+    /// Number of messages from this consumer.
     count: u64,
-    /// How many consumers there were since the last message.
+    /// Number of consumers since the last message.
     tries: u32,
-    /// And how many interruptions.
+    /// Number of interruptions since the last message.
     interruptions: u32,
-    /// The stream had no further message when it was last heard of.
+    /// True if the stream had no further message at the last answer of the server.
     at_end: bool,
 }
 
 impl Follow {
-    /// All of `stream`, or its messages of the subject `filter`, `from` some place on. `connections` changes with
-    /// every connection of `js`.
+    /// A reader of `stream` starting at `from`: of all messages, or of those with the subject `filter`. `connections`
+    /// changes with every connection of `js`.
     pub fn new(
         js: &Context,
         connections: &watch::Receiver<u64>,
@@ -70,13 +70,13 @@ impl Follow {
         }
     }
 
-    /// What comes after this sequence.
+    /// A reader of the messages after this sequence.
     pub fn after(bus: &Bus, stream: Stream, filter: String, sequence: u64) -> Self {
         let all = DeliverPolicy::All;
         Follow { after: Some(sequence), ..Follow::new(&bus.js, &bus.connections, stream, filter, all) }
     }
 
-    /// Makes a consumer if there is none, so that `at_end` is known. An error is for the record, as with `next`.
+    /// Creates a consumer if there is none, so that `at_end` is known. An error is only for the log, as with `next`.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         if self.connections.has_changed().unwrap_or(false) {
             self.connections.mark_unchanged();
@@ -90,8 +90,8 @@ impl Follow {
         Ok(())
     }
 
-    /// The next message. An error is for the record: calling again goes on without a loss. Cancel safe.
-    pub async fn next(&mut self) -> anyhow::Result<Found> {
+    /// The next message. An error is only for the log: the next call continues without a loss. Cancel safe.
+    pub async fn next(&mut self) -> anyhow::Result<StreamMessage> {
         loop {
             match self.try_next().await {
                 Err(error) if self.interruptions < INTERRUPTIONS => {
@@ -106,7 +106,7 @@ impl Follow {
         }
     }
 
-    async fn try_next(&mut self) -> anyhow::Result<Found> {
+    async fn try_next(&mut self) -> anyhow::Result<StreamMessage> {
         self.ready().await?;
         let Some(messages) = &mut self.messages else {
             return self.next_alone().await?.context("interrupted, and there is no message yet");
@@ -115,7 +115,7 @@ impl Follow {
             next = messages.next() => next,
             _ = self.connections.changed() => {
                 self.messages = None;
-                bail!("connected anew");
+                bail!("the connection was replaced");
             }
         };
         let read = next.context("the stream ended").and_then(|message| Ok(message?));
@@ -126,38 +126,39 @@ impl Follow {
         read
     }
 
-    fn read(&mut self, message: async_nats::jetstream::Message) -> anyhow::Result<Found> {
-        let found = Found::new(message)?;
+    fn read(&mut self, message: async_nats::jetstream::Message) -> anyhow::Result<StreamMessage> {
+        let message = StreamMessage::new(message)?;
         self.count += 1;
-        if found.number != self.count {
-            bail!("message {} of the stream was expected, {} came", self.count, found.number);
+        if message.number != self.count {
+            bail!("expected message {} of the consumer, got {}", self.count, message.number);
         }
-        (self.after, self.tries) = (Some(found.sequence), 0);
-        self.at_end = found.pending == 0;
-        Ok(found)
+        (self.after, self.tries) = (Some(message.sequence), 0);
+        self.at_end = message.pending == 0;
+        Ok(message)
     }
 
-    async fn next_alone(&mut self) -> anyhow::Result<Option<Found>> {
+    async fn next_alone(&mut self) -> anyhow::Result<Option<StreamMessage>> {
         let name = &self.stream.cached_info().config.name;
-        let found = Found::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await?;
-        if let Some(found) = &found {
+        let message =
+            StreamMessage::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await?;
+        if let Some(message) = &message {
             tracing::warn!(
                 stream = name,
-                sequence = found.sequence,
-                "a message had to be asked for by itself"
+                sequence = message.sequence,
+                "a message had to be requested by itself"
             );
-            self.after = Some(found.sequence);
+            self.after = Some(message.sequence);
         }
         self.tries = 0;
-        Ok(found)
+        Ok(message)
     }
 
-    /// Whether everything was read that was there when the stream was last heard of.
+    /// True if all messages were read that the stream had at the last answer of the server.
     pub fn at_end(&self) -> bool {
         self.at_end
     }
 
-    /// How much may be on its way at once. The server keeps back a message that is larger.
+    /// Bytes that may be in flight. The server does not send a message that is larger.
     fn batch_bytes(&self) -> usize {
         BATCH_BYTES.max(2 * self.js.client().server_info().max_payload)
     }

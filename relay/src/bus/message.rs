@@ -1,4 +1,4 @@
-//! One message of a stream: as a consumer gives it, or asked for by its place.
+//! One message of a stream, from a consumer or requested by its sequence.
 
 use async_nats::header::{HeaderName, HeaderValue, NATS_MESSAGE_ID};
 use async_nats::jetstream::{Context, ErrorCode, Message, response};
@@ -12,52 +12,52 @@ use tellhal::Timestamp;
 
 /// One message of a stream.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct StreamMessage {
     pub sequence: u64,
     /// The stream's time.
     pub at: Timestamp,
     pub subject: Subject,
     pub headers: Option<HeaderMap>,
     pub payload: Bytes,
-    /// Its number among those its consumer gave, from 1, and how many that consumer has still to give.
+    /// Its number among the messages of its consumer, from 1, and the number of messages that consumer still has.
     pub(crate) number: u64,
     pub(crate) pending: u64,
 }
 
-impl Found {
-    /// What a consumer gave.
-    pub fn new(message: Message) -> anyhow::Result<Found> {
+impl StreamMessage {
+    /// A message from a consumer.
+    pub fn new(message: Message) -> anyhow::Result<StreamMessage> {
         let info = message.info().map_err(anyhow::Error::from_boxed)?;
         let (sequence, at) = (info.stream_sequence, Timestamp::from_stream(info.published));
         let (number, pending) = (info.consumer_sequence, info.pending);
         let async_nats::Message { subject, headers, payload, .. } = message.message;
-        Ok(Found { sequence, at, subject, headers, payload, number, pending })
+        Ok(StreamMessage { sequence, at, subject, headers, payload, number, pending })
     }
 
-    /// One message of a stream by its sequence, whatever its headers are like; `None` when it is gone.
-    pub async fn at(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Option<Found>> {
+    /// The message with this sequence, even if its headers cannot be parsed; `None` if it was deleted.
+    pub async fn at(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Option<StreamMessage>> {
         ask(js, stream, json!({"seq": sequence})).await
     }
 
-    /// The first message from `sequence` on whose subject matches `filter`, in the same way; of any when it is empty.
+    /// The first message from `sequence` on whose subject matches `filter`, in the same way. An empty filter matches all.
     pub async fn first_from(
         js: &Context,
         stream: &str,
         filter: &str,
         sequence: u64,
-    ) -> anyhow::Result<Option<Found>> {
+    ) -> anyhow::Result<Option<StreamMessage>> {
         let filter = if filter.is_empty() { ">" } else { filter };
         ask(js, stream, json!({"seq": sequence, "next_by_subj": filter})).await
     }
 
-    /// Its `Nats-Msg-Id`.
+    /// The message's `Nats-Msg-Id`.
     pub fn once(&self) -> Option<&str> {
         self.headers.as_ref()?.get(NATS_MESSAGE_ID).map(|id| id.as_str())
     }
 }
 
-/// What the server says to a request for one message. Its headers are in it as bytes: where they came as headers the
-/// client would drop the connection for those it cannot read.
+/// The server's answer to a request for one message. It contains the headers as bytes: with real headers, the client
+/// would drop the connection if it cannot parse them.
 #[derive(Deserialize)]
 struct Answer {
     message: Stored,
@@ -74,7 +74,7 @@ struct Stored {
     data: String,
 }
 
-async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Result<Option<Found>> {
+async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Result<Option<StreamMessage>> {
     let subject = format!("STREAM.MSG.GET.{stream}");
     let Stored { subject, seq, time, hdrs, data } = match js.request(subject, &what).await? {
         response::Response::Ok(Answer { message }) => message,
@@ -83,7 +83,7 @@ async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Res
         }
         response::Response::Err { error } => return Err(error.into()),
     };
-    Ok(Some(Found {
+    Ok(Some(StreamMessage {
         sequence: seq,
         at: time,
         subject: subject.into(),
@@ -94,7 +94,7 @@ async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Res
     }))
 }
 
-/// The headers of a message as far as they can be read.
+/// The headers of a message that can be parsed.
 fn read_headers(bytes: &[u8]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for line in String::from_utf8_lossy(bytes).lines() {

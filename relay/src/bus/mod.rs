@@ -1,5 +1,5 @@
-//! The connection to NATS and the streams the relay lives on: made when they are missing, compared with what
-//! is needed when they are there. Limits an operator has changed (sizes, ages, replicas) are left alone.
+//! The connection to NATS and the relay's streams: created if they are missing, and checked against the relay's needs if
+//! they exist. Limits that an operator has changed (sizes, ages, replicas) are left alone.
 
 pub mod files;
 pub mod follow;
@@ -19,31 +19,32 @@ use tellhal::nats::NatsConfig;
 use tellhal::{Names, Publisher};
 use tokio::sync::watch;
 
-/// How many deliveries may wait for one room; past that a delivery becomes a dead letter.
+/// Number of deliveries that may wait for one room; a further delivery becomes a dead letter.
 pub const ROOM_QUEUE: i64 = 50_000;
-/// How old a message of the log gets before it may go.
+/// Age of messages in the log after which they may be purged.
 pub const LOG_AGE: Duration = Duration::from_secs(7 * 86_400);
-/// How far behind the last snapshot a log made anew begins: more than is ever folded between two snapshots.
+/// Distance in sequences from the last snapshot to the start of a recreated log: more than is ever folded between two
+/// snapshots.
 const GAP: u64 = 10_000_000;
-/// How often the streams are looked for.
+/// Interval at which the streams are checked.
 const WATCH: Duration = Duration::from_secs(3);
 const HOUR: Duration = Duration::from_secs(3600);
 const MIB: i64 = 1 << 20;
-/// Below this a stream is not worth having.
+/// The smallest useful size of a stream.
 const LEAST_BYTES: i64 = 16 * MIB;
 
-/// A connection that comes back by itself.
+/// A connection that reconnects by itself.
 #[derive(Clone)]
 pub struct Bus {
     pub client: Client,
     pub js: Context,
     pub names: Names,
-    /// Grows with every connection: whoever pulls from the server starts anew when it changes.
+    /// Grows with every connection: readers of streams start a new consumer when it changes.
     pub connections: watch::Receiver<u64>,
     config: NatsConfig,
 }
 
-/// Everything on the server the relay uses.
+/// The streams and buckets that the relay uses.
 #[derive(Clone)]
 pub struct Streams {
     pub ops: Stream,
@@ -55,10 +56,10 @@ pub struct Streams {
 }
 
 impl Bus {
-    /// Starts to connect and returns at once; a server that is down is tried for ever.
+    /// Starts to connect and returns at once; retries without end while the server is down.
     pub async fn connect(config: &NatsConfig, name: &str) -> anyhow::Result<Self> {
         let (count, connections) = watch::channel(0);
-        let said = Mutex::new(String::new());
+        let last_event = Mutex::new(String::new());
         let options = config
             .options()
             .map_err(|error| anyhow::anyhow!("[nats] {error}"))?
@@ -69,7 +70,7 @@ impl Bus {
             .request_timeout(Some(Duration::from_secs(5)))
             .reconnect_delay_callback(|tries| Duration::from_millis(100 * tries.clamp(1, 10) as u64))
             .event_callback(move |event| {
-                report(&event, &said);
+                report(&event, &last_event);
                 if matches!(event, Event::Connected) {
                     count.send_modify(|count| *count += 1);
                 }
@@ -85,8 +86,8 @@ impl Bus {
         Ok(Bus { client, js, names, connections, config: config.clone() })
     }
 
-    /// Waits for the first connection. The connection that is tried for ever does not say what is in its way
-    /// (a certificate, credentials), so another is tried beside it, which does.
+    /// Waits for the first connection. The connection that retries does not report its errors (a certificate,
+    /// credentials), so a second one is tried beside it, which does.
     pub async fn connected(&self) -> anyhow::Result<()> {
         let mut connections = self.connections.clone();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
@@ -97,13 +98,13 @@ impl Bus {
                 tried.map(drop).context("not connected to NATS yet")?;
             }
         }
-        // The way is clear: the other one comes at its next try.
+        // The server accepts connections, so the next attempt of the first one succeeds.
         let coming = tokio::time::timeout(Duration::from_secs(3), connections.wait_for(|count| *count > 0));
         coming.await.context("not connected to NATS yet")?.map(drop).context("the connection is closed")
     }
 
-    /// The streams, created or updated. A log that is gone goes on far behind what was folded of it, since the
-    /// fold must not meet a sequence twice.
+    /// The streams, created or updated. A recreated log starts far after the last folded sequence, since the fold must not
+    /// meet a sequence twice.
     pub async fn streams(&self) -> anyhow::Result<Streams> {
         self.check_version()?;
         let names = &self.names;
@@ -136,7 +137,7 @@ impl Bus {
         })
     }
 
-    /// Returns once a stream is missing, and says which. A server that does not answer proves nothing.
+    /// Returns once a stream is missing, with its name. A server that does not answer is no evidence for that.
     pub async fn watch(&self) -> anyhow::Error {
         let names = &self.names;
         let streams = [names.ops_stream(), names.out_stream(), names.sent_stream(), names.dead_stream()];
@@ -151,7 +152,7 @@ impl Bus {
         }
     }
 
-    /// Publishes one entry of the log and sees it acknowledged by the log itself.
+    /// Publishes one entry and checks that the log itself has acknowledged it; returns its sequence.
     pub async fn append(&self, subject: String, id: &str, payload: Vec<u8>) -> anyhow::Result<u64> {
         let publish = jetstream::message::PublishMessage::build().payload(payload.into()).message_id(id);
         let ack = self.js.send_publish(subject.clone(), publish).await.context("cannot publish")?;
@@ -169,8 +170,8 @@ impl Bus {
         Ok(())
     }
 
-    /// The server sets a stream's size aside when it is made. On a small disk it gets a smaller one: at most
-    /// half of what there is, so that something is left for the streams that come after it.
+    /// Creates a stream. The server reserves its size; on a small disk the stream gets at most half of the free space, so
+    /// that the streams after it fit too.
     async fn create(&self, mut config: Config) -> anyhow::Result<Stream> {
         let (name, first) = (config.name.clone(), config.first_sequence);
         loop {
@@ -186,7 +187,7 @@ impl Bus {
                     tracing::warn!(
                         stream = name,
                         bytes,
-                        "the server has little storage; asking for half of it"
+                        "the server has too little storage for the stream; trying half of its size"
                     );
                     config.max_bytes /= 2;
                 }
@@ -202,7 +203,9 @@ impl Bus {
             Ok(stream) => {
                 let config = keep_limits(stream.cached_info().config.clone(), &want);
                 let update = self.js.update_stream(&config).await;
-                update.with_context(|| format!("stream {name} cannot be changed to what the relay needs"))?;
+                update.with_context(|| {
+                    format!("stream {name} cannot be changed to the settings the relay needs")
+                })?;
                 self.js.get_stream(&name).await?
             }
             Err(error) if is_missing(&error) => {
@@ -212,7 +215,7 @@ impl Bus {
         };
         if !fits(&stream.cached_info().config, &want) {
             bail!(
-                "stream {name} is not what the relay needs: the server answers {:?}",
+                "stream {name} does not have the settings that the relay needs: {:?}",
                 stream.cached_info().config
             );
         }
@@ -231,10 +234,12 @@ fn is_short_of_storage(error: &jetstream::context::CreateStreamError) -> bool {
     matches!(error.kind(), JetStream(error) if short.contains(&error.error_code()))
 }
 
-/// Says what happens to the connection. A server that is away for long is said once, not at each try.
-fn report(event: &Event, said: &Mutex<String>) {
+/// Logs events of the connection. A server that is away for long is logged once, not at each attempt.
+fn report(event: &Event, last_event: &Mutex<String>) {
     let text = event.to_string();
-    if std::mem::replace(&mut *said.lock().unwrap_or_else(PoisonError::into_inner), text.clone()) == text {
+    if std::mem::replace(&mut *last_event.lock().unwrap_or_else(PoisonError::into_inner), text.clone())
+        == text
+    {
         return;
     }
     match event {
@@ -290,7 +295,7 @@ fn receipts(names: &Names) -> Config {
         max_age: LOG_AGE,
         duplicate_window: HOUR,
         allow_direct: true,
-        description: Some("tellhal: what was posted where".into()),
+        description: Some("tellhal: receipts of posts".into()),
         ..Config::default()
     }
 }
@@ -304,12 +309,12 @@ fn dead_letters(names: &Names) -> Config {
         discard: DiscardPolicy::New,
         duplicate_window: HOUR,
         allow_direct: true,
-        description: Some("tellhal: what a room could never take".into()),
+        description: Some("tellhal: deliveries that a room could not take".into()),
         ..Config::default()
     }
 }
 
-/// Whether a stream that is there keeps the promises made of it, whatever its sizes.
+/// True if an existing stream has the settings that the relay relies on, whatever its limits are.
 fn fits(have: &Config, want: &Config) -> bool {
     want.subjects.iter().all(|subject| have.subjects.contains(subject))
         && have.retention == want.retention

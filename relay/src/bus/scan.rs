@@ -1,4 +1,4 @@
-//! Reads a stream from some place to its present end, in order. Acknowledges nothing.
+//! Reads a stream from a given sequence to its present end, in order, without acknowledgements.
 
 use std::time::Duration;
 
@@ -9,12 +9,12 @@ use async_nats::jetstream::stream::Stream;
 use tokio::sync::watch;
 
 use crate::bus::follow::Follow;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 
-/// How long a server may keep the next message to itself before the scan gives up.
+/// Time to wait for the next message before the scan fails.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Some of a stream's messages, up to the last one that was there when it was opened or while it was read.
+/// A reader of a stream's messages, up to the last one that exists when it is reached.
 pub struct Scan(Follow);
 
 impl Scan {
@@ -32,12 +32,12 @@ impl Scan {
     }
 
     /// The next message, or `None` at the stream's end.
-    pub async fn next(&mut self) -> anyhow::Result<Option<Found>> {
+    pub async fn next(&mut self) -> anyhow::Result<Option<StreamMessage>> {
         if self.0.at_end() {
             return Ok(None);
         }
         let next = async {
-            // Only a consumer tells whether there is anything after what was asked for by itself.
+            // After a message that was requested by itself, only a new consumer knows whether there are more.
             self.0.ready().await?;
             if self.0.at_end() { Ok(None) } else { self.0.next().await.map(Some) }
         };

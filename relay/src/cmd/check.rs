@@ -1,10 +1,12 @@
-//! `hal-relay check`: everything that is wrong with a configuration, at once. It sends nothing and connects
-//! to nothing; a secret that cannot be had here is a warning, since it may be there for the service.
+//! `hal-relay check`: everything that is wrong with a configuration, at once.
 
-use relay::config::{Config, Problem, Problems};
+use std::fmt;
+
+use relay::config::Config;
 use serde::Serialize;
+use service::config::check_command;
 
-use super::{ConfigPath, colour, print, print_json};
+use super::ConfigPath;
 
 #[derive(clap::Args)]
 pub(crate) struct Check {
@@ -16,14 +18,6 @@ pub(crate) struct Check {
 }
 
 #[derive(Serialize)]
-struct Report<'a> {
-    ok: bool,
-    problems: &'a [Problem],
-    #[serde(flatten)]
-    counts: Option<Counts>,
-}
-
-#[derive(Serialize)]
 struct Counts {
     rooms: usize,
     routes: usize,
@@ -32,39 +26,26 @@ struct Counts {
 
 impl Check {
     pub(crate) fn run(self) -> anyhow::Result<()> {
-        let checked = Config::load(&self.path.config);
-        if self.json {
-            let (problems, counts) = match &checked {
-                Ok(config) => (config.warnings.as_slice(), Some(Counts::of(config))),
-                Err(problems) => (problems.0.as_slice(), None),
-            };
-            let report = Report { ok: checked.is_ok(), problems, counts };
-            print_json(&report)?;
-        }
-        let config = checked?;
-        if !self.json {
-            eprint!("{}", Problems(config.warnings.clone()).report(colour()));
-            print(&(Counts::of(&config).sentence() + "\n"))?;
-        }
-        Ok(())
+        check_command(&self.path.config, self.json, Counts::of)
     }
 }
 
 impl Counts {
-    /// The built-in page is not counted: nobody wrote it.
+    /// The built-in page is not counted: it is not in the configuration.
     fn of(config: &Config) -> Self {
         let Config { rooms, routing, tests, .. } = config;
         Counts { rooms: rooms.len() - 1, routes: routing.routes.len(), tests: *tests }
     }
+}
 
-    fn sentence(&self) -> String {
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         let some = |count: usize, noun: &str| format!("{count} {noun}{}", if count == 1 { "" } else { "s" });
-        let pass = if self.tests == 1 { "passes" } else { "pass" };
-        format!(
-            "{}, {}, {} {pass}",
-            some(self.rooms, "room"),
-            some(self.routes, "route"),
-            some(self.tests, "test")
-        )
+        write!(f, "{}, {}", some(self.rooms, "room"), some(self.routes, "route"))?;
+        match self.tests {
+            0 => f.write_str(", no tests"),
+            1 => f.write_str(", 1 test passes"),
+            n => write!(f, ", {n} tests pass"),
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `hal-relay dead`: dead letters, to be listed, tried again or given up.
+//! `hal-relay dead`: lists dead letters, retries them or gives them up.
 
 use anyhow::ensure;
 use async_nats::jetstream::consumer::DeliverPolicy;
@@ -6,6 +6,7 @@ use clap::Subcommand;
 use relay::admin::dead::{self, Letter};
 use relay::admin::{Operator, one_line};
 use relay::config::Config;
+use service::config::Configuration as _;
 
 use super::{ConfigPath, print, print_json};
 
@@ -19,7 +20,7 @@ pub(crate) struct Dead {
 enum Action {
     /// List dead letters, oldest first
     List(List),
-    /// Have the relay try dead letters again
+    /// Ask the relay to deliver dead letters again
     Retry(Chosen),
     /// Give dead letters up
     Drop(Chosen),
@@ -27,7 +28,7 @@ enum Action {
 
 #[derive(clap::Args)]
 struct List {
-    /// Only this room's
+    /// Only dead letters of this room
     room: Option<String>,
     #[command(flatten)]
     path: ConfigPath,
@@ -39,13 +40,13 @@ struct List {
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 struct Chosen {
-    /// Ids as `dead list` shows them, or of messages: those of every room
+    /// Ids from `dead list`, or ids of messages: their dead letters in all rooms
     #[arg(group = "which", value_name = "ID")]
     ids: Vec<String>,
-    /// Every dead letter of this room
+    /// All dead letters of this room
     #[arg(long, group = "which")]
     room: Option<String>,
-    /// Every dead letter
+    /// All dead letters
     #[arg(long, group = "which")]
     all: bool,
     #[command(flatten)]
@@ -56,7 +57,7 @@ impl Dead {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self.action {
             Action::List(list) => list.run().await,
-            Action::Retry(chosen) => chosen.each("to be tried again", dead::retry).await,
+            Action::Retry(chosen) => chosen.each("will be tried again", dead::retry).await,
             Action::Drop(chosen) => chosen.each("given up", dead::drop).await,
         }
     }
@@ -78,7 +79,7 @@ impl List {
 }
 
 impl Chosen {
-    /// Does one thing with every chosen letter; one that fails does not stop the others.
+    /// Performs an action on every chosen letter; a failure does not stop the others.
     async fn each(
         self,
         done: &str,
@@ -96,11 +97,11 @@ impl Chosen {
                 }
             }
         }
-        ensure!(failed == 0, "{failed} of {} dead letters are still there", letters.len());
+        ensure!(failed == 0, "the action failed for {failed} of {} dead letters", letters.len());
         Ok(())
     }
 
-    /// Every id must name something: a typo must not look like success.
+    /// The letters with the given ids. An id without a letter is an error: a typo must not look like success.
     fn choose(&self, mut letters: Vec<Letter>) -> anyhow::Result<Vec<Letter>> {
         let named = |letter: &Letter, id: &String| letter.id == *id || letter.message_id() == id;
         for id in &self.ids {

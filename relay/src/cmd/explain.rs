@@ -1,5 +1,5 @@
-//! `hal-relay explain`: which rooms would read a message, why, and what each would show. It connects to
-//! nothing and sends nothing.
+//! `hal-relay explain`: the rooms that a message would go to, the reasons, and its text in each. It does not connect or
+//! send.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,15 +8,16 @@ use relay::admin::explain::{self, Explanation, RouteSaid, Said, Shown, Verdict};
 use relay::config::Config;
 use relay::delivery::Delivery;
 use relay::engine::Rules;
-use relay::room;
+use relay::room::{self, registry};
 use serde::Serialize;
+use service::config::Configuration as _;
 use tellhal::message::{Message, Severity, Status};
 use tellhal::tag::{Tag, is_token};
 use tellhal::timestamp::Timestamp;
 
 use super::{ConfigPath, Usage, print, print_json};
 
-/// How many routes that do not match are listed before the rest is counted.
+/// Number of routes listed that do not match; further ones are counted.
 const LISTED: usize = 20;
 
 #[derive(clap::Args)]
@@ -29,25 +30,25 @@ pub(crate) struct Explain {
     /// The message's text
     #[arg(long, value_name = "MESSAGE")]
     text: Option<String>,
-    /// A headline
+    /// Headline of one line
     #[arg(long)]
     title: Option<String>,
     /// debug, info, notice, warning, error or critical
     #[arg(short, long, default_value = "info")]
     severity: Severity,
-    /// A field, as NAME=VALUE; may be given several times
+    /// Additional field; may be repeated
     #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
     fields: Vec<(String, String)>,
-    /// Who sends it
+    /// The message's source
     #[arg(long, default_value = "host")]
     source: String,
-    /// What it is about
+    /// Name of the thing the message is about
     #[arg(long)]
     key: Option<String>,
     /// started, succeeded, failed or resolved
     #[arg(long)]
     status: Option<Status>,
-    /// When it comes, in RFC 3339; now when absent
+    /// Time of the message, in RFC 3339; now if absent
     #[arg(long, value_name = "TIME")]
     at: Option<Timestamp>,
     #[command(flatten)]
@@ -60,7 +61,7 @@ pub(crate) struct Explain {
 fn field(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("a field is NAME=VALUE".into()),
+        _ => Err("a field has the form NAME=VALUE".into()),
     }
 }
 
@@ -108,7 +109,7 @@ impl Explain {
 /// The delivery as its room renders it, if the room can be opened here.
 fn shown(config: &Config, delivery: &Delivery, shared: &room::Shared) -> Shown {
     let settings = &config.rooms[&delivery.room];
-    let room = room::open(&delivery.room, settings, shared);
+    let room = registry::open(&delivery.room, settings, shared);
     let room = room.as_ref().map(|room| room.as_ref()).map_err(|error| format!("{error:#}"));
     explain::shown(delivery, settings.kind(), room)
 }
@@ -120,7 +121,7 @@ fn page(report: &Report) -> String {
     let mut out = format!("{} {} from {}\n\nroutes\n", message.severity, message.tag, message.source);
     let mut refusals = 0;
     let listed = routes.iter().filter(|said| {
-        // Of many routes, those that are for other tags are only counted.
+        // If there are many routes, those for other tags are only counted.
         let near = routes.len() <= LISTED || !said.held.is_empty();
         refusals += usize::from(said.verdict != Verdict::Matches && near);
         said.verdict == Verdict::Matches || (near && refusals <= LISTED)
@@ -128,20 +129,20 @@ fn page(report: &Report) -> String {
     let listed: Vec<&RouteSaid> = listed.collect();
     listed.iter().for_each(|said| out += &route(said));
     match routes.len() - listed.len() {
-        0 if routes.is_empty() => out += "  there are none\n",
+        0 if routes.is_empty() => out += "  none\n",
         0 => {}
         more => out += &format!("  … and {more} more that do not match\n"),
     }
     out += "\ngoes to\n";
     for name in dropped_by {
-        out += &format!("  nowhere on account of route {name}, which drops it; it is counted\n");
+        out += &format!("  no room by route {name}, which drops it and counts it\n");
     }
     if *by_default {
-        out += "  the default room, since no route takes it\n";
+        out += "  the default room, because no route takes it\n";
     }
     if let Some(instead) = instead_of {
         let rooms = instead.rooms.join(", ");
-        out += &format!("  {} alone, because this is dev; else to {rooms}\n", instead.dev_room);
+        out += &format!("  {} only, because the environment is dev; otherwise {rooms}\n", instead.dev_room);
     }
     for shown in &report.rooms {
         out += &room_page(shown);
@@ -170,7 +171,7 @@ fn route(said: &RouteSaid) -> String {
         out += &format!("      repeats within {} are counted: {}\n", throttle.within, throttle.key);
     }
     if said.stop {
-        out += "      stops here: no later route is asked\n";
+        out += "      stops here: later routes are skipped\n";
     }
     out
 }
@@ -183,7 +184,7 @@ fn room_page(shown: &Shown) -> String {
         out += &format!("      │ {line}\n");
     }
     if let Some(because) = &shown.plain_because {
-        out += &format!("      not yet as {} shows it: {because}\n", shown.kind);
+        out += &format!("      not as {} would show it: {because}\n", shown.kind);
     }
     out
 }

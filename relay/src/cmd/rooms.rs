@@ -1,5 +1,5 @@
-//! `hal-relay rooms`: which rooms there are, and whether a room takes a message from here and now. A test
-//! goes straight to the room: not over the bus, without the relay, and not past the environment `dev`.
+//! `hal-relay rooms`: lists the rooms, and posts a test message. A test goes directly to the room, without bus and relay,
+//! but respects the environment `dev`.
 
 use std::time::Duration;
 
@@ -7,14 +7,16 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use relay::config::Config;
 use relay::delivery::{Content, Delivery, Place};
-use relay::room::{self, Failure, Part, Post, Room, Sent};
+use relay::room::{self, Part, Post, Room, registry};
 use serde::Serialize;
+use service::config::Configuration as _;
+use service::platform::{Failure, Sent};
 use tellhal::message::Message;
 use tellhal::timestamp::Timestamp;
 
 use super::{ConfigPath, Usage, print, print_json};
 
-/// How often a part is tried: a connection may need a moment that is longer than one try may take.
+/// Number of attempts for a part: a new connection may need more time than one attempt may take.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -31,7 +33,7 @@ pub(crate) struct Rooms {
 enum Action {
     /// List the rooms
     List(List),
-    /// Post one real message into a room, or into every room, and say what the platform answered
+    /// Post a test message into a room, or into every room, and print the platform's answer
     Test(Test),
 }
 
@@ -46,7 +48,7 @@ struct List {
 
 #[derive(clap::Args)]
 struct Test {
-    /// The room; every room when absent
+    /// Room to test; all rooms if absent
     name: Option<String>,
     #[command(flatten)]
     path: ConfigPath,
@@ -69,11 +71,11 @@ impl Rooms {
 struct Listed<'a> {
     room: &'a str,
     kind: &'static str,
-    /// Where messages go that no route takes.
+    /// True for the room of messages that no route takes.
     default: bool,
-    /// Where everything goes, in the environment `dev`.
+    /// True for the room of all messages in the environment `dev`.
     dev: bool,
-    /// The routes that lead here.
+    /// The routes to this room.
     routes: Vec<&'a str>,
 }
 
@@ -88,7 +90,7 @@ impl List {
         let width = rooms.iter().map(|listed| listed.room.len()).max().unwrap_or(0);
         for Listed { room, kind, default, dev, routes } in rooms {
             let mut notes = Vec::from_iter(default.then(|| "default room".to_owned()));
-            notes.extend(dev.then(|| "dev room: gets everything".to_owned()));
+            notes.extend(dev.then(|| "dev room: gets all messages".to_owned()));
             notes.extend((!routes.is_empty()).then(|| format!("by {}", routes.join(", "))));
             let line = format!("{room:width$}  {kind:8} {}", notes.join("; "));
             print(&format!("{}\n", line.trim_end()))?;
@@ -97,7 +99,7 @@ impl List {
     }
 }
 
-fn listed<'a>(config: &'a Config, name: &'a str, room: &room::Config) -> Listed<'a> {
+fn listed<'a>(config: &'a Config, name: &'a str, room: &registry::Config) -> Listed<'a> {
     let routing = &config.routing;
     let leading = routing.routes.iter().filter(|route| route.rooms.iter().any(|room| room == name));
     Listed {
@@ -109,7 +111,7 @@ fn listed<'a>(config: &'a Config, name: &'a str, room: &room::Config) -> Listed<
     }
 }
 
-/// How a test went.
+/// The result of a test.
 #[derive(Serialize)]
 struct Tested {
     room: String,
@@ -142,22 +144,22 @@ impl Test {
         Ok(())
     }
 
-    /// The rooms to try. The page lives in the relay's own process; in dev there is only the dev room.
+    /// The rooms to test. The page is part of the relay's process, and in dev only the dev room gets messages.
     fn names(&self, config: &Config) -> Result<Vec<String>, Usage> {
         let dev = config.routing.dev_room.as_deref();
         let testable = |name: &str| {
             if !config.rooms.contains_key(name) {
-                let known: Vec<&str> = config.rooms.keys().map(String::as_str).collect();
-                return Err(Usage(format!("there is no room {name}; known are {}", known.join(", "))));
+                let rooms: Vec<&str> = config.rooms.keys().map(String::as_str).collect();
+                return Err(Usage(format!("there is no room {name}; the rooms are {}", rooms.join(", "))));
             }
-            if matches!(config.rooms[name], room::Config::Page) {
+            if matches!(config.rooms[name], registry::Config::Page) {
                 return Err(Usage(
-                    "room page is shown by hal-relay run itself: send it a message with tellhal".into(),
+                    "room page is part of hal-relay run: send it a message with tellhal".into(),
                 ));
             }
             match dev {
                 Some(dev) if dev != name => Err(Usage(format!(
-                    "the environment is dev: nothing goes to room {name}, only to room {dev}"
+                    "the environment is dev: messages go only to room {dev}, not to room {name}"
                 ))),
                 _ => Ok(()),
             }
@@ -185,8 +187,8 @@ async fn test(config: &Config, name: &str, shared: &room::Shared) -> Tested {
     }
 }
 
-async fn post(name: &str, settings: &room::Config, shared: &room::Shared) -> anyhow::Result<Sent> {
-    let room = room::open(name, settings, shared)?;
+async fn post(name: &str, settings: &registry::Config, shared: &room::Shared) -> anyhow::Result<Sent> {
+    let room = registry::open(name, settings, shared)?;
     let mut last = Sent::default();
     for part in room.render(&Post::single(delivery(name)?)) {
         last = send(room.as_ref(), &part).await?;
@@ -194,7 +196,7 @@ async fn post(name: &str, settings: &room::Config, shared: &room::Shared) -> any
     Ok(last)
 }
 
-/// Sends one part. A room that cannot have taken it is asked again a few times, since it may be connecting.
+/// Sends one part. If the room has certainly not taken it, tries again a few times, since it may be connecting.
 async fn send(room: &dyn Room, part: &Part) -> anyhow::Result<Sent> {
     for left in (0..TRIES).rev() {
         while let Err(wait) = room.limiter().take() {
@@ -210,7 +212,7 @@ async fn send(room: &dyn Room, part: &Part) -> anyhow::Result<Sent> {
             Err(_) => anyhow::bail!("no answer within {}", humantime::format_duration(room.timeout())),
         }
     }
-    anyhow::bail!("it is not reachable")
+    anyhow::bail!("the room cannot be reached")
 }
 
 fn delivery(room: &str) -> anyhow::Result<Delivery> {

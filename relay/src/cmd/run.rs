@@ -1,4 +1,4 @@
-//! `hal-relay run`: puts the parts together, keeps the configuration current, and ends in order.
+//! `hal-relay run`: assembles the parts of the relay, reloads the configuration, and shuts down in order.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -6,29 +6,31 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use relay::bus::Bus;
-use relay::config::{Config, Problems, files, watch as watch_files};
+use relay::config::Config;
 use relay::engine::Rules;
 use relay::index::Index;
 use relay::lead::Relay;
 use relay::lead::workers::{Open, Rooms};
+use relay::room::registry;
 use relay::status::Status;
 use relay::status::metrics::{ByKind, Metrics};
 use relay::status::notice::Notices;
 use relay::{page, room};
-use tokio::signal::unix::{SignalKind, signal};
+use service::config::{Configuration as _, Problems, watch as watch_files};
+use service::process::until_signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ConfigPath;
 
-/// How long everything may take to end.
+/// Time limit of the shutdown.
 const GRACE: Duration = Duration::from_secs(15);
 
-/// How much the page gives way to the rest of the machine: as `nice -n 10`.
+/// The page's niceness, as for `nice -n 10`.
 const NICE: i32 = 10;
 
-/// Reads the log and posts into the rooms, until it is told to stop
+/// Reads the log and posts into the rooms, until stopped
 #[derive(clap::Args)]
 pub(crate) struct Run {
     #[command(flatten)]
@@ -38,7 +40,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let path = self.config.config;
-        let config = files::start(&path)?.ready()?;
+        let config = Config::start(&path)?;
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let shared = Arc::new(room::Shared::default());
         let rules = Arc::new(Rules::new(config.routing.clone()));
@@ -80,40 +82,23 @@ impl Run {
         let relay = Relay { bus: bus.clone(), metrics, status, owner, rules, rooms, stop: stop.clone() };
         let relay = tasks.spawn(relay.run());
         tasks.close();
-        // Without any of them it is better to be started anew than to go on as if nothing were missing.
+        // If one part ends, the process ends too, so that it is restarted: it must not run without that part.
         let ended = tokio::select! {
-            told = until_signal() => told,
+            signalled = until_signal() => signalled,
             ended = page => Err(too_early(ended.map_err(Into::into).flatten()).context("the page stopped")),
             ended = relay => Err(too_early(ended.map_err(Into::into)).context("the relay stopped")),
         };
         tracing::info!("stopping");
         stop.cancel();
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
-            tracing::warn!("not everything ended in time");
+            tracing::warn!("some tasks did not end in time");
         }
         ended
     }
 }
 
 fn too_early(ended: anyhow::Result<()>) -> anyhow::Error {
-    ended.err().unwrap_or_else(|| anyhow::anyhow!("it ended before it was told to"))
-}
-
-/// The first SIGTERM or SIGINT. A second one ends the process at once, as nobody would wait for longer.
-async fn until_signal() -> anyhow::Result<()> {
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        std::process::exit(130);
-    });
-    Ok(())
+    ended.err().unwrap_or_else(|| anyhow::anyhow!("it ended unexpectedly"))
 }
 
 fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
@@ -123,13 +108,13 @@ fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
         stranded_after: config.stranded_after,
     };
     for (name, settings) in &config.rooms {
-        let (kind, room) = (settings.kind(), room::open(name, settings, shared)?.into());
+        let (kind, room) = (settings.kind(), registry::open(name, settings, shared)?.into());
         rooms.open.insert(name.clone(), Open { kind, room });
     }
     Ok(rooms)
 }
 
-/// What the page is made from.
+/// The parts of the page.
 struct Site {
     listener: std::net::TcpListener,
     config: Config,
@@ -140,12 +125,12 @@ struct Site {
 }
 
 impl Site {
-    /// Serves it on a thread of its own, which gives way: a hundred open pages and an index that catches up must not
-    /// hold up what is posted.
+    /// Serves the page on a thread of its own with low priority: a hundred open pages and an index that catches up must not
+    /// delay posts.
     async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let (ended, end) = oneshot::channel();
         let work = move || {
-            // Where that is not possible it is as important as everything else.
+            // A failure leaves the thread at normal priority.
             let _ = rustix::process::nice(NICE);
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let served = runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(self.serve(stop)));
@@ -164,7 +149,7 @@ impl Site {
     }
 }
 
-/// Says each second that this thread moves: health is asked of another.
+/// Sends a heartbeat of this thread every second: requests for the health are answered by another thread.
 async fn beat(status: Arc<Status>, stop: CancellationToken) {
     let work = async {
         let mut every = tokio::time::interval(Duration::from_secs(1));
@@ -176,9 +161,9 @@ async fn beat(status: Arc<Status>, stop: CancellationToken) {
     stop.run_until_cancelled(work).await;
 }
 
-/// The page's index; the relay does its work without one.
+/// Opens the page's index; the relay can run without one.
 fn open_index(config: &Config, bus: &Bus) -> Result<Arc<Index>, String> {
-    let folder = config.state_dir().ok_or("there is no state_dir to keep it in")?;
+    let folder = config.state_dir().ok_or("there is no state_dir for it")?;
     Index::open(&folder, &bus.names).map_err(|error| {
         let error = format!("{error:#}");
         tracing::warn!(error, "no index: the page shows only the latest messages");
@@ -191,12 +176,12 @@ async fn watch_configuration(
     news: mpsc::Sender<Result<Config, Problems>>,
     stop: CancellationToken,
 ) {
-    if let Err(error) = watch_files::watch(path, news, stop).await {
+    if let Err(error) = watch_files(path, news, stop).await {
         tracing::error!(%error, "the configuration is not watched");
     }
 }
 
-/// Takes new configurations into service, or says why not.
+/// Puts new configurations in force, or reports their problems.
 struct Reload {
     shared: Arc<room::Shared>,
     rules: watch::Sender<Arc<Rules>>,

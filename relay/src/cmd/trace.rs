@@ -1,4 +1,4 @@
-//! `hal-relay trace`: where a message went, as a small timeline.
+//! `hal-relay trace`: the deliveries of a message as a timeline.
 
 use std::fmt::Write as _;
 
@@ -8,13 +8,14 @@ use relay::admin::{Operator, one_line};
 use relay::config::Config;
 use relay::delivery::{Outcome, Receipt};
 use relay::engine::NOWHERE;
+use service::config::Configuration as _;
 use tellhal::timestamp::Timestamp;
 
 use super::{ConfigPath, print, print_json};
 
 #[derive(clap::Args)]
 pub(crate) struct Trace {
-    /// The message's id, at least its first 8 characters, or seq-N for the log's entry N
+    /// The message's id, or at least its first 8 characters; or seq-N for its sequence N in the log
     id: String,
     #[command(flatten)]
     path: ConfigPath,
@@ -31,7 +32,7 @@ impl Trace {
             Search::One(located) => *located,
             Search::Several(candidates) => {
                 candidates.iter().try_for_each(|each| print(&(headline(each) + "\n")))?;
-                bail!("{} is the beginning of several ids; give more of it", one_line(&self.id));
+                bail!("several ids begin with {}; give more characters", one_line(&self.id));
             }
             Search::Nothing => bail!(
                 "no message {} in {}: it may still be in its host's spool (tellhal status), or be older than the log",
@@ -52,7 +53,7 @@ fn headline(Located { message, .. }: &Located) -> String {
 fn timeline(fate: &Fate) -> String {
     let located = &fate.located;
     let mut lines: Vec<(Timestamp, String)> =
-        vec![(located.at, format!("in the log as {}", located.sequence))];
+        vec![(located.at, format!("in the log at sequence {}", located.sequence))];
     lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt))));
     for letter in &fate.dead {
         let (room, tries, reason) = (&letter.room, letter.tries, one_line(&letter.reason));
@@ -71,7 +72,7 @@ fn timeline(fate: &Fate) -> String {
         let _ = writeln!(text, "  {:24}  {line}", at.to_string());
     }
     if lines.len() == 1 {
-        text += "  nothing yet: the relay has not come to it, or its receipts are older than they are kept\n";
+        text += "  no deliveries: the relay has not processed it yet, or its receipts have expired\n";
     }
     text
 }
@@ -85,7 +86,7 @@ fn sentence(receipt: &Receipt) -> String {
         Outcome::Duplicate => "it came before; not posted again".to_owned(),
         Outcome::Moved => "sent on to another room".to_owned(),
     };
-    // What is dropped before any room is chosen has none.
+    // A message that is dropped before a room is chosen has no room.
     let mut line = if receipt.room == NOWHERE { what } else { format!("{}: {what}", receipt.room) };
     if receipt.tries > 1 {
         let _ = write!(line, " at try {}", receipt.tries);
@@ -94,7 +95,7 @@ fn sentence(receipt: &Receipt) -> String {
         let _ = write!(line, "; {}", one_line(more));
     }
     if receipt.possible_duplicate {
-        line += "; possibly twice, since an earlier try's answer was lost";
+        line += "; possibly posted twice: the answer to an earlier attempt was lost";
     }
     line
 }

@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use tellhal::tag::BadTag;
 use tellhal::{Message, Severity};
 
-use super::check::Checks;
-use super::document::Document;
 use super::raw::Test;
+use super::{Checks, Document};
 use crate::engine::routing::Routing;
 use crate::engine::rule::condition::{severity, source};
 use crate::engine::{Rules, decide};
@@ -88,7 +87,7 @@ impl Case<'_, '_> {
         };
         let before = self.checks.problems.len();
         for (end, room) in rooms.items() {
-            self.checks.defined(self.document, &format!("{}.rooms{end}", self.key), room);
+            self.checks.defined(self.document, &format!("{}.rooms{end}", self.key), "room", room);
         }
         if self.checks.problems.len() > before {
             return None;

@@ -1,111 +1,80 @@
 //! The relay's configuration: read from a file or a folder of `*.toml`, checked, every error at once.
 //!
-//! ```text
-//!  files ──▶ document (TOML, held against the schema of raw) ──▶ check, routes, cases ──▶ Config
-//!                 └─────────── problems, each with its place and a hint ───────┘
-//! ```
-//!
-//! A relative path in a `*_file`, `*_dir` or `tls_*` key is relative to the folder of the file that names it.
+//! How files, secrets, paths and reloads behave is the same for every service: see [`service::config`].
 
 mod cases;
 mod check;
-mod document;
-pub mod files;
-mod last_good;
-pub(crate) mod nearest;
 pub mod page;
-pub mod problem;
 mod raw;
+mod rooms;
 mod routes;
 mod shadow;
-mod shape;
-pub mod watch;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use service::config::{Configuration, Problem};
 use tellhal::nats::NatsConfig;
 
 use crate::engine::routing::Routing;
-use crate::room;
-use document::Document;
-pub use page::Page;
-pub use problem::{Level, Problem, Problems};
-pub use raw::schema;
+use crate::room::registry;
+
+/// The files on their way to a [`Config`].
+type Checks<'a> = service::config::Checks<'a, raw::File>;
+/// One of the files.
+type Document = service::config::Document<raw::File>;
 
 /// A configuration in which everything named exists and every value makes sense.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub nats: NatsConfig,
-    pub page: Page,
-    /// What the engine needs of it.
+    pub page: page::Page,
+    /// The rules, as the engine needs them.
     pub routing: Routing,
     /// The rooms by name; the built-in `page` is always there.
-    pub rooms: BTreeMap<String, room::Config>,
+    pub rooms: BTreeMap<String, registry::Config>,
     /// How long a delivery for a room this relay does not know waits for one that does.
     pub stranded_after: Duration,
     /// Where the configuration wants the relay's state; [`Config::state_dir`] knows the default.
     pub state_dir: Option<PathBuf>,
     /// How many tests the files hold; all of them pass.
     pub tests: usize,
-    /// What somebody should look at.
+    /// Problems that do not keep it from being used.
     pub warnings: Vec<Problem>,
 }
 
-impl Config {
-    /// Reads a file, or every `*.toml` of a folder in the order of their names.
-    pub fn load(path: &Path) -> Result<Config, Problems> {
-        Config::from_texts(&files::read(path)?)
+impl Configuration for Config {
+    type File = raw::File;
+    const SERVICE: &'static str = "hal-relay";
+    const LEAST: &'static str = "default_room = \"page\"";
+
+    fn check(checks: &mut Checks<'_>) -> Self {
+        check::check(checks)
     }
 
-    /// [`Config::parse`] with its problems where they belong.
-    pub fn from_texts(files: &[(PathBuf, String)]) -> Result<Config, Problems> {
-        match Config::parse(files) {
-            (Some(config), problems) => Ok(Config { warnings: problems, ..config }),
-            (None, problems) => Err(Problems(problems)),
-        }
+    fn warnings(&mut self) -> &mut Vec<Problem> {
+        &mut self.warnings
     }
 
-    /// Reads configuration texts. Gives a configuration exactly if no problem is an error. Looks at the
-    /// files that secrets are in, and at nothing else.
-    pub fn parse(files: &[(PathBuf, String)]) -> (Option<Config>, Vec<Problem>) {
-        let mut problems = Vec::new();
-        let read = |(file, text): &(PathBuf, String)| Document::read(file, text, &mut problems);
-        let documents: Vec<Document> = files.iter().map(read).collect();
-        let misshapen = !problems.is_empty();
-        let (config, found) = check::check(&documents, misshapen);
-        problems.extend(found);
-        (config.filter(|_| !misshapen), Problems::sorted(problems).0)
-    }
-
-    /// The configuration, if it can be used as it stands: a secret that cannot be had is an error here.
-    pub fn ready(self) -> Result<Config, Problems> {
-        if !self.warnings.iter().any(|problem| problem.at_start) {
-            return Ok(self);
-        }
-        let error = |problem: Problem| match problem.at_start {
-            true => Problem { level: Level::Error, ..problem },
-            false => problem,
-        };
-        Err(Problems(self.warnings.into_iter().map(error).collect()))
-    }
-
-    /// Where the relay keeps what must outlive it: `state_dir`, else `$STATE_DIRECTORY`, else
-    /// `$XDG_STATE_HOME/hal-relay`.
-    pub fn state_dir(&self) -> Option<PathBuf> {
-        self.state_dir.clone().or_else(|| check::default_state_dir(|name| std::env::var(name).ok()))
+    fn state_dir_of(file: &raw::File) -> Option<&PathBuf> {
+        file.state_dir.as_ref()
     }
 }
 
-/// The state directory these texts name, also if something else is wrong with them.
-fn state_dir_of(files: &[(PathBuf, String)]) -> Option<PathBuf> {
-    files.iter().find_map(|(file, text)| Document::read(file, text, &mut Vec::new()).raw.state_dir)
+impl Config {
+    /// The relay's folder for what must outlive it: `state_dir`, else `$STATE_DIRECTORY`, else
+    /// `$XDG_STATE_HOME/hal-relay`.
+    pub fn state_dir(&self) -> Option<PathBuf> {
+        service::config::state_dir::<Self>(self.state_dir.as_deref())
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+
+    use service::config::{Level, Problems};
 
     use super::*;
 

@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::http::HeaderName;
+use service::config::{KeyProblem, OneOrMany, Problem, listen_address};
+use service::secret::{Pair, Secret};
 use tellhal::tag::{is_token, legal_token};
 
-use super::check::Checks;
-use super::document::Document;
-use super::problem::Problem;
 use super::raw::{self, DEFAULT_LISTEN};
-use crate::secret::{Pair, Secret};
+use super::{Checks, Document};
 
 /// The shortest token, in bytes: what is guessed over a network must be long.
 pub const SHORTEST: usize = 16;
@@ -68,7 +67,7 @@ impl Token {
     }
 
     /// The token itself, or what is wrong with it.
-    pub fn read(&self) -> Result<Secret, crate::room::Problem> {
+    pub fn read(&self) -> Result<Secret, KeyProblem> {
         let pair = self.pair();
         if let Some(problem) = pair.required() {
             return Err(problem);
@@ -78,7 +77,7 @@ impl Token {
             _ => {
                 let what = format!("the token is shorter than {SHORTEST} characters");
                 let key = if self.file.is_some() { "token_file" } else { "token" };
-                Err(crate::room::Problem::new(key, what, "make one with: openssl rand -hex 24"))
+                Err(KeyProblem::new(key, what, "make one with: openssl rand -hex 24"))
             }
         }
     }
@@ -108,11 +107,9 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Page {
 
 fn listen(document: &Document, said: &raw::Page, problems: &mut Vec<Problem>) -> Option<SocketAddr> {
     let text = said.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
-    let Ok(address) = text.parse::<SocketAddr>() else {
-        let what = format!("{text:?} is not an address and a port");
-        problems.push(document.error("page.listen", what, format!("such as {DEFAULT_LISTEN}")));
-        return None;
-    };
+    let address = listen_address(text, DEFAULT_LISTEN)
+        .map_err(|(what, hint)| problems.push(document.error("page.listen", what, hint)))
+        .ok()?;
     if !address.ip().is_loopback() && said.tokens.is_empty() && said.proxy.is_none() {
         let what = format!("{} is not on the loopback interface, and nobody has a token", address.ip());
         let hint = format!(
@@ -167,7 +164,7 @@ fn tokens(document: &Document, said: &[raw::PageToken], problems: &mut Vec<Probl
 
 fn proxy(document: &Document, said: &raw::Proxy, problems: &mut Vec<Problem>) -> Option<Proxy> {
     let mut addresses = Vec::new();
-    for (end, text) in said.addresses.iter().flat_map(raw::OneOrMany::items) {
+    for (end, text) in said.addresses.iter().flat_map(OneOrMany::items) {
         match text.parse() {
             Ok(address) => addresses.push(address),
             Err(_) => {
@@ -177,7 +174,7 @@ fn proxy(document: &Document, said: &raw::Proxy, problems: &mut Vec<Problem>) ->
             }
         }
     }
-    if said.addresses.as_ref().is_none_or(raw::OneOrMany::is_empty) {
+    if said.addresses.as_ref().is_none_or(OneOrMany::is_empty) {
         let hint = "addresses = \"127.0.0.1\": where the proxy's connections come from";
         problems.push(document.error("page.proxy", "addresses are missing", hint));
     }
@@ -191,6 +188,6 @@ fn proxy(document: &Document, said: &raw::Proxy, problems: &mut Vec<Problem>) ->
         problems.push(document.error("page.proxy.user_header", what, "letters, digits and -"));
         return None;
     };
-    let operators = said.operators.iter().flat_map(raw::OneOrMany::items).map(|(_, user)| user.to_owned());
+    let operators = said.operators.iter().flat_map(OneOrMany::items).map(|(_, user)| user.to_owned());
     Some(Proxy { addresses, user_header, operators: operators.collect() })
 }

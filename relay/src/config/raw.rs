@@ -3,16 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
+use service::config::{OneOrMany, PATH};
+use service::secret::Secret;
 use tellhal::nats::NatsConfig;
 
 use crate::engine::rule::condition;
-pub(super) use crate::engine::rule::condition::written::{LEFT_OUT, OneOrMany};
-use crate::room;
-use crate::secret::Secret;
+use crate::room::registry;
 
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
 pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
@@ -21,7 +20,7 @@ pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "relay.toml")]
-pub(super) struct File {
+pub struct File {
     /// `production` when absent; in `dev` everything goes to `dev_room` and nowhere else.
     pub environment: Option<Environment>,
     /// Where a message goes that no route takes. Required.
@@ -32,13 +31,14 @@ pub(super) struct File {
     pub stranded_after: Option<String>,
     /// Where the last good version of every file is kept; `$STATE_DIRECTORY`, else
     /// `$XDG_STATE_HOME/hal-relay`, when absent.
+    #[schemars(extend("format" = PATH))]
     pub state_dir: Option<PathBuf>,
     /// How to reach the NATS server.
     pub nats: Option<NatsConfig>,
     /// The page, the JSON API, health and metrics.
     pub page: Option<Page>,
     /// The rooms by name: `[rooms.NAME.KIND]`. The room `page` is built in.
-    pub rooms: BTreeMap<String, room::Config>,
+    pub rooms: BTreeMap<String, registry::Config>,
     /// Which message is read in which rooms. Every route that matches adds its rooms.
     pub routes: Vec<Route>,
     /// What must be true of these rules; a configuration that fails one is refused.
@@ -47,7 +47,7 @@ pub(super) struct File {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Environment {
+pub enum Environment {
     #[default]
     Production,
     Dev,
@@ -55,7 +55,7 @@ pub(super) enum Environment {
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Page {
+pub struct Page {
     /// Address and port; `127.0.0.1:8480` when absent. Beyond the loopback interface somebody must have a token.
     pub listen: Option<String>,
     /// What whoever is on this machine may do without a token; `viewer` when absent.
@@ -69,7 +69,7 @@ pub(super) struct Page {
 /// What whoever is on this machine may do without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Loopback {
+pub enum Loopback {
     #[default]
     Viewer,
     Operator,
@@ -78,7 +78,7 @@ pub(super) enum Loopback {
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct PageToken {
+pub struct PageToken {
     /// Who has it: one word, unlike every other's. Required.
     pub name: Option<String>,
     /// `viewer` may look, `operator` may also tell, retry and drop. Required.
@@ -86,19 +86,20 @@ pub(super) struct PageToken {
     /// The token itself, at least 16 characters.
     pub token: Option<Secret>,
     /// Or the file that holds it.
+    #[schemars(extend("format" = PATH))]
     pub token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum PageRole {
+pub enum PageRole {
     Viewer,
     Operator,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Proxy {
+pub struct Proxy {
     /// The addresses its connections come from. Required.
     pub addresses: Option<OneOrMany>,
     /// The header in which it names the user; from anywhere else it is ignored. Required.
@@ -111,7 +112,7 @@ pub(super) struct Proxy {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default)]
 #[schemars(extend("additionalProperties" = false))]
-pub(super) struct Route {
+pub struct Route {
     /// One word, unlike every other route's. Required.
     pub name: Option<String>,
     /// What it asks of a message.
@@ -133,7 +134,7 @@ pub(super) struct Route {
 /// A message, and the rooms that must read it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Test {
+pub struct Test {
     /// The message's tag. Required.
     pub tag: Option<String>,
     /// `info` when absent.
@@ -144,15 +145,4 @@ pub(super) struct Test {
     pub text: Option<String>,
     /// Exactly the rooms that must read it, in any order; empty when a route must drop it. Required.
     pub rooms: Option<OneOrMany>,
-}
-
-/// The JSON Schema of the file.
-pub fn schema() -> schemars::Schema {
-    schemars::schema_for!(File)
-}
-
-/// The same, made once: every file is held against it.
-pub(super) fn schema_value() -> &'static serde_json::Value {
-    static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(|| schema().into());
-    &SCHEMA
 }

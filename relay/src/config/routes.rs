@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use service::config::{OneOrMany, duration};
+use tellhal::nearest;
 use tellhal::tag::{is_token, legal_token};
 
-use super::check::{Checks, duration};
-use super::document::Document;
-use super::raw::{self, OneOrMany};
-use super::{nearest, shadow};
+use super::{Checks, Document, raw, shadow};
 use crate::engine::routing::{Route, ThrottleBy};
 use crate::engine::rule::condition::Conditions;
 use crate::engine::rule::condition::written::{Mistake, each};
@@ -124,7 +123,7 @@ impl RouteCheck<'_, '_> {
                 self.checks.problems.push(problem);
                 continue;
             }
-            self.checks.defined(self.document, &key, room);
+            self.checks.defined(self.document, &key, "room", room);
             named.push(room.to_owned());
         }
         named

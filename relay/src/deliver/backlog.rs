@@ -1,5 +1,5 @@
-//! What waits for one room, and how much of it goes out as one post. Bounded: past the messages that would be
-//! listed, or past four megabytes, only what is needed to count a message is kept. Pure.
+//! The deliveries that wait for one room, and their grouping into posts. Bounded: beyond the messages that a post lists,
+//! or beyond four megabytes, only the parts needed to count a message are kept. Pure.
 
 use std::collections::VecDeque;
 
@@ -7,20 +7,20 @@ use crate::delivery::{Content, Delivery};
 use crate::engine::state::throttle::count_tag;
 use crate::room::{Counted, Post};
 
-/// Above this many waiting, what waits goes out as one post.
+/// If more deliveries than this wait, they go out as one post.
 pub(super) const FEW: usize = 20;
-/// The most that one post tells of: its receipt names every id.
+/// The largest number of deliveries in one post: its receipt contains every id.
 pub(super) const MOST: usize = 5_000;
 const MAX_BYTES: usize = 4 << 20;
 
-/// One delivery that waits. `A` is what acknowledges it.
+/// One waiting delivery. `A` is the type that acknowledges it.
 #[derive(Debug)]
 pub(super) struct Waiting<A> {
     pub(super) delivery: Delivery,
     /// Its sequence in `HAL_OUT`.
     pub(super) sequence: u64,
     pub(super) acker: A,
-    /// Only its id, place, time, tag and severity are left.
+    /// Only its id, place, time, tag and severity are kept.
     reduced: bool,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Backlog<A> {
 }
 
 impl<A> Backlog<A> {
-    /// `listed` is how many messages one post of the room lists.
+    /// `listed` is the number of messages that one post of the room lists.
     pub(super) fn new(listed: usize) -> Self {
         Backlog { waiting: VecDeque::new(), bytes: 0, listed: listed.max(1) }
     }
@@ -58,7 +58,7 @@ impl<A> Backlog<A> {
         self.waiting.push_back(Waiting { delivery, sequence, acker, reduced });
     }
 
-    /// The oldest alone, or everything that waits, as one post.
+    /// The oldest delivery alone, or all waiting deliveries, as one post.
     pub(super) fn take(&mut self, all: bool) -> Option<(Post, Vec<Waiting<A>>)> {
         let count = if all { self.waiting.len() } else { 1 };
         let taken: Vec<_> = self.waiting.drain(..count.min(self.waiting.len())).collect();

@@ -1,9 +1,9 @@
-//! The engine's deliveries to `HAL_OUT`, in the log's order, from one writer at a time.
+//! Writes the engine's deliveries to `HAL_OUT`, in the log's order, from one writer at a time.
 //!
-//! Every write names the stream's last sequence it expects, so that a deposed leader cannot write: the new one
-//! moves that sequence first, with a fence. A window of writes is under way at once, each naming the one before
-//! it; after any refusal the writer looks at what is there and goes on from that. What is already waiting, posted or dead is not written
-//! again: a room's deliveries are written in order, so the last place of each room tells.
+//! Every write contains the stream's expected last sequence, so that a deposed leader cannot write: the new leader moves
+//! that sequence first, with a fence. A window of writes is in flight at once, each naming the one before it; after a
+//! refusal the writer reads the stream's state and continues from there. A delivery that is already waiting, posted or
+//! dead is not written again: a room's deliveries are written in order, so the last place of each room is enough.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -21,42 +21,42 @@ use tokio::time::Instant;
 use crate::bus::{Bus, Streams};
 use crate::delivery::{Attempts, DeadLetter, Delivery, Place, Receipt};
 use crate::engine::Output;
-use crate::lease::Lease;
 use crate::status::metrics::Metrics;
+use service::lease::Lease;
 
-/// Writes under way at once.
+/// Number of writes in flight at once.
 const WINDOW: usize = 256;
-/// The subject (as a room) traces of what was not delivered go to: not a room's own, whose last receipt tells
-/// what was written.
+/// The subject (as a room) for receipts of messages that were not delivered. A room's own subject is not used: its last
+/// receipt tells which deliveries were written.
 pub const NOTES: &str = "_notes";
-/// The subject (as a room) of dead letters that could not be read at all.
+/// The subject (as a room) for dead letters of unreadable entries.
 pub const INBOX: &str = "_inbox";
-/// How long a room counts as full.
+/// The time for which a room counts as full.
 const FULL: Duration = Duration::from_secs(1);
 const FENCE: &str = "_fence";
-/// Room for headers and subject below the server's limit for a payload.
+/// Bytes reserved for headers and subject below the server's limit for a payload.
 const HEADROOM: usize = 2048;
 
-/// The one writer of the outbox.
+/// The only writer of the outbox.
 pub struct Outbox {
     bus: Bus,
     streams: Streams,
     lease: Arc<Lease>,
     metrics: Arc<Metrics>,
-    /// The last sequence of `HAL_OUT` once everything under way has arrived.
+    /// The last sequence of `HAL_OUT` after all writes in flight.
     expected: u64,
     window: VecDeque<Writing>,
-    /// Up to here an earlier leader may have written: look before writing.
+    /// Up to this sequence of the log an earlier leader may have written: each delivery is checked before it is written.
     doubtful: u64,
-    /// The last place known to be written for each room, while it matters.
+    /// The last written place of each room, for those that were checked.
     written: HashMap<String, Place>,
-    /// Rooms whose queue was full a moment ago: not tried again until then, since every refusal holds up all.
+    /// Rooms whose queue was full, and the time until which they are not tried again: every refusal delays all rooms.
     full: HashMap<String, Instant>,
 }
 
 type Ack = <PublishAckFuture as IntoFuture>::IntoFuture;
 
-/// What came back for the oldest write under way.
+/// The server's answer to the oldest write in flight.
 #[must_use]
 pub struct Acknowledgement(Option<Result<PublishAck, PublishError>>);
 
@@ -65,19 +65,19 @@ struct Writing {
     ack: Ack,
 }
 
-/// What came of a write.
+/// The result of a write.
 enum Answer {
     Done,
-    /// It was written before, and is waiting, posted or dead: the server knows its id.
+    /// The delivery was written before, and is waiting, posted or dead: the server knows its id.
     Repeat,
     /// The room's queue is full: this delivery can only become a dead letter.
     Full,
-    /// Somebody else wrote, or it is not known whether this arrived.
+    /// Another writer was there, or it is not known whether the write arrived.
     Unsure(String),
 }
 
 impl Outbox {
-    /// Fences off the writer before us. What is on the log by then may have been written by it.
+    /// Fences off the writer before us. It may have written the deliveries of all entries that are on the log by then.
     pub async fn open(
         bus: &Bus,
         streams: &Streams,
@@ -100,7 +100,7 @@ impl Outbox {
         Ok(outbox)
     }
 
-    /// Writes what the engine said. Returns once everything is under way, not yet acknowledged.
+    /// Writes the engine's outputs. Returns when all are in flight, before they are acknowledged.
     pub async fn push(&mut self, outputs: Vec<Output>) -> anyhow::Result<()> {
         for output in outputs {
             while self.window.len() >= WINDOW {
@@ -114,7 +114,7 @@ impl Outbox {
             }
             match output {
                 Output::Deliver(delivery) if self.is_full(&delivery.room) => {
-                    // What came before must be there first: the last place of a room stands for all before it.
+                    // Earlier deliveries must be written first: the last place of a room stands for all before it.
                     self.flush().await?;
                     self.bury(*delivery).await?;
                 }
@@ -124,12 +124,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether anything waits for its acknowledgement.
+    /// True if no write waits for its acknowledgement.
     pub fn is_idle(&self) -> bool {
         self.window.is_empty()
     }
 
-    /// Waits until everything is acknowledged.
+    /// Waits until all writes are acknowledged.
     pub async fn flush(&mut self) -> anyhow::Result<()> {
         while !self.window.is_empty() {
             self.settle().await?;
@@ -137,7 +137,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Waits for the oldest acknowledgement, for [`Outbox::conclude`]. Cancel safe; the answer is not.
+    /// Waits for the oldest acknowledgement, for [`Outbox::conclude`]. Cancel safe, but a returned value must be used.
     pub async fn oldest(&mut self) -> Acknowledgement {
         match self.window.front_mut() {
             Some(oldest) => Acknowledgement(Some((&mut oldest.ack).await)),
@@ -145,7 +145,7 @@ impl Outbox {
         }
     }
 
-    /// What [`Outbox::oldest`] said is acted upon. Must be run to its end: what is being written again is here.
+    /// Handles the result of [`Outbox::oldest`]. Must run to its end: it may hold outputs that are being written again.
     pub async fn conclude(&mut self, acknowledgement: Acknowledgement) -> anyhow::Result<()> {
         let Some(result) = acknowledgement.0 else { return Ok(()) };
         let Some(Writing { output, .. }) = self.window.pop_front() else { return Ok(()) };
@@ -196,20 +196,20 @@ impl Outbox {
         Ok(())
     }
 
-    /// Has a write refused when the one before it was. Its sequence alone does not do that: whatever else was
-    /// written in between takes the sequence of the first, and the second would fit behind it.
+    /// Makes the server refuse a write if it refused the one before. The expected sequence alone is not enough: a foreign
+    /// write in between takes the sequence of the first, and the second would fit after it.
     fn chain(&self, publish: PublishMessage) -> PublishMessage {
-        let under_way = self.window.iter().rev().find_map(|writing| match &writing.output {
+        let in_flight = self.window.iter().rev().find_map(|writing| match &writing.output {
             Output::Deliver(delivery) => Some(&delivery.id),
             Output::Note(_) => None,
         });
-        match under_way {
+        match in_flight {
             Some(id) => publish.expected_last_message_id(id),
             None => publish,
         }
     }
 
-    /// After a refusal: everything under way is looked up and what is not there is written again, in order.
+    /// After a refusal: waits for all writes in flight, and writes the missing ones again, in order.
     async fn resync(&mut self, first: Option<Output>, reason: &str) -> anyhow::Result<()> {
         let mut again: Vec<Output> = first.into_iter().collect();
         while let Some(Writing { output, ack }) = self.window.pop_front() {
@@ -218,7 +218,11 @@ impl Outbox {
                 again.push(output);
             }
         }
-        tracing::warn!(reason, outputs = again.len(), "the outbox is looked through again");
+        tracing::warn!(
+            reason,
+            outputs = again.len(),
+            "a write to the outbox was refused; checking and writing again"
+        );
         self.written.clear();
         self.expected = self.last_sequence().await?;
         self.doubtful =
@@ -235,7 +239,7 @@ impl Outbox {
         self.full.get(room).is_some_and(|until| Instant::now() < *until)
     }
 
-    /// The room's queue is full.
+    /// Makes a dead letter of a delivery, because its room's queue is full.
     async fn bury(&mut self, delivery: Delivery) -> anyhow::Result<()> {
         let reason =
             format!("room {} already has {} deliveries waiting", delivery.room, crate::bus::ROOM_QUEUE);
@@ -256,7 +260,7 @@ impl Outbox {
     }
 
     async fn is_written(&mut self, output: &Output) -> anyhow::Result<bool> {
-        // A note that is written twice has the same id and says the same.
+        // A note that is written twice has the same id and contents.
         let Output::Deliver(delivery) = output else { return Ok(false) };
         let last = match self.written.get(&delivery.room) {
             Some(place) => *place,
@@ -274,7 +278,7 @@ impl Outbox {
         Ok(info.state.last_sequence)
     }
 
-    /// Moves the stream's last sequence, so that whatever the deposed leader has under way is refused.
+    /// Moves the stream's last sequence, so that writes that the deposed leader has in flight are refused.
     async fn fence(&mut self) -> anyhow::Result<()> {
         for _ in 0..20 {
             let last = self.last_sequence().await?;
@@ -290,15 +294,15 @@ impl Outbox {
                     self.streams.out.delete_message(ack.sequence).await?;
                     return Ok(());
                 }
-                Err(error) => tracing::debug!(%error, "the fence is tried again"),
+                Err(error) => tracing::debug!(%error, "the fence was refused; trying again"),
             }
         }
         bail!("the outbox cannot be fenced")
     }
 }
 
-/// Keeps a delivery its room can never take. Returns once it is stored, however often that must be tried
-/// while the lease lasts; a store of dead letters that is full must hold up no room, so then the error log has it.
+/// Stores a delivery that its room cannot take. Retries until it is stored, for as long as the lease lasts. If the stream
+/// of dead letters is full, only logs an error: it must not block the rooms.
 pub async fn bury(bus: &Bus, lease: &Lease, letter: DeadLetter) -> anyhow::Result<()> {
     let id = format!("{}/dead", letter.delivery.id);
     let stored = store(bus, lease, bus.names.dead(&letter.room), &id, serde_json::to_vec(&letter)?).await?;
@@ -310,13 +314,13 @@ pub async fn bury(bus: &Bus, lease: &Lease, letter: DeadLetter) -> anyhow::Resul
             reason,
             id = delivery.id,
             sequence,
-            "no place for a dead letter; the log still has its message"
+            "the stream of dead letters is full; the log still has the message"
         );
     }
     Ok(())
 }
 
-/// Keeps something of the outbox that is no delivery, as it is.
+/// Stores an entry of the outbox that is not a delivery, unchanged, as a dead letter.
 pub async fn set_aside(bus: &Bus, lease: &Lease, sequence: u64, payload: &[u8]) -> anyhow::Result<()> {
     let letter = serde_json::json!({
         "room": INBOX,
@@ -329,14 +333,14 @@ pub async fn set_aside(bus: &Bus, lease: &Lease, sequence: u64, payload: &[u8]) 
     Ok(())
 }
 
-/// Keeps a receipt, in the same way.
+/// Stores a receipt, with retries as for a dead letter.
 pub async fn record(bus: &Bus, lease: &Lease, receipt: &Receipt) -> anyhow::Result<()> {
     let id = format!("{}/{}", receipt.ids.first().map_or("", String::as_str), receipt.outcome.as_str());
     store(bus, lease, bus.names.sent(&receipt.room), &id, serde_json::to_vec(receipt)?).await?;
     Ok(())
 }
 
-/// Publishes until it is acknowledged. False when the stream is full.
+/// Publishes until the message is acknowledged. Returns false if the stream is full.
 async fn store(
     bus: &Bus,
     lease: &Lease,
@@ -376,12 +380,12 @@ fn answer(bus: &Bus, output: &Output, result: Result<PublishAck, PublishError>) 
     if full { Answer::Full } else { Answer::Unsure(text) }
 }
 
-/// The server's own words.
+/// The server's own error text.
 fn cause(error: &PublishError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// The last place of a room's deliveries that is written: waiting, posted or dead.
+/// The last place of a room's written deliveries, which are waiting, posted or dead.
 async fn last_place(bus: &Bus, streams: &Streams, room: &str) -> anyhow::Result<Place> {
     #[derive(Deserialize)]
     struct Placed {
@@ -398,7 +402,7 @@ async fn last_place(bus: &Bus, streams: &Streams, room: &str) -> anyhow::Result<
     Ok(waiting.max(sent).max(dead).unwrap_or_default())
 }
 
-/// The last message on a subject, if there is one that can be read.
+/// The last message on a subject; `None` if there is none, or it cannot be parsed.
 pub async fn last<T: serde::de::DeserializeOwned>(
     stream: &Stream,
     subject: String,
@@ -411,7 +415,7 @@ pub async fn last<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// The delivery as JSON within `limit` bytes; what is too long for the bus loses fields and the end of its text.
+/// The delivery as JSON of at most `limit` bytes. A longer one loses its fields, links and the end of its text.
 fn encode(delivery: &Delivery, limit: usize) -> anyhow::Result<Vec<u8>> {
     let json = serde_json::to_vec(delivery)?;
     if json.len() <= limit {

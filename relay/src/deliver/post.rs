@@ -1,5 +1,5 @@
-//! How one post goes out: its parts in turn, each after the limiter, and what a try's answer means. Knows
-//! nothing of queues and receipts.
+//! Sends one post: its parts in turn, each after the limiter, and classifies the answers. Independent of queues and
+//! receipts.
 
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -10,27 +10,28 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::{Answered, Attempt, Attempts};
-use crate::lease::{self, Lease, Lost};
-use crate::room::{Failure, Part, Post, Room, Sent};
+use crate::room::{Part, Post, Room};
+use service::lease::{self, Lease, Lost};
+use service::platform::{Failure, Sent};
 
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// The most a platform's wish is heeded.
+/// The longest wait that a platform can ask for.
 const LONGEST_WISH: Duration = Duration::from_secs(3600);
 
-/// A post on its way.
+/// A post that is being sent.
 pub(super) struct Sending<'a> {
     room: &'a dyn Room,
     parts: Vec<Part>,
     next: usize,
     pub(super) tries: u32,
     pub(super) attempts: Attempts,
-    /// An earlier try may have been taken.
+    /// True if an earlier attempt may have been taken.
     pub(super) ambiguous: bool,
     sent: Sent,
 }
 
-/// Why a try ended without a verdict of the room.
+/// The reason why an attempt ended without an answer of the room.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Interrupted {
     Lost,
@@ -44,7 +45,7 @@ impl From<Lost> for Interrupted {
 }
 
 impl<'a> Sending<'a> {
-    /// Renders the post. A renderer that panics is this post's failure, not the relay's.
+    /// Renders the post. A panic of the renderer is a failure of this post, not of the relay.
     pub(super) fn new(room: &'a dyn Room, post: &Post) -> Result<Self, Failure> {
         let parts = std::panic::catch_unwind(AssertUnwindSafe(|| room.render(post)))
             .map_err(|_| Failure::Permanent { reason: "the renderer panicked".into() })?;
@@ -59,7 +60,7 @@ impl<'a> Sending<'a> {
         })
     }
 
-    /// Sends what has not been sent. The outer error is no answer of the room.
+    /// Sends the parts that have not been sent. The outer error means that there is no answer of the room.
     pub(super) async fn attempt(
         &mut self,
         lease: &Lease,
@@ -68,7 +69,7 @@ impl<'a> Sending<'a> {
         self.tries += 1;
         let begun = Instant::now();
         let answer = self.send(lease, stop).await?;
-        let said = match &answer {
+        let text = match &answer {
             Ok(sent) => sent.answer.clone(),
             Err(failure) => failure.to_string(),
         };
@@ -76,7 +77,7 @@ impl<'a> Sending<'a> {
             at: Timestamp::now(),
             seconds: begun.elapsed().as_secs_f64(),
             outcome: answered(&answer),
-            answer: said,
+            answer: text,
         });
         Ok(answer)
     }
@@ -117,7 +118,7 @@ impl<'a> Sending<'a> {
         Failure::Transient { reason, wait: None, ambiguous: true }
     }
 
-    /// Waits for the limiter and for a lease that lasts.
+    /// Waits for the limiter, and until the lease lasts long enough.
     async fn limit(&self, lease: &Lease, stop: &CancellationToken) -> Result<(), Interrupted> {
         let limiter = self.room.limiter();
         loop {
@@ -143,7 +144,7 @@ fn answered(answer: &Result<Sent, Failure>) -> Answered {
     }
 }
 
-/// Sleeps, unless it is time to stop.
+/// Sleeps, or returns early when the relay stops or the lease is lost.
 pub(super) async fn pause(
     wait: Duration,
     lease: &Lease,
@@ -156,8 +157,8 @@ pub(super) async fn pause(
     }
 }
 
-/// How long to wait after the `tries`th failure: doubling from 250 ms to a minute, spread by `jitter` (0 to 1)
-/// over the upper half, and not before the platform's own wish.
+/// The wait after failure number `tries`: doubling from 250 ms to a minute, spread by `jitter` (0 to 1) over the upper
+/// half, and at least as long as the platform asks for.
 pub(super) fn backoff(tries: u32, wish: Option<Duration>, jitter: f64) -> Duration {
     let doubled = FIRST_WAIT.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST_WAIT);
     let spread = doubled.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0);

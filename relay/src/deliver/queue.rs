@@ -1,4 +1,4 @@
-//! A room's queue on the server: a consumer of this leader's own, made anew after every interruption.
+//! A room's queue on the server: a consumer of this leader's own, recreated after every interruption.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -17,36 +17,36 @@ use super::worker::Shared;
 use crate::deliver::outbox;
 use crate::delivery::{DeadLetter, Delivery, Receipt};
 
-/// Longer than anything waits here: the consumer is made anew after every interruption, which gives back what
-/// was not acknowledged in its order. A redelivery while we wait would only break it.
+/// Longer than any wait here: recreating the consumer after an interruption returns unacknowledged deliveries in order. A
+/// redelivery in between would break that order.
 const ACK_WAIT: Duration = Duration::from_secs(3 * 86_400);
 
-/// What waits for a room, as the server hands it out.
+/// The deliveries that wait for a room on the server.
 pub(super) struct Queue {
     room: String,
     shared: Shared,
     stop: CancellationToken,
     connections: watch::Receiver<u64>,
     messages: Option<pull::Stream>,
-    /// How many wait on the server behind what was pulled.
+    /// Number of deliveries on the server after the last pulled one.
     behind: u64,
-    /// Deliveries that were posted or buried but perhaps not acknowledged.
+    /// Ids of deliveries that were posted or buried, but perhaps not acknowledged.
     done: HashSet<String>,
 }
 
 /// One delivery from the queue.
 pub(super) struct Pulled {
     pub(super) delivery: Delivery,
-    /// How long it was on the wire, in bytes.
+    /// Its size on the wire, in bytes.
     pub(super) size: usize,
     /// Its sequence in `HAL_OUT`.
     pub(super) sequence: u64,
     pub(super) acker: Acker,
 }
 
-/// Why nothing more comes of a queue.
+/// The reason why a queue ended.
 pub(super) enum Stop {
-    /// The lease is lost, or it is time to stop.
+    /// The lease was lost, or the relay stops.
     Interrupted,
     /// The queue must be opened again.
     Broken(anyhow::Error),
@@ -58,15 +58,15 @@ impl From<Interrupted> for Stop {
     }
 }
 
-impl From<crate::lease::Lost> for Stop {
-    fn from(_: crate::lease::Lost) -> Self {
+impl From<service::lease::Lost> for Stop {
+    fn from(_: service::lease::Lost) -> Self {
         Stop::Interrupted
     }
 }
 
 impl From<anyhow::Error> for Stop {
     fn from(error: anyhow::Error) -> Self {
-        if error.is::<crate::lease::Lost>() { Stop::Interrupted } else { Stop::Broken(error) }
+        if error.is::<service::lease::Lost>() { Stop::Interrupted } else { Stop::Broken(error) }
     }
 }
 
@@ -76,7 +76,7 @@ impl Queue {
         Queue { room, shared, stop, connections, messages: None, behind: 0, done: HashSet::new() }
     }
 
-    /// Whether it must be opened, again perhaps, before anything can be pulled.
+    /// True if the queue must be opened, or reopened, before a pull.
     pub(super) fn is_closed(&self) -> bool {
         self.messages.is_none() || self.connections.has_changed().unwrap_or(false)
     }
@@ -85,18 +85,18 @@ impl Queue {
         self.messages = None;
     }
 
-    /// How many wait on the server behind what was pulled.
+    /// Number of deliveries on the server after the last pulled one.
     pub(super) fn behind(&self) -> u64 {
         self.behind
     }
 
-    /// These have their receipt.
+    /// Notes the ids of deliveries that have a receipt.
     pub(super) fn set_done(&mut self, ids: Vec<String>) {
         self.done = ids.into_iter().collect();
     }
 
-    /// A consumer of this leader's own: what is not acknowledged comes again, in order, and the pulls of
-    /// whoever led before end.
+    /// Creates a consumer of this leader's own: unacknowledged deliveries come again, in order, and the pulls of an
+    /// earlier leader end.
     pub(super) async fn open(&mut self) -> Result<(), Stop> {
         self.connections.mark_unchanged();
         self.messages = None;
@@ -130,7 +130,7 @@ impl Queue {
         Ok(())
     }
 
-    /// What the last receipt and the last dead letter name is done, even if its acknowledgement was lost.
+    /// Notes the deliveries of the last receipt and the last dead letter as done: their acknowledgement may be lost.
     async fn recall(&mut self) -> Result<(), Stop> {
         let Shared { bus, streams, lease, .. } = &self.shared;
         let receipt =
@@ -153,13 +153,13 @@ impl Queue {
         let next = tokio::select! {
             biased;
             () = self.stop.cancelled() => return Err(Interrupted::Stopped.into()),
-            _ = self.connections.changed() => return Err(Stop::Broken(anyhow::anyhow!("connected anew"))),
+            _ = self.connections.changed() => return Err(Stop::Broken(anyhow::anyhow!("the connection was replaced"))),
             next = self.shared.lease.bound(messages.next()) => next?,
         };
-        Ok(next.context("the queue ended")?.context("the queue broke off")?)
+        Ok(next.context("the queue ended")?.context("the queue was interrupted")?)
     }
 
-    /// Reads what was pulled; nothing when it is done already or cannot be read.
+    /// Parses a pulled delivery; `None` if it is done already or cannot be parsed.
     pub(super) async fn read(&mut self, message: Message) -> Result<Option<Pulled>, Stop> {
         let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
         let sequence = info.stream_sequence;
@@ -171,8 +171,8 @@ impl Queue {
             }
             Ok(_) => acknowledge(&acker).await?,
             Err(error) => {
-                // Nobody but a leading relay may write here; still, what is not understood must not vanish.
-                tracing::error!(room = self.room, %error, sequence, "a delivery cannot be read and is set aside");
+                // Only a leading relay writes here; even so, an entry that cannot be parsed must not vanish.
+                tracing::error!(room = self.room, %error, sequence, "a delivery cannot be parsed; keeping it as a dead letter");
                 outbox::set_aside(&self.shared.bus, &self.shared.lease, sequence, &message.payload).await?;
                 acknowledge(&acker).await?;
             }

@@ -1,4 +1,4 @@
-//! A room's worker: pulls, decides what goes out together, posts, keeps receipts, acknowledges.
+//! A room's worker: pulls deliveries, groups them into posts, posts them, stores receipts, acknowledges.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +16,16 @@ use super::queue::{Pulled, Queue, Stop, acknowledge};
 use crate::bus::{Bus, Streams};
 use crate::deliver::outbox;
 use crate::delivery::{Attempts, DeadLetter, Delivery, Outcome, Receipt};
-use crate::lease::Lease;
-use crate::room::{Failure, Post, Room, Sent};
+use crate::room::{Post, Room};
 use crate::status::metrics::{ByRoom, Metrics, RoomOutcome};
 use crate::status::notice::Notices;
 use crate::status::{Retrying, State, Status};
+use service::lease::Lease;
+use service::platform::{Failure, Sent};
 
-/// After this long in the log a delivery becomes a dead letter.
+/// A delivery becomes a dead letter after this time in the log.
 const PATIENCE: Duration = Duration::from_secs(86_400);
-/// What every worker of a leader shares.
+/// The state shared by a leader's workers.
 #[derive(Clone)]
 pub struct Shared {
     pub bus: Bus,
@@ -48,7 +49,7 @@ pub async fn run(room: Arc<dyn Room>, name: String, shared: Shared, stop: Cancel
                 tracing::warn!(
                     room = worker.name,
                     error = format!("{error:#}"),
-                    "the room's queue is opened again"
+                    "the room's queue was interrupted; opening it again"
                 );
                 worker.queue.close();
                 if pause(Duration::from_millis(250), &worker.shared.lease, &worker.stop).await.is_err() {
@@ -66,13 +67,13 @@ struct Worker {
     stop: CancellationToken,
     queue: Queue,
     backlog: Backlog<Acker>,
-    /// How many deliveries still go out one by one, because a post of many was refused as a whole.
+    /// Number of deliveries that still go out one by one, because a post of them all was refused.
     singly: usize,
     failing: bool,
 }
 
 impl Worker {
-    /// One post.
+    /// Sends one post.
     async fn step(&mut self) -> Result<(), Stop> {
         if self.queue.is_closed() {
             self.backlog.clear();
@@ -86,7 +87,7 @@ impl Worker {
         self.deliver(post, taken).await
     }
 
-    /// Waits for at least one delivery, then takes what is there.
+    /// Waits for at least one delivery, then takes all that are available.
     async fn fill(&mut self) -> Result<(), Stop> {
         while self.backlog.len() == 0 {
             let message = self.queue.pull().await?;
@@ -95,7 +96,7 @@ impl Worker {
         while self.backlog.len() < MOST && (self.backlog.len() <= FEW || self.queue.behind() > 0) {
             let message = match self.queue.pull().now_or_never() {
                 Some(message) => message?,
-                // More is on the server: a post that tells of a flood should tell of all of it.
+                // The server has more deliveries: the post about a flood should cover all of it.
                 None if self.waits_long() && self.queue.behind() > 0 => {
                     match tokio::time::timeout(Duration::from_millis(200), self.queue.pull()).await {
                         Ok(message) => message?,
@@ -109,7 +110,7 @@ impl Worker {
         Ok(())
     }
 
-    /// While the limiter makes us wait anyway, what comes meanwhile will go out together.
+    /// Collects deliveries while the limiter allows no post; they will go out together.
     async fn collect_while_limited(&mut self) -> Result<(), Stop> {
         let limiter = self.room.limiter();
         while let Some(wait) = limiter.wait() {
@@ -127,7 +128,7 @@ impl Worker {
         self.backlog.len() as u64 + self.queue.behind() > FEW as u64
     }
 
-    /// Whether the limiter would not let what waits out one by one without a wait.
+    /// True if the limiter does not allow a separate post for each waiting delivery now.
     fn backlog_limited(&self) -> bool {
         self.backlog.len() > 1 && self.room.limiter().tokens() < self.backlog.len()
     }
@@ -151,7 +152,7 @@ impl Worker {
         self.give_up(failure, post, taken).await
     }
 
-    /// Tries until the room takes it, refuses it, or patience ends.
+    /// Tries until the room takes the post or refuses it, or until it is too old.
     async fn send(
         &mut self,
         sending: &mut Sending<'_>,
@@ -175,7 +176,7 @@ impl Worker {
                 tries = sending.tries,
                 reason,
                 ?wait,
-                "not posted, will be tried again"
+                "not posted; trying again"
             );
             pause(wait, &self.shared.lease, &self.stop).await?;
         }
@@ -211,7 +212,8 @@ impl Worker {
         Ok(())
     }
 
-    /// The room will not take it. Of a post of many each is then tried alone, unless the room itself is broken.
+    /// Makes dead letters of a post that the room refused. The deliveries of a larger post are first tried one by one,
+    /// unless the room itself is broken.
     async fn give_up(
         &mut self,
         (failure, tries, attempts): (Failure, u32, Attempts),
@@ -219,9 +221,9 @@ impl Worker {
         taken: Vec<Waiting<Acker>>,
     ) -> Result<(), Stop> {
         if post.is_batch() && matches!(failure, Failure::Permanent { .. }) {
-            tracing::warn!(room = self.name, %failure, "a post of many was refused; each goes alone");
+            tracing::warn!(room = self.name, %failure, "a post of several deliveries was refused; sending them one by one");
             self.singly = taken.len();
-            return Err(Stop::Broken(anyhow::anyhow!("a post of many was refused")));
+            return Err(Stop::Broken(anyhow::anyhow!("a post of several deliveries was refused")));
         }
         for waiting in &taken {
             let full = self.shared.lease.bound(self.shared.streams.out.direct_get(waiting.sequence)).await?;
@@ -249,7 +251,7 @@ impl Worker {
         for waiting in others {
             waiting.acker.ack_with(AckKind::Ack).await.map_err(|error| anyhow::anyhow!("{error}"))?;
         }
-        // One connection, one order: once the last is confirmed the others were seen.
+        // One connection keeps the order: when the last is confirmed, the server has seen the others.
         Ok(acknowledge(&last.acker).await?)
     }
 

@@ -1,29 +1,29 @@
-//! Which messages somebody wants to see: by tag, severity, source, time and text. Pure. The page's script has
-//! the same rules for what comes live (`page/assets/filter.js`); `filter_cases.json` is held against both.
+//! The filter of messages by tag, severity, source, time and text. Pure. The page's script has the same rules for live
+//! messages (`page/assets/filter.js`); `filter_cases.json` tests both.
 
 use tellhal::message::{Message, Severity};
 use tellhal::tag::{Pattern, Tag};
 use tellhal::timestamp::Timestamp;
 
-/// What must hold of a message; everything that is absent holds.
+/// The conditions on a message; an absent condition always holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
-    /// Any of these covers the tag.
+    /// One of these patterns covers the tag.
     pub tags: Vec<Pattern>,
-    /// This and above.
+    /// The severity is this one or above.
     pub severity: Option<Severity>,
-    /// Any of these.
+    /// The source is one of these.
     pub sources: Vec<String>,
-    /// Each of these, in lower case, is in what [`haystack`] makes of it.
+    /// The message's [`haystack`] contains all of these words, which are in lower case.
     pub words: Vec<String>,
-    /// From this moment of the stream's clock on.
+    /// The stream's time is this one or later.
     pub since: Option<Timestamp>,
-    /// Before this one.
+    /// The stream's time is before this one.
     pub until: Option<Timestamp>,
 }
 
 impl Filter {
-    /// Whether the message is meant. `at` is the stream's time of it.
+    /// True if the message matches. `at` is its time in the stream.
     pub fn matches(&self, message: &Message, at: Timestamp) -> bool {
         self.severity.is_none_or(|least| message.severity >= least)
             && self.since.is_none_or(|since| at >= since)
@@ -50,10 +50,10 @@ impl Filter {
     }
 }
 
-/// The words of a search, in lower case: separated by blanks, those in double quotes as one.
+/// The words of a search, in lower case: separated by blanks, or together in double quotes.
 pub fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
-    // Every second part stands in quotes, the last one perhaps without its end.
+    // Every second part was in quotes; the closing quote may be missing.
     for (i, part) in text.split('"').enumerate() {
         let part = part.to_lowercase();
         if i % 2 == 1 {
@@ -66,7 +66,7 @@ pub fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// Everything a reader may look for in a message, in lower case, a line each.
+/// The searchable parts of a message, in lower case, one per line.
 pub fn haystack(message: &Message) -> String {
     let mut text = String::with_capacity(message.text.len() + 128);
     let mut line = |parts: &[&str]| {
@@ -102,7 +102,7 @@ mod tests {
     #[derive(Deserialize)]
     struct Case {
         why: String,
-        filter: Asked,
+        filter: Query,
         message: Message,
         at: Timestamp,
         matches: bool,
@@ -110,7 +110,7 @@ mod tests {
 
     #[derive(Default, Deserialize)]
     #[serde(default, deny_unknown_fields)]
-    struct Asked {
+    struct Query {
         tag: Vec<Pattern>,
         severity: Option<Severity>,
         source: Vec<String>,
@@ -120,11 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn the_cases_it_shares_with_the_pages_script() {
+    fn the_cases_shared_with_the_pages_script() {
         let cases: Vec<Case> = serde_json::from_str(include_str!("filter_cases.json")).unwrap();
         assert!(cases.len() > 20);
         for case in cases {
-            let Asked { tag: tags, severity, source: sources, text, since, until } = case.filter;
+            let Query { tag: tags, severity, source: sources, text, since, until } = case.filter;
             let filter = Filter { tags, severity, sources, words: words(&text), since, until };
             assert_eq!(filter.matches(&case.message, case.at), case.matches, "{}", case.why);
         }

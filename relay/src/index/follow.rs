@@ -1,5 +1,4 @@
-//! Keeps the index in step with its streams: each is read from where the index stopped, whatever happens in
-//! between.
+//! Keeps the index up to date with its streams: each is read from where the index stopped, after any interruption.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,18 +14,19 @@ use super::store::Origin;
 use crate::bus::Bus;
 use crate::bus::follow::Follow;
 
-/// The most messages of one batch, and the bytes after which it is enough.
+/// The largest number of messages in one batch, and the bytes after which a batch ends.
 const BATCH: usize = 1000;
 const BATCH_BYTES: usize = 4 << 20;
-/// With how many left there is much to catch up with, and the longest pause between two batches then.
+/// Number of unread messages above which batches are followed by a pause, and the longest pause.
 const MUCH: u64 = 20_000;
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
-/// How soon a stream is tried again.
+/// The pause before a stream is tried again.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How often a stream is looked at, whether it is still the same: at the latest, and when it is quiet.
+/// Interval at which a stream is checked for having been replaced, and the time without messages after which it is
+/// checked earlier.
 const LOOK: Duration = Duration::from_secs(60);
 const QUIET: Duration = Duration::from_secs(5);
-/// How often what the stream let go of is forgotten.
+/// Interval at which entries that the stream no longer has are removed.
 const FORGET: Duration = Duration::from_secs(3600);
 
 /// Reads all streams until `stop`.
@@ -43,10 +43,10 @@ pub(super) async fn run(index: Arc<Index>, bus: Bus, stop: CancellationToken) {
 
 async fn keep_following(index: &Arc<Index>, bus: &Bus, origin: Origin) {
     loop {
-        // That a stream is missing, or the server, is the relay's to say.
+        // A missing stream or server is reported by the relay itself.
         if let Err(error) = follow(index, bus, origin).await {
             index.failed(&error);
-            tracing::debug!(?origin, error = format!("{error:#}"), "the index reads on in a moment");
+            tracing::debug!(?origin, error = format!("{error:#}"), "the index was interrupted; trying again");
         }
         tokio::time::sleep(AGAIN).await;
     }
@@ -87,15 +87,15 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
         let mut bytes = batch[0].payload.len();
         while batch.len() < BATCH
             && bytes < BATCH_BYTES
-            && let Some(Ok(found)) = follow.next().now_or_never()
+            && let Some(Ok(message)) = follow.next().now_or_never()
         {
-            bytes += found.payload.len();
-            batch.push(found);
+            bytes += message.payload.len();
+            batch.push(message);
         }
         let (left, begun) = (batch.last().map_or(0, |last| last.pending), Instant::now());
         index.add(origin, bus.names.clone(), batch).await?;
         if left >= MUCH {
-            // Whoever else reads from the server comes first.
+            // Other readers of the server have priority.
             tokio::time::sleep(begun.elapsed().saturating_mul(2).min(LONGEST_PAUSE)).await;
         }
     }

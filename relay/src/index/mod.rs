@@ -1,6 +1,6 @@
-//! The index: what to look up in the log by, kept on the relay's own disk for the page. It holds no message, but
-//! which there are by tag, severity, source, time and text, and where the traces of each are. It is made from the
-//! streams alone and can be lost; nothing waits for it and nothing but the page asks it.
+//! The index of the log, on the relay's own disk, for the page. It does not hold messages, but their sequences by tag,
+//! severity, source, time and text, and the sequences of their traces. It is made from the streams alone, so it may be
+//! lost; only the page uses it, and other parts of the relay never wait for it.
 //!
 //! ```text
 //!  HAL_OPS, HAL_SENT, HAL_DEAD ──follow──▶ store (SQLite) ◀──search── page
@@ -24,14 +24,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::bus::Bus;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use filter::Filter;
 use search::{Counts, Hits, Traces};
 use store::{Kind, Store};
 
 pub use store::Origin;
 
-/// How many questions are answered at once; further ones wait.
+/// Number of queries that run at once; further ones wait.
 const AT_ONCE: usize = 2;
 
 /// The index of one log.
@@ -42,27 +42,27 @@ pub struct Index {
     at_once: Arc<Semaphore>,
     /// By [`Origin`].
     reached: Mutex<[Reached; 3]>,
-    /// How often the file was begun anew: what was opened before is another file.
+    /// Number of times the file was recreated: a connection of an earlier generation is to a deleted file.
     generation: AtomicU64,
-    /// Why the file cannot be written, while it cannot.
+    /// The last error of writing, until a write succeeds.
     broken: Mutex<Option<String>>,
-    /// Held as long as the file is ours.
+    /// Locked for as long as this relay uses the file.
     _lock: File,
 }
 
-/// How far a stream is in the index.
+/// The progress of the index in a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reached {
-    /// Everything up to this sequence is in the index.
+    /// All messages up to this sequence are in the index.
     pub sequence: u64,
-    /// How many messages of the stream are not yet.
+    /// The number of messages of the stream that are not in the index yet.
     pub behind: u64,
-    /// Whether the stream has been looked at.
+    /// True once the stream has been opened.
     pub known: bool,
 }
 
 impl Index {
-    /// Opens the index in `folder`, which is made when it is missing.
+    /// Opens the index in `folder`, which is created if it is missing.
     pub fn open(folder: &Path, names: &Names) -> anyhow::Result<Arc<Index>> {
         std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let path = folder.join(format!("index-{}.db", names.prefix()));
@@ -70,7 +70,7 @@ impl Index {
         let lock = File::create(&lock).with_context(|| lock.display().to_string())?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(TryLockError::WouldBlock) => anyhow::bail!("{} is another relay's", path.display()),
+            Err(TryLockError::WouldBlock) => anyhow::bail!("{} is in use by another relay", path.display()),
             Err(TryLockError::Error(error)) => return Err(error).with_context(|| path.display().to_string()),
         }
         let store = Store::open(&path).with_context(|| path.display().to_string())?;
@@ -86,27 +86,27 @@ impl Index {
         }))
     }
 
-    /// Keeps it in step with the streams until `stop`.
+    /// Keeps the index up to date with the streams until `stop`.
     pub async fn run(self: Arc<Self>, bus: Bus, stop: CancellationToken) {
         follow::run(self, bus, stop).await;
     }
 
-    /// How far a stream is in here.
+    /// The progress of the index in a stream.
     pub fn progress(&self, origin: Origin) -> Reached {
         self.reached.lock().unwrap_or_else(PoisonError::into_inner)[origin as usize]
     }
 
-    /// Why the file cannot be written, while it cannot.
+    /// The last error of writing, until a write succeeds.
     pub fn problem(&self) -> Option<String> {
         self.broken.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The messages before sequence `before` that are meant, newest first, at most `limit`.
+    /// The matching messages before sequence `before`, newest first, at most `limit`.
     pub async fn search(self: &Arc<Self>, filter: Filter, before: u64, limit: usize) -> anyhow::Result<Hits> {
         self.read(move |db| search::search(db, &filter, before, limit)).await
     }
 
-    /// How many messages before sequence `before` are meant in each of `spans` equal spans of `range`.
+    /// The number of matching messages before sequence `before` in each of `spans` equal spans of `range`.
     pub async fn count(
         self: &Arc<Self>,
         filter: Filter,
@@ -117,12 +117,12 @@ impl Index {
         self.read(move |db| search::count(db, &filter, before, range, spans)).await
     }
 
-    /// When the oldest message came that is in here.
+    /// The time of the oldest message in the index.
     pub async fn first_at(self: &Arc<Self>) -> anyhow::Result<Option<Timestamp>> {
         self.read(search::first_at).await
     }
 
-    /// The sources after `after` in the order of their names, at most `limit`.
+    /// The sources after the name `after`, ordered by name, at most `limit`.
     pub async fn sources(self: &Arc<Self>, after: String, limit: usize) -> anyhow::Result<search::Names> {
         self.read(move |db| search::names(db, Kind::Source, &after, limit, Timestamp::now())).await
     }
@@ -137,7 +137,7 @@ impl Index {
         self.read(move |db| search::find(db, &id)).await
     }
 
-    /// Where the traces of the message with any of these ids are.
+    /// The sequences of the traces of the messages with these ids.
     pub async fn traces(self: &Arc<Self>, ids: Vec<String>) -> anyhow::Result<Traces> {
         self.read(move |db| search::traces(db, &ids.iter().map(String::as_str).collect::<Vec<_>>())).await
     }
@@ -168,25 +168,30 @@ impl Index {
         Ok(done.await??)
     }
 
-    /// Begins the file anew when that is what is wrong. The streams are then read from their beginning, since those who
-    /// follow them look at the generation, and nothing is added to one that was not begun.
+    /// Recreates a corrupt file. The streams are then read from their beginning: their readers check the generation, and a
+    /// batch is refused if its stream has no start in the new file.
     fn heal(&self, error: &rusqlite::Error) {
         let code = error.sqlite_error_code();
         if !matches!(code, Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)) {
             return;
         }
-        tracing::warn!(%error, path = %self.path.display(), "the index is broken, and is begun anew");
+        tracing::warn!(%error, path = %self.path.display(), "the index is corrupt and is created again");
         let mut store = self.store.lock().unwrap_or_else(PoisonError::into_inner);
         self.generation.fetch_add(1, Ordering::AcqRel);
         *self.reached.lock().unwrap_or_else(PoisonError::into_inner) = [Reached::default(); 3];
         self.readers.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if let Err(error) = store.renew(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "the index cannot be begun anew");
+            tracing::warn!(%error, path = %self.path.display(), "the index cannot be created again");
         }
     }
 
-    /// Adds what was read of a stream.
-    async fn add(self: &Arc<Self>, origin: Origin, names: Names, batch: Vec<Found>) -> anyhow::Result<()> {
+    /// Adds a batch of messages of a stream.
+    async fn add(
+        self: &Arc<Self>,
+        origin: Origin,
+        names: Names,
+        batch: Vec<StreamMessage>,
+    ) -> anyhow::Result<()> {
         let (sequence, behind) = batch.last().map_or((0, 0), |last| (last.sequence, last.pending));
         self.write(move |store| store.add(origin, &names, &batch)).await?;
         *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -194,30 +199,30 @@ impl Index {
         Ok(())
     }
 
-    /// Says once what is wrong with the file; other errors are the streams'.
+    /// Logs an error of the file once; other errors come from the streams.
     fn failed(&self, error: &anyhow::Error) {
         let Some(error) = error.downcast_ref::<rusqlite::Error>() else { return };
         let problem = format!("{}: {error}", self.path.display());
-        let known = self.broken.lock().unwrap_or_else(PoisonError::into_inner).replace(problem.clone());
-        if known.as_ref() != Some(&problem) {
+        let before = self.broken.lock().unwrap_or_else(PoisonError::into_inner).replace(problem.clone());
+        if before.as_ref() != Some(&problem) {
             tracing::warn!(problem, "the index cannot be written; trying again");
         }
     }
 
     async fn read<T: Send + 'static>(
         self: &Arc<Self>,
-        ask: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
         let turn = self.at_once.clone().acquire_owned().await?;
         let index = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
-            // Held by the work: whoever asked may be gone long before it ends.
+            // Held by the query itself: it may outlive its caller.
             let _turn = turn;
             let generation = index.generation();
             let free = index.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let answer = free.map_or_else(|| store::reader(&index.path), Ok).and_then(|db| {
-                let answer = ask(&db)?;
-                // One that failed is not used again, nor is one of a file that is gone.
+                let answer = query(&db)?;
+                // A connection that failed is not used again, nor is one to a deleted file.
                 let mut readers = index.readers.lock().unwrap_or_else(PoisonError::into_inner);
                 if index.generation() == generation {
                     readers.push(db);

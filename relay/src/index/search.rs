@@ -1,6 +1,6 @@
-//! Questions to the index. Each walks the messages from the newest to the oldest and looks at every one: a million
-//! take some tenths of a second, and there is nothing to keep up to date beside the messages themselves.
-//! Blocking, and bounded in time: what was not looked at is said.
+//! Queries of the index. Each walks over all messages from the newest to the oldest: a million take some tenths of a
+//! second, and the file needs no tables besides those of the messages.
+//! Blocking, and limited in time: an answer tells where the time ran out.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -13,71 +13,71 @@ use tellhal::timestamp::Timestamp;
 use super::filter::Filter;
 use super::store::{Kind, Trace, key, severity_number, signed, unsigned};
 
-/// How long one question may take.
+/// The time limit of one query.
 pub(super) const BUDGET: Duration = Duration::from_secs(2);
-/// How many messages are looked at between two looks at the clock.
+/// Number of messages between two checks of the time.
 const STRIDE: u32 = 4096;
-/// The hours a [`Name`] counts one by one.
+/// Number of hours that a [`Name`] counts separately.
 pub const HOURS: usize = 24;
 const HOUR: i64 = 3_600_000;
 
-/// Some of the messages that are meant, newest first.
+/// The result of a search, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hits {
     pub sequences: Vec<u64>,
-    /// There may be more, all before this sequence.
+    /// There may be more messages before this sequence.
     pub before: Option<u64>,
-    /// Time ran out: what came before this moment was not looked at.
+    /// The time limit was reached: messages before this time were not searched.
     pub until: Option<Timestamp>,
 }
 
-/// How many messages are meant in each of equal spans of time.
+/// The numbers of matching messages in equal spans of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// By span, then by severity from least to most.
+    /// By span, then by severity from least to most severe.
     pub spans: Vec<[u64; 6]>,
-    /// Time ran out: what came before this moment was not looked at.
+    /// The time limit was reached: messages before this time were not counted.
     pub until: Option<Timestamp>,
 }
 
-/// A source or a tag, and how often it told.
+/// A source or a tag with its numbers of messages.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Name {
     pub name: String,
     pub first: Timestamp,
     pub last: Timestamp,
     pub last_sequence: u64,
-    /// The last full host name it gave.
+    /// The last full host name in its messages.
     pub host: Option<String>,
-    /// Messages in the log.
+    /// The number of messages in the log.
     pub count: u64,
-    /// The worst of the last [`HOURS`] hours.
+    /// The highest severity of the last [`HOURS`] hours.
     pub worst: Option<Severity>,
-    /// How many each hour, the last one's last.
+    /// The number of messages in each of the last hours, oldest first.
     pub hours: [u64; HOURS],
 }
 
-/// Some of the sources or tags.
+/// A page of sources or tags.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Names {
-    /// In their order.
+    /// Ordered by name.
     pub names: Vec<Name>,
-    /// Time ran out: what came before this moment was not counted.
+    /// The time limit was reached: messages before this time were not counted.
     pub until: Option<Timestamp>,
 }
 
-/// Where the traces of a message are.
+/// The sequences of a message's traces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Traces {
     /// Sequences of receipts.
     pub receipts: Vec<u64>,
     /// Sequences of dead letters.
     pub dead: Vec<u64>,
-    /// Sequences of the log's entries that ask for another try.
+    /// Sequences of log entries that request another attempt.
     pub retries: Vec<u64>,
 }
 
-/// A message as the index has it.
+/// A message in the index.
 struct Line {
     sequence: u64,
     at: i64,
@@ -94,10 +94,10 @@ impl Line {
     }
 }
 
-/// A filter in the index's own terms.
+/// A filter in terms of the index: with ids instead of names.
 struct Wanted<'a> {
     severity: usize,
-    /// Absent when any will do.
+    /// `None` allows all.
     tags: Option<HashSet<i64>>,
     sources: Option<HashSet<i64>>,
     words: Vec<Finder<'a>>,
@@ -127,7 +127,7 @@ impl<'a> Wanted<'a> {
             && self.sources.as_ref().is_none_or(|sources| sources.contains(&line.source))
     }
 
-    /// Nothing can be found.
+    /// True if no message can match.
     fn is_empty(&self) -> bool {
         let none = |ids: &Option<HashSet<i64>>| ids.as_ref().is_some_and(HashSet::is_empty);
         none(&self.tags) || none(&self.sources)
@@ -146,8 +146,8 @@ fn ids(db: &Connection, kind: Kind, wanted: impl Fn(&str) -> bool) -> rusqlite::
     Ok(ids)
 }
 
-/// Shows `visit` every message before `before` that is meant, newest first, until it has enough or time is up. In
-/// the latter case says how far it came.
+/// Calls `visit` with every matching message before `before`, newest first, until it returns false or the time is up. In
+/// the latter case, returns how far the walk came.
 fn walk(
     db: &Connection,
     filter: &Filter,
@@ -163,10 +163,10 @@ fn walk(
     let (start, end) = (moment(filter.until)?, moment(filter.since)?.unwrap_or(0));
     let start = signed(before).min(start.unwrap_or(i64::MAX));
     let clock = Instant::now();
-    let mut looked: u32 = 0;
+    let mut visited: u32 = 0;
     let mut late = || {
-        looked = looked.wrapping_add(1);
-        looked.is_multiple_of(STRIDE) && clock.elapsed() > budget
+        visited = visited.wrapping_add(1);
+        visited.is_multiple_of(STRIDE) && clock.elapsed() > budget
     };
     if wanted.words.is_empty() {
         let mut select = db.prepare_cached(
@@ -197,7 +197,7 @@ fn walk(
         let late = late();
         if late || wanted.words.iter().all(|word| word.find(text).is_some()) {
             let Some(line) = line(row.get(0)?)? else { continue };
-            // Where time ran out it does not matter whether this one was meant: it is looked at again.
+            // When the time is up, this message need not be checked: the next query starts with it.
             if late {
                 return Ok(Some((line.sequence + 1, Timestamp(line.at))));
             }
@@ -209,7 +209,7 @@ fn walk(
     Ok(None)
 }
 
-/// The first sequence of this moment or later. Times never go back in the index, so it is found by halving.
+/// The first sequence at this time or later. Times never decrease in the index, so a binary search finds it.
 fn first_at_or_after(db: &Connection, at: i64) -> rusqlite::Result<i64> {
     let mut ends =
         db.prepare_cached("select ifnull(min(sequence), 0), ifnull(max(sequence), 0) + 1 from message")?;
@@ -218,9 +218,9 @@ fn first_at_or_after(db: &Connection, at: i64) -> rusqlite::Result<i64> {
         db.prepare_cached("select sequence, at from message where sequence >= ? order by sequence limit 1")?;
     while low < high {
         let middle = low + (high - low) / 2;
-        let found: Option<(i64, i64)> =
+        let entry: Option<(i64, i64)> =
             next.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        match found {
+        match entry {
             Some((sequence, time)) if time < at => low = sequence + 1,
             _ => high = middle,
         }
@@ -241,7 +241,7 @@ pub(super) fn search(db: &Connection, filter: &Filter, before: u64, limit: usize
     Ok(Hits { sequences, before, until })
 }
 
-/// Counts what is meant before sequence `before` in `spans` equal spans from `since` to `until`.
+/// Counts the matching messages before sequence `before` in `spans` equal spans from `since` to `until`.
 pub(super) fn count(
     db: &Connection,
     filter: &Filter,
@@ -259,20 +259,20 @@ pub(super) fn count(
     Ok(counts)
 }
 
-/// In which of `spans` equal spans `at` is, the nearest for what is outside.
+/// The number of the span, of `spans` equal spans, that contains `at`; the nearest one for a time outside.
 pub fn span(at: Timestamp, (since, until): (Timestamp, Timestamp), spans: usize) -> usize {
     let whole = i128::from((until.0 - since.0).max(1));
     let part = i128::from(at.0 - since.0).clamp(0, whole - 1) * spans as i128 / whole;
     usize::try_from(part).unwrap_or(0).min(spans.saturating_sub(1))
 }
 
-/// When the first message came that is still here.
+/// The time of the oldest message in the index.
 pub(super) fn first_at(db: &Connection) -> rusqlite::Result<Option<Timestamp>> {
     let mut select = db.prepare_cached("select at from message order by sequence limit 1")?;
     Ok(select.query_row([], |row| row.get(0)).optional()?.map(Timestamp))
 }
 
-/// Every source or every tag, in the order of their names, after the name `after`.
+/// The sources or tags after the name `after`, ordered by name.
 pub(super) fn names(
     db: &Connection,
     kind: Kind,
@@ -285,9 +285,9 @@ pub(super) fn names(
          order by name limit ?",
     )?;
     let mut rows = select.query(params![kind as i64, after, limit as i64])?;
-    let (mut names, mut places) = (Vec::new(), HashMap::new());
+    let (mut names, mut positions) = (Vec::new(), HashMap::new());
     while let Some(row) = rows.next()? {
-        places.insert(row.get::<_, i64>(0)?, names.len());
+        positions.insert(row.get::<_, i64>(0)?, names.len());
         names.push(Name {
             name: row.get(1)?,
             first: Timestamp(row.get(2)?),
@@ -301,7 +301,9 @@ pub(super) fn names(
     }
     let late = walk(db, &Filter::default(), u64::MAX, BUDGET, |line| {
         let id = if kind == Kind::Source { line.source } else { line.tag };
-        let Some(name) = places.get(&id).and_then(|place| names.get_mut(*place)) else { return true };
+        let Some(name) = positions.get(&id).and_then(|position| names.get_mut(*position)) else {
+            return true;
+        };
         name.count += 1;
         let ago = usize::try_from((now.0 - line.at).max(0) / HOUR).unwrap_or(usize::MAX);
         if ago < HOURS {
@@ -341,7 +343,7 @@ pub(super) fn traces(db: &Connection, ids: &[&str]) -> rusqlite::Result<Traces> 
 
 /// The hash of the configuration that was in force at `sequence`.
 pub(super) fn configuration(db: &Connection, sequence: u64) -> rusqlite::Result<Option<String>> {
-    // Before the first one on the log the first one is in force.
+    // Before the first configuration on the log, the first one is in force.
     let mut select = db.prepare_cached(
         "select hash from configuration order by sequence > ?1, abs(sequence - ?1) limit 1",
     )?;

@@ -1,6 +1,5 @@
-//! The index's file: what is in it and how it is written and asked. Blocking; `Index` calls it from threads
-//! that may block. Everything here can be made again from the streams, so a file of another version, or one that
-//! is broken, is simply begun anew.
+//! The index's file: its tables, and how it is opened and written. Blocking; `Index` calls it from threads that may
+//! block. The file can be made again from the streams, so a corrupt file, or one of another version, is recreated.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,25 +11,25 @@ use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
 use super::filter::haystack;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::delivery::{DeadLetter, Receipt, message_id};
 use crate::engine::entry::{ConfigEntry, Retry};
 
-/// Changes with the tables: a file of another version is begun anew.
+/// Changes with the tables: a file of another version is recreated.
 const VERSION: i64 = 1;
-/// How many names are remembered between two batches, and in the file of those that no message bears any more.
+/// Number of names kept in memory between two batches, and in the file of names without messages.
 const NAMES: usize = 50_000;
-/// How long a source that tells nothing any more is remembered, in ms.
+/// Time for which a source without messages is kept, in ms.
 const SILENT: i64 = 90 * 86_400_000;
 
 const TABLES: &str = "
-    -- How far each stream was read, and when that stream was made.
+    -- The last sequence read of each stream, and the creation time of that stream.
     create table reached (stream integer primary key, created integer, sequence integer);
     create table message (
         sequence integer primary key, at integer not null, severity integer not null,
         source integer not null, tag integer not null, id blob
     );
-    -- Of its own, so that what asks for no text need not read past it.
+    -- A table of its own, so that queries without words need not read the texts.
     create table haystack (sequence integer primary key, text text not null);
     create index message_id on message (id) where id is not null;
     create table name (
@@ -52,14 +51,14 @@ pub enum Origin {
     DeadLetters,
 }
 
-/// What a name is of.
+/// The kind of a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Source,
     Tag,
 }
 
-/// What a trace is, and so in which stream its sequence is.
+/// The kind of a trace, which also tells the stream of its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trace {
     Receipt,
@@ -67,34 +66,34 @@ pub(super) enum Trace {
     Retry,
 }
 
-/// The one writer.
+/// The only writer of the file.
 pub(super) struct Store {
     db: Connection,
-    /// Ids of names met lately.
+    /// Ids of recently used names.
     names: HashMap<(Kind, String), i64>,
-    /// The latest time of the log: as the engine's it never goes back, even if the server's clock does.
+    /// The latest time of the log: like the engine's, it never decreases, even if the server's clock goes back.
     last_at: i64,
 }
 
-/// What one batch adds to a name.
-struct Told {
+/// The latest message of a name in one batch.
+struct Latest {
     at: i64,
     sequence: i64,
     host: Option<String>,
 }
 
 impl Store {
-    /// Opens the file, or begins it anew when it is of another version or broken.
+    /// Opens the file, or recreates it if it is corrupt or of another version.
     pub(super) fn open(path: &Path) -> rusqlite::Result<Store> {
         match Store::existing(path) {
             Ok(Some(store)) => return Ok(store),
             Ok(None) => {}
-            Err(error) => tracing::warn!(%error, path = %path.display(), "the index is begun anew"),
+            Err(error) => tracing::warn!(%error, path = %path.display(), "the index is created again"),
         }
         Store::anew(path)
     }
 
-    /// Begins the file anew, because it has turned out to be broken.
+    /// Recreates the file, which has turned out to be corrupt.
     pub(super) fn renew(&mut self, path: &Path) -> rusqlite::Result<()> {
         // Closed first, since SQLite then removes its write-ahead log by name.
         self.db = Connection::open_in_memory()?;
@@ -106,7 +105,7 @@ impl Store {
         for end in ["", "-wal", "-shm"] {
             let mut name = path.as_os_str().to_owned();
             name.push(end);
-            // What cannot be removed shows when it is opened.
+            // A failure to remove it shows when the file is opened.
             let _ = std::fs::remove_file(name);
         }
         let db = Connection::open(path)?;
@@ -129,20 +128,23 @@ impl Store {
         Ok(Some(Store { db, names: HashMap::new(), last_at }))
     }
 
-    /// The last sequence of the stream that is in here. Forgets what is of an older stream of the same name.
+    /// The last sequence of the stream that is in the file. Removes entries of an older stream of the same name.
     pub(super) fn begin(&mut self, origin: Origin, created: Timestamp) -> rusqlite::Result<u64> {
-        let known: Option<(i64, u64)> = self
+        let reached: Option<(i64, u64)> = self
             .db
             .query_row("select created, sequence from reached where stream = ?", [origin as i64], |row| {
                 Ok((row.get(0)?, unsigned(row.get(1)?)))
             })
             .optional()?;
-        if let Some((_, sequence)) = known.filter(|(at, _)| *at == created.0) {
+        if let Some((_, sequence)) = reached.filter(|(at, _)| *at == created.0) {
             return Ok(sequence);
         }
         let tx = self.db.transaction()?;
-        if known.is_some() {
-            tracing::warn!(?origin, "the stream was made anew; the index forgets the old one");
+        if reached.is_some() {
+            tracing::warn!(
+                ?origin,
+                "the stream was replaced by a new one; removing the old one from the index"
+            );
             forget(&tx, origin, i64::MAX)?;
         }
         tx.execute("insert or replace into reached values (?, ?, 0)", params![origin as i64, created.0])?;
@@ -150,43 +152,48 @@ impl Store {
         Ok(0)
     }
 
-    /// Adds what was read of a stream that was begun, all or nothing.
-    pub(super) fn add(&mut self, origin: Origin, names: &Names, batch: &[Found]) -> rusqlite::Result<()> {
+    /// Adds a batch of messages of a stream that was begun, all or none of it.
+    pub(super) fn add(
+        &mut self,
+        origin: Origin,
+        names: &Names,
+        batch: &[StreamMessage],
+    ) -> rusqlite::Result<()> {
         let added = self.try_add(origin, names, batch);
         if added.is_err() || self.names.len() > NAMES {
-            // Ids that were given in a batch that failed are nobody's.
+            // Ids from a batch that failed are not in the file.
             self.names.clear();
         }
         added
     }
 
-    fn try_add(&mut self, origin: Origin, names: &Names, batch: &[Found]) -> rusqlite::Result<()> {
+    fn try_add(&mut self, origin: Origin, names: &Names, batch: &[StreamMessage]) -> rusqlite::Result<()> {
         let Some(last) = batch.last() else { return Ok(()) };
         let tx = self.db.transaction()?;
         let mut adding =
-            Adding { tx: &tx, names: &mut self.names, last_at: self.last_at, told: HashMap::new() };
-        for found in batch {
+            Adding { tx: &tx, names: &mut self.names, last_at: self.last_at, latest: HashMap::new() };
+        for entry in batch {
             match origin {
-                Origin::Log => adding.entry(names, found)?,
-                Origin::Receipts => adding.receipt(found)?,
-                Origin::DeadLetters => adding.dead_letter(found)?,
+                Origin::Log => adding.entry(names, entry)?,
+                Origin::Receipts => adding.receipt(entry)?,
+                Origin::DeadLetters => adding.dead_letter(entry)?,
             }
         }
-        adding.names_told()?;
+        adding.update_names()?;
         let last_at = adding.last_at;
-        let known = tx.execute(
+        let updated = tx.execute(
             "update reached set sequence = ? where stream = ?",
             params![signed(last.sequence), origin as i64],
         )?;
-        if known != 1 {
-            return Err(rusqlite::Error::StatementChangedRows(known));
+        if updated != 1 {
+            return Err(rusqlite::Error::StatementChangedRows(updated));
         }
         tx.commit()?;
         self.last_at = last_at;
         Ok(())
     }
 
-    /// Forgets what the stream has let go of. Who told is remembered for longer than what was told.
+    /// Removes entries that the stream no longer has. Names are kept for longer than their messages.
     pub(super) fn forget(&mut self, origin: Origin, before: u64) -> rusqlite::Result<()> {
         let tx = self.db.transaction()?;
         forget(&tx, origin, signed(before))?;
@@ -211,7 +218,7 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     Ok(db)
 }
 
-/// A write-ahead log, so that readers and the writer do not wait for each other; what a power cut takes of it is
+/// Sets a write-ahead log, so that readers and the writer do not wait for each other. Entries lost in a power cut are
 /// read from the streams again.
 fn tune(db: &Connection) -> rusqlite::Result<()> {
     db.busy_timeout(std::time::Duration::from_secs(2))?;
@@ -229,7 +236,7 @@ fn forget(tx: &Transaction<'_>, origin: Origin, before: i64) -> rusqlite::Result
         Origin::Log => {
             tx.execute("delete from message where sequence < ?", [before])?;
             tx.execute("delete from haystack where sequence < ?", [before])?;
-            // The last of those before is still in force.
+            // The last configuration before is still in force.
             tx.execute(
                 "delete from configuration where sequence < (select max(sequence) from configuration where sequence <= ?)",
                 [before],
@@ -242,31 +249,31 @@ fn forget(tx: &Transaction<'_>, origin: Origin, before: i64) -> rusqlite::Result
     Ok(())
 }
 
-/// A batch on its way in.
+/// A batch that is being added.
 struct Adding<'a> {
     tx: &'a Transaction<'a>,
     names: &'a mut HashMap<(Kind, String), i64>,
     last_at: i64,
-    told: HashMap<(Kind, i64), Told>,
+    latest: HashMap<(Kind, i64), Latest>,
 }
 
 impl Adding<'_> {
-    fn entry(&mut self, names: &Names, found: &Found) -> rusqlite::Result<()> {
-        match names.parse(&found.subject) {
+    fn entry(&mut self, names: &Names, entry: &StreamMessage) -> rusqlite::Result<()> {
+        match names.parse(&entry.subject) {
             Some(Subject::Ops { source, tag }) => {
                 let Received { message, .. } =
-                    tellhal::message::read(source, tag, &found.payload, found.sequence, found.at);
-                self.message(found, &message)
+                    tellhal::message::read(source, tag, &entry.payload, entry.sequence, entry.at);
+                self.message(entry, &message)
             }
-            Some(Subject::Ctl("retry")) => match serde_json::from_slice::<Retry>(&found.payload) {
-                Ok(retry) => self.trace(&retry.delivery.id, Trace::Retry, found.sequence),
+            Some(Subject::Ctl("retry")) => match serde_json::from_slice::<Retry>(&entry.payload) {
+                Ok(retry) => self.trace(&retry.delivery.id, Trace::Retry, entry.sequence),
                 Err(_) => Ok(()),
             },
-            Some(Subject::Ctl("config")) => match serde_json::from_slice::<ConfigEntry>(&found.payload) {
-                Ok(entry) => {
+            Some(Subject::Ctl("config")) => match serde_json::from_slice::<ConfigEntry>(&entry.payload) {
+                Ok(config) => {
                     let mut insert =
                         self.tx.prepare_cached("insert or replace into configuration values (?, ?)")?;
-                    insert.execute(params![signed(found.sequence), entry.hash]).map(drop)
+                    insert.execute(params![signed(entry.sequence), config.hash]).map(drop)
                 }
                 Err(_) => Ok(()),
             },
@@ -274,9 +281,9 @@ impl Adding<'_> {
         }
     }
 
-    fn message(&mut self, found: &Found, message: &Message) -> rusqlite::Result<()> {
-        self.last_at = self.last_at.max(found.at.0);
-        let (sequence, at) = (signed(found.sequence), self.last_at);
+    fn message(&mut self, entry: &StreamMessage, message: &Message) -> rusqlite::Result<()> {
+        self.last_at = self.last_at.max(entry.at.0);
+        let (sequence, at) = (signed(entry.sequence), self.last_at);
         let source = self.name(Kind::Source, &message.source, at, sequence, message.host.as_deref())?;
         let tag = self.name(Kind::Tag, message.tag.as_str(), at, sequence, None)?;
         // A message without an id of its own is found by its sequence.
@@ -289,14 +296,14 @@ impl Adding<'_> {
         insert.execute(params![sequence, haystack(message)]).map(drop)
     }
 
-    fn receipt(&mut self, found: &Found) -> rusqlite::Result<()> {
-        let Ok(receipt) = serde_json::from_slice::<Receipt>(&found.payload) else { return Ok(()) };
-        receipt.ids.iter().try_for_each(|id| self.trace(id, Trace::Receipt, found.sequence))
+    fn receipt(&mut self, entry: &StreamMessage) -> rusqlite::Result<()> {
+        let Ok(receipt) = serde_json::from_slice::<Receipt>(&entry.payload) else { return Ok(()) };
+        receipt.ids.iter().try_for_each(|id| self.trace(id, Trace::Receipt, entry.sequence))
     }
 
-    fn dead_letter(&mut self, found: &Found) -> rusqlite::Result<()> {
-        let Ok(letter) = serde_json::from_slice::<DeadLetter>(&found.payload) else { return Ok(()) };
-        self.trace(&letter.delivery.id, Trace::Dead, found.sequence)
+    fn dead_letter(&mut self, entry: &StreamMessage) -> rusqlite::Result<()> {
+        let Ok(letter) = serde_json::from_slice::<DeadLetter>(&entry.payload) else { return Ok(()) };
+        self.trace(&letter.delivery.id, Trace::Dead, entry.sequence)
     }
 
     fn trace(&self, delivery: &str, kind: Trace, sequence: u64) -> rusqlite::Result<()> {
@@ -304,7 +311,7 @@ impl Adding<'_> {
         insert.execute(params![key(message_id(delivery)), kind as i64, signed(sequence)]).map(drop)
     }
 
-    /// The id of a name, which was just told.
+    /// The id of a name in a new message, and notes that message as the name's latest.
     fn name(
         &mut self,
         kind: Kind,
@@ -313,8 +320,8 @@ impl Adding<'_> {
         sequence: i64,
         host: Option<&str>,
     ) -> rusqlite::Result<i64> {
-        let known = (kind, name.to_owned());
-        let id = match self.names.get(&known) {
+        let key = (kind, name.to_owned());
+        let id = match self.names.get(&key) {
             Some(id) => *id,
             None => {
                 let mut insert = self.tx.prepare_cached(
@@ -322,30 +329,30 @@ impl Adding<'_> {
                      on conflict (kind, name) do update set name = name returning id",
                 )?;
                 let id = insert.query_row(params![kind as i64, name, at, sequence], |row| row.get(0))?;
-                self.names.insert(known, id);
+                self.names.insert(key, id);
                 id
             }
         };
-        let told = self.told.entry((kind, id)).or_insert(Told { at, sequence, host: None });
-        (told.at, told.sequence) = (at, sequence);
+        let latest = self.latest.entry((kind, id)).or_insert(Latest { at, sequence, host: None });
+        (latest.at, latest.sequence) = (at, sequence);
         if let Some(host) = host {
-            told.host = Some(host.to_owned());
+            latest.host = Some(host.to_owned());
         }
         Ok(id)
     }
 
-    fn names_told(&mut self) -> rusqlite::Result<()> {
+    fn update_names(&mut self) -> rusqlite::Result<()> {
         let mut update = self.tx.prepare_cached(
             "update name set last_at = ?, last_sequence = ?, host = ifnull(?, host) where id = ?",
         )?;
-        for ((_, id), Told { at, sequence, host }) in self.told.drain() {
+        for ((_, id), Latest { at, sequence, host }) in self.latest.drain() {
             update.execute(params![at, sequence, host, id])?;
         }
         Ok(())
     }
 }
 
-/// What stands for an id of any form: a UUID's bytes, which grow with time, else a hash of it.
+/// A key of fixed length for an id of any form: a UUID's bytes, which grow with time, else a hash.
 pub(super) fn key(id: &str) -> [u8; 16] {
     if let Ok(uuid) = uuid::Uuid::try_parse(id)
         && id.len() == 36
@@ -358,10 +365,10 @@ pub(super) fn key(id: &str) -> [u8; 16] {
 }
 
 pub(super) fn severity_number(severity: Severity) -> i64 {
-    Severity::ALL.iter().position(|known| *known == severity).unwrap_or(0) as i64
+    Severity::ALL.iter().position(|other| *other == severity).unwrap_or(0) as i64
 }
 
-/// Sequences as SQLite has numbers.
+/// A sequence as SQLite's signed number.
 pub(super) fn signed(sequence: u64) -> i64 {
     i64::try_from(sequence).unwrap_or(i64::MAX)
 }

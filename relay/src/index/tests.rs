@@ -1,4 +1,4 @@
-//! The index on a file of its own, fed by hand.
+//! Tests of the index in a file of its own, with messages made by hand.
 
 use proptest::prelude::*;
 use tellhal::message::{Message, Severity};
@@ -6,7 +6,7 @@ use tellhal::message::{Message, Severity};
 use super::search::{self, span};
 use super::store::reader;
 use super::*;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Place, Receipt};
 use crate::engine::entry::{ConfigEntry, Retry};
 
@@ -29,7 +29,7 @@ impl Indexed {
         Indexed { _folder: folder, path, store }
     }
 
-    fn add(&mut self, origin: Origin, batch: &[Found]) {
+    fn add(&mut self, origin: Origin, batch: &[StreamMessage]) {
         self.store.add(origin, &Names::default(), batch).unwrap();
     }
 
@@ -46,10 +46,10 @@ impl Indexed {
     }
 }
 
-fn found(sequence: u64, at: i64, subject: String, body: &impl serde::Serialize) -> Found {
+fn entry(sequence: u64, at: i64, subject: String, body: &impl serde::Serialize) -> StreamMessage {
     let payload = serde_json::to_vec(body).unwrap().into();
     let subject = subject.into();
-    Found { sequence, at: Timestamp(at), subject, headers: None, payload, number: 0, pending: 0 }
+    StreamMessage { sequence, at: Timestamp(at), subject, headers: None, payload, number: 0, pending: 0 }
 }
 
 fn message(source: &str, tag: &str, severity: Severity, text: &str) -> Message {
@@ -58,8 +58,8 @@ fn message(source: &str, tag: &str, severity: Severity, text: &str) -> Message {
     message
 }
 
-fn told(sequence: u64, at: i64, message: &Message) -> Found {
-    found(sequence, at, Names::default().ops(&message.source, &message.tag), message)
+fn message_entry(sequence: u64, at: i64, message: &Message) -> StreamMessage {
+    entry(sequence, at, Names::default().ops(&message.source, &message.tag), message)
 }
 
 fn filter(change: impl Fn(&mut Filter)) -> Filter {
@@ -87,7 +87,10 @@ fn finds_by_tag_severity_source_text_and_time_newest_first() {
     let mysql = message("db1", "backup.mysql", Severity::Error, "Disk FULL on /var");
     let files = message("web1", "backup.files", Severity::Info, "fine");
     let deploy = message("web1", "deploy", Severity::Notice, "version 7, disk fine");
-    index.add(Origin::Log, &[told(1, 1000, &mysql), told(3, 2000, &files), told(4, 3000, &deploy)]);
+    index.add(
+        Origin::Log,
+        &[message_entry(1, 1000, &mysql), message_entry(3, 2000, &files), message_entry(4, 3000, &deploy)],
+    );
     let tag = |pattern: &str| vec![pattern.parse().unwrap()];
     assert_eq!(index.all(&Filter::default()), [4, 3, 1]);
     assert_eq!(index.all(&filter(|f| f.tags = tag("backup.>"))), [3, 1]);
@@ -103,16 +106,16 @@ fn finds_by_tag_severity_source_text_and_time_newest_first() {
         f.until = Some(Timestamp(3000));
     });
     assert_eq!(index.all(&both), [3]);
-    let found = search::find(&index.db(), &deploy.id).unwrap();
-    assert_eq!(found, [4]);
-    assert!(search::find(&index.db(), "seq-4").unwrap().is_empty(), "that is told by the id itself");
+    let sequences = search::find(&index.db(), &deploy.id).unwrap();
+    assert_eq!(sequences, [4]);
+    assert!(search::find(&index.db(), "seq-4").unwrap().is_empty(), "the id itself contains the sequence");
 }
 
 #[test]
 fn pages_follow_each_other_without_a_gap() {
     let mut index = Indexed::new();
-    let batch: Vec<Found> =
-        (1..=25).map(|n| told(n, n as i64, &message("s", "t", Severity::Info, "x"))).collect();
+    let batch: Vec<StreamMessage> =
+        (1..=25).map(|n| message_entry(n, n as i64, &message("s", "t", Severity::Info, "x"))).collect();
     index.add(Origin::Log, &batch);
     let (mut before, mut all) = (u64::MAX, Vec::new());
     loop {
@@ -131,8 +134,8 @@ fn pages_follow_each_other_without_a_gap() {
 fn a_clock_that_goes_back_hides_nothing() {
     let mut index = Indexed::new();
     let text = message("s", "t", Severity::Info, "x");
-    index.add(Origin::Log, &[told(1, 5000, &text), told(2, 1000, &text)]);
-    index.add(Origin::Log, &[told(3, 6000, &text)]);
+    index.add(Origin::Log, &[message_entry(1, 5000, &text), message_entry(2, 1000, &text)]);
+    index.add(Origin::Log, &[message_entry(3, 6000, &text)]);
     assert_eq!(index.all(&filter(|f| f.since = Some(Timestamp(5000)))), [3, 2, 1]);
     assert_eq!(index.all(&filter(|f| f.until = Some(Timestamp(5500)))), [2, 1]);
 }
@@ -140,7 +143,7 @@ fn a_clock_that_goes_back_hides_nothing() {
 #[test]
 fn counts_by_span_and_severity() {
     let mut index = Indexed::new();
-    let at = |sequence, at, severity| told(sequence, at, &message("s", "t", severity, "x"));
+    let at = |sequence, at, severity| message_entry(sequence, at, &message("s", "t", severity, "x"));
     index.add(
         Origin::Log,
         &[at(1, 0, Severity::Info), at(2, 99, Severity::Error), at(3, 100, Severity::Error)],
@@ -163,8 +166,8 @@ fn traces_are_found_by_the_message_whatever_the_form_of_its_id() {
     index.add(
         Origin::Receipts,
         &[
-            found(1, 0, "hal.sent.ops".into(), &receipt(&[&one, "seq-9/ops"])),
-            found(2, 0, "hal.sent.ops".into(), &receipt(&["backups/deploy@7/sum/ops"])),
+            entry(1, 0, "hal.sent.ops".into(), &receipt(&[&one, "seq-9/ops"])),
+            entry(2, 0, "hal.sent.ops".into(), &receipt(&["backups/deploy@7/sum/ops"])),
         ],
     );
     let (room, reason) = ("ops".to_owned(), "gone".to_owned());
@@ -176,14 +179,14 @@ fn traces_are_found_by_the_message_whatever_the_form_of_its_id() {
         attempts: Attempts::default(),
         delivery: delivery(&format!("{id}/dba")),
     };
-    index.add(Origin::DeadLetters, &[found(5, 0, "hal.dead.dba".into(), &letter)]);
+    index.add(Origin::DeadLetters, &[entry(5, 0, "hal.dead.dba".into(), &letter)]);
     let retry = Retry {
         once: String::new(),
         delivery: delivery(&format!("{id}/dba")),
         room: "dba".into(),
         reason: String::new(),
     };
-    index.add(Origin::Log, &[found(7, 0, "hal.ctl.retry".into(), &retry)]);
+    index.add(Origin::Log, &[entry(7, 0, "hal.ctl.retry".into(), &retry)]);
     let traces = |ids: &[&str]| search::traces(&index.db(), ids).unwrap();
     let all = traces(&[id, "seq-3"]);
     assert_eq!((all.receipts, all.dead, all.retries), (vec![1], vec![5], vec![7]));
@@ -193,7 +196,7 @@ fn traces_are_found_by_the_message_whatever_the_form_of_its_id() {
 }
 
 #[test]
-fn names_tell_when_and_how_often_even_when_the_log_let_go() {
+fn names_have_times_and_counts_even_without_messages_in_the_log() {
     const NOW: Timestamp = Timestamp(100 * 3_600_000);
     let mut index = Indexed::new();
     let hours_ago = |hours: i64| NOW.0 - hours * 3_600_000 + 1;
@@ -203,7 +206,11 @@ fn names_tell_when_and_how_often_even_when_the_log_let_go() {
     let fine = message("web1", "deploy", Severity::Info, "x");
     index.add(
         Origin::Log,
-        &[told(1, hours_ago(50), &old), told(2, hours_ago(3), &bad), told(3, hours_ago(1), &fine)],
+        &[
+            message_entry(1, hours_ago(50), &old),
+            message_entry(2, hours_ago(3), &bad),
+            message_entry(3, hours_ago(1), &fine),
+        ],
     );
     index.store.forget(Origin::Log, 2).unwrap();
     let sources = search::names(&index.db(), Kind::Source, "", 10, NOW).unwrap().names;
@@ -221,20 +228,20 @@ fn names_tell_when_and_how_often_even_when_the_log_let_go() {
 fn knows_the_configuration_in_force() {
     let mut index = Indexed::new();
     let config = |sequence, hash: &str| {
-        found(sequence, 0, "hal.ctl.config".into(), &ConfigEntry { hash: hash.into() })
+        entry(sequence, 0, "hal.ctl.config".into(), &ConfigEntry { hash: hash.into() })
     };
     index.add(Origin::Log, &[config(5, "a"), config(9, "b"), config(12, "c")]);
     let at = |index: &Indexed, sequence| search::configuration(&index.db(), sequence).unwrap().unwrap();
-    let known = |index: &Indexed| [3, 5, 8, 9, 40].map(|sequence| at(index, sequence));
-    assert_eq!(known(&index), ["a", "a", "a", "b", "c"]);
+    let hashes = |index: &Indexed| [3, 5, 8, 9, 40].map(|sequence| at(index, sequence));
+    assert_eq!(hashes(&index), ["a", "a", "a", "b", "c"]);
     index.store.forget(Origin::Log, 10).unwrap();
     assert_eq!(at(&index, 10), "b");
 }
 
 #[test]
-fn goes_on_after_a_restart_and_begins_anew_with_another_log_or_a_broken_file() {
+fn continues_after_a_restart_and_starts_again_with_another_log_or_a_corrupt_file() {
     let mut index = Indexed::new();
-    index.add(Origin::Log, &[told(7, 0, &message("s", "t", Severity::Info, "x"))]);
+    index.add(Origin::Log, &[message_entry(7, 0, &message("s", "t", Severity::Info, "x"))]);
     index.store = Store::open(&index.path).unwrap();
     assert_eq!(index.store.begin(Origin::Log, LOG).unwrap(), 7);
     assert_eq!(index.store.begin(Origin::Log, Timestamp(2)).unwrap(), 0);
@@ -243,16 +250,16 @@ fn goes_on_after_a_restart_and_begins_anew_with_another_log_or_a_broken_file() {
     std::fs::write(&index.path, "this is no database, whatever its name says").unwrap();
     index.store = Store::open(&index.path).unwrap();
     assert_eq!(index.store.begin(Origin::Log, LOG).unwrap(), 0);
-    index.add(Origin::Log, &[told(1, 0, &message("s", "t", Severity::Info, "x"))]);
+    index.add(Origin::Log, &[message_entry(1, 0, &message("s", "t", Severity::Info, "x"))]);
     assert_eq!(index.all(&Filter::default()), [1]);
 }
 
 #[tokio::test]
-async fn a_file_that_breaks_is_begun_anew() {
+async fn a_corrupt_file_is_created_again() {
     let folder = tempfile::tempdir().unwrap();
     let index = Index::open(folder.path(), &Names::default()).unwrap();
     let begin = || index.write(|store| store.begin(Origin::Log, LOG));
-    let one = |sequence| vec![told(sequence, 0, &message("s", "t", Severity::Info, "x"))];
+    let one = |sequence| vec![message_entry(sequence, 0, &message("s", "t", Severity::Info, "x"))];
     let add = |sequence| index.add(Origin::Log, Names::default(), one(sequence));
     assert_eq!(begin().await.unwrap(), 0);
     add(5).await.unwrap();
@@ -265,23 +272,23 @@ async fn a_file_that_breaks_is_begun_anew() {
     index.readers.lock().unwrap().clear();
     assert!(index.first_at().await.is_err());
     assert_eq!(index.first_at().await.unwrap(), None, "it is another file");
-    assert!(add(6).await.is_err(), "whoever writes on has missed what came before");
+    assert!(add(6).await.is_err(), "the earlier entries are not in the new file");
     assert_eq!(begin().await.unwrap(), 0);
     add(5).await.unwrap();
     assert!(index.first_at().await.unwrap().is_some());
 }
 
-/// What was given in a batch that failed is nobody's.
+/// Ids from a batch that failed are not used again.
 #[test]
-fn names_of_a_batch_that_failed_are_given_anew() {
+fn names_of_a_batch_that_failed_get_new_ids() {
     let mut index = Indexed::new();
     let of = |source: &str| message(source, "t", Severity::Info, "x");
     let other = Connection::open(&index.path).unwrap();
     let full = "create trigger full before insert on haystack begin select raise(abort, 'no space'); end";
     other.execute_batch(full).unwrap();
-    assert!(index.store.add(Origin::Log, &Names::default(), &[told(1, 0, &of("lost"))]).is_err());
+    assert!(index.store.add(Origin::Log, &Names::default(), &[message_entry(1, 0, &of("lost"))]).is_err());
     other.execute_batch("drop trigger full").unwrap();
-    index.add(Origin::Log, &[told(2, 0, &of("new")), told(3, 0, &of("lost"))]);
+    index.add(Origin::Log, &[message_entry(2, 0, &of("new")), message_entry(3, 0, &of("lost"))]);
     assert_eq!(index.all(&filter(|f| f.sources = vec!["lost".into()])), [3]);
     assert_eq!(index.all(&filter(|f| f.sources = vec!["new".into()])), [2]);
 }
@@ -291,7 +298,7 @@ fn a_file_belongs_to_one_relay() {
     let folder = tempfile::tempdir().unwrap();
     let first = Index::open(&folder.path().join("state"), &Names::default()).unwrap();
     let second = Index::open(&folder.path().join("state"), &Names::default()).err().unwrap();
-    assert!(second.to_string().ends_with("index-hal.db is another relay's"), "{second}");
+    assert!(second.to_string().ends_with("index-hal.db is in use by another relay"), "{second}");
     drop(first);
     Index::open(&folder.path().join("state"), &Names::default()).unwrap();
 }
@@ -307,7 +314,7 @@ fn spans_cover_their_range() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Whatever is asked: the index finds what the filter itself takes.
+    /// For any filter, the index finds the messages that match it.
     #[test]
     fn finds_what_the_filter_takes(
         logged in prop::collection::vec((0usize..3, 0usize..4, 0usize..6, "[abc ]{0,6}"), 1..40),
@@ -322,8 +329,8 @@ proptest! {
         let messages: Vec<Message> = logged.iter().map(|(tag, source, severity, text)| {
             message(&format!("s{source}"), tags[*tag], Severity::ALL[*severity], text)
         }).collect();
-        let batch: Vec<Found> =
-            messages.iter().enumerate().map(|(n, message)| told(n as u64 + 1, n as i64, message)).collect();
+        let batch: Vec<StreamMessage> =
+            messages.iter().enumerate().map(|(n, message)| message_entry(n as u64 + 1, n as i64, message)).collect();
         index.add(Origin::Log, &batch);
         let filter = Filter {
             tags: tag.into_iter().map(|pattern| pattern.parse().unwrap()).collect(),
@@ -333,9 +340,9 @@ proptest! {
             since: since.map(Timestamp),
             until: until.map(Timestamp),
         };
-        let meant = |(n, message): &(usize, &Message)| filter.matches(message, Timestamp(*n as i64));
+        let matching = |(n, message): &(usize, &Message)| filter.matches(message, Timestamp(*n as i64));
         let mut want: Vec<u64> =
-            messages.iter().enumerate().filter(meant).map(|(n, _)| n as u64 + 1).collect();
+            messages.iter().enumerate().filter(matching).map(|(n, _)| n as u64 + 1).collect();
         want.reverse();
         prop_assert_eq!(index.all(&filter), want);
     }

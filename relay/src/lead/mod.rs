@@ -1,8 +1,8 @@
-//! One relay's life: connect, stand by, lead while the lease lasts, stand by again.
+//! The life of one relay: connect, stand by, lead while the lease lasts, stand by again.
 //!
-//! Leading is one loop: the next entry of the log is folded and what comes of it is written to the outbox; when
-//! a window is due a `tick` is put on the log, when the configuration changed a `config`; each minute what the
-//! fold knows is kept. The loop owns engine, inbox and outbox; nothing reaches into them.
+//! Leading is one loop: the next entry of the log is folded, and its outputs are written to the outbox. When a window is
+//! due, a `tick` is appended to the log; when the configuration has changed, a `config`. Every minute a snapshot of the
+//! fold is saved. The loop owns engine, inbox and outbox.
 
 mod unserved;
 pub mod workers;
@@ -19,44 +19,44 @@ use tokio_util::sync::CancellationToken;
 
 use crate::bus::files;
 use crate::bus::follow::Follow;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::bus::{self, Bus, Streams};
 use crate::deliver;
 use crate::deliver::outbox::{self, Outbox};
 use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
 use crate::engine::{Engine, Rules};
 use crate::lead::workers::{Rooms, Workers};
-use crate::lease;
 use crate::status::metrics::{ByKind, Metrics};
 use crate::status::notice::Notices;
 use crate::status::{Role, Status};
+use service::lease;
 
 /// The lease's key in `HAL_STATE`.
 pub const LEASE_KEY: &str = "relay";
 const SNAPSHOT: Duration = Duration::from_secs(60);
 const PURGE: Duration = Duration::from_secs(3600);
 const AGAIN: Duration = Duration::from_secs(1);
-/// A tick that came too early by the stream's clock is followed by another after this.
+/// A tick that was too early by the stream's clock is followed by another after this time.
 const TICK: Duration = Duration::from_millis(200);
-/// How long the rooms may finish what they are sending when the relay stops.
+/// Time for the rooms to finish their posts when the relay stops.
 const GRACE: Duration = Duration::from_secs(10);
 
-/// What a relay needs to run.
+/// The parts and settings of a relay.
 pub struct Relay {
     pub bus: Bus,
     pub metrics: Arc<Metrics>,
     pub status: Arc<Status>,
-    /// This process alone has this name.
+    /// A name that only this process has.
     pub owner: String,
-    /// What this relay would route by; the log says what is in force.
+    /// The rules of this relay's configuration; the rules in force are those on the log.
     pub rules: watch::Receiver<Arc<Rules>>,
-    /// The rooms it can post to.
+    /// The rooms of this relay's configuration.
     pub rooms: watch::Receiver<Arc<Rooms>>,
     pub stop: CancellationToken,
 }
 
 impl Relay {
-    /// Runs until stopped. Whatever goes wrong is said in the status and tried again.
+    /// Runs until stopped. An error is shown in the status, and the relay tries again.
     pub async fn run(mut self) {
         while !self.stop.is_cancelled() {
             let Err(error) = self.once().await else { continue };
@@ -73,8 +73,8 @@ impl Relay {
         self.status.change(|now| now.role = Role::Stopping);
     }
 
-    /// Stands by, then leads until the lease is lost or it is time to stop. Whoever leads is not simply dropped
-    /// then: what is being posted is finished, what was folded is kept, and the lease is given back.
+    /// Stands by, then leads until the lease is lost or the relay is stopped. A leader ends in order: it finishes its
+    /// posts, saves a snapshot, and releases the lease.
     async fn once(&mut self) -> anyhow::Result<()> {
         let stop = self.stop.clone();
         let reach = async {
@@ -86,7 +86,7 @@ impl Relay {
         self.status.change(|now| {
             now.role = Role::StandingBy;
             now.problem = None;
-            // Whoever leads knows how the rooms are.
+            // Only the leader knows the states of the rooms.
             now.rooms.clear();
         });
         let lease = tokio::select! {
@@ -135,12 +135,12 @@ impl Relay {
         });
         let result = self.follow(&mut leading, &mut workers, shared).await;
         workers.stop(GRACE).await;
-        // After an error something the engine said may not be written: then the fold starts from the last snapshot.
+        // After an error, an output of the engine may not be written: then the fold starts from the last snapshot.
         if result.is_ok()
             && shared.lease.is_held()
             && let Err(error) = leading.keep().await
         {
-            tracing::warn!(error = format!("{error:#}"), "no last snapshot");
+            tracing::warn!(error = format!("{error:#}"), "the last snapshot could not be saved");
         }
         result
     }
@@ -162,7 +162,7 @@ impl Relay {
                 () = shared.lease.lost.cancelled() => return Ok(()),
                 missing = &mut missing => {
                     if let Err(error) = leading.keep().await {
-                        tracing::warn!(error = format!("{error:#}"), "no snapshot");
+                        tracing::warn!(error = format!("{error:#}"), "the snapshot could not be saved");
                     }
                     return Err(missing);
                 }
@@ -187,7 +187,7 @@ impl Relay {
                         self.status.change(|now| now.folded = sequence);
                     }
                     Err(error) => {
-                        tracing::warn!(error = format!("{error:#}"), "the log is opened again");
+                        tracing::warn!(error = format!("{error:#}"), "reading the log was interrupted; trying again");
                         sleep(AGAIN / 4).await;
                     }
                 },
@@ -199,7 +199,7 @@ impl Relay {
     }
 }
 
-/// Engine, inbox and outbox of a leader.
+/// The engine, inbox and outbox of a leader.
 struct Leading {
     bus: Bus,
     streams: Streams,
@@ -209,10 +209,10 @@ struct Leading {
     outbox: Outbox,
     /// The configuration in force at the end of the log, which the engine may not have reached.
     in_force: Option<String>,
-    /// The last sequence that is in a snapshot.
+    /// The sequence of the last snapshot.
     kept: u64,
-    /// Our latest tick, and by how many milliseconds the stream's clock is ahead of ours, as the tick before
-    /// it told: a tick is due by the stream's clock, and one that comes too early only fills the log.
+    /// The sequence of our last tick, and the milliseconds by which the stream's clock was ahead of ours at the last tick
+    /// that was folded: a tick is due by the stream's clock, and one that is too early only fills the log.
     ticked: u64,
     ahead: i64,
 }
@@ -224,8 +224,8 @@ impl Leading {
         let log_end = streams.ops.get_info().await.context("the log cannot be read")?.state.last_sequence;
         ensure!(
             log_end >= engine.sequence(),
-            "{} ends at {log_end} but was folded up to {}: it was made anew by hand; delete it, the relay makes one \
-             that goes on where the old one ended",
+            "{} ends at sequence {log_end}, but the snapshot is of sequence {}: the stream was recreated by hand. Delete \
+             it: the relay creates one that continues where the old one ended",
             bus.names.ops_stream(),
             engine.sequence()
         );
@@ -237,20 +237,20 @@ impl Leading {
         Ok(Leading { bus, streams, metrics, engine, inbox, outbox, in_force, kept, ticked: 0, ahead: 0 })
     }
 
-    async fn fold(&mut self, found: Found) -> anyhow::Result<()> {
-        let (sequence, at) = (found.sequence, found.at);
+    async fn fold(&mut self, message: StreamMessage) -> anyhow::Result<()> {
+        let (sequence, at) = (message.sequence, message.at);
         if sequence == self.ticked {
             self.ahead = at.0 - Timestamp::now().0;
         }
-        let Found { subject, payload, .. } = &found;
-        let what = match entry::read(&self.bus.names, subject, payload, found.once(), sequence, at) {
+        let StreamMessage { subject, payload, .. } = &message;
+        let what = match entry::read(&self.bus.names, subject, payload, message.once(), sequence, at) {
             Raw::Ready(what) => what,
             Raw::Config(hash) => match files::load_rules(&self.streams.files, &hash).await? {
                 Some(rules) => Happening::Config(rules),
                 None => {
                     tracing::error!(
                         hash,
-                        "a configuration of the log is not in the files; the one before stays"
+                        "a configuration on the log is missing in the object store; the one before stays in force"
                     );
                     Happening::Unknown
                 }
@@ -268,7 +268,7 @@ impl Leading {
         self.outbox.push(outputs).await
     }
 
-    /// Puts our configuration on the log, unless it is the one in force.
+    /// Appends our configuration to the log, unless it is in force already.
     async fn put_in_force(&mut self, rules: &Rules) -> anyhow::Result<()> {
         if self.in_force.as_deref() == Some(rules.hash.as_str()) {
             return Ok(());
@@ -288,11 +288,11 @@ impl Leading {
         let id = format!("tick-{}", uuid::Uuid::now_v7());
         match self.bus.append(self.bus.names.ctl("tick"), &id, Vec::new()).await {
             Ok(sequence) => self.ticked = sequence,
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "no tick"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the tick could not be appended"),
         }
     }
 
-    /// A snapshot of what the fold knows, once everything it led to is written.
+    /// Saves a snapshot of the fold, after all its outputs are written.
     async fn keep(&mut self) -> anyhow::Result<()> {
         if self.kept == self.engine.sequence() {
             return Ok(());
@@ -303,7 +303,7 @@ impl Leading {
         Ok(())
     }
 
-    /// Lets go of what is older than seven days and in the snapshot.
+    /// Purges entries of the log that are older than seven days and covered by the snapshot.
     async fn purge(&mut self) {
         let result = async {
             let Some(first) = first_since(&self.streams, bus::LOG_AGE).await? else { return anyhow::Ok(()) };
@@ -317,7 +317,7 @@ impl Leading {
     }
 }
 
-/// The fold as the snapshot has it, or before the first entry.
+/// The fold from the snapshot, or from before the first entry.
 async fn restore(bus: &Bus, streams: &Streams, own: &Arc<Rules>) -> anyhow::Result<Engine> {
     if let Some(snapshot) = files::load_snapshot(&streams.files).await? {
         if let Some(rules) = files::load_rules(&streams.files, &snapshot.configuration).await? {
@@ -325,11 +325,11 @@ async fn restore(bus: &Bus, streams: &Streams, own: &Arc<Rules>) -> anyhow::Resu
         }
         tracing::error!(
             hash = snapshot.configuration,
-            "the snapshot's configuration is gone; ours takes its place"
+            "the snapshot's configuration is missing; this relay's own is used"
         );
         return Ok(Engine::restore(snapshot, own.clone()));
     }
-    // Before the first entry of the log the first configuration on it is in force.
+    // Before the first entry of the log, the first configuration on it is in force.
     let first = streams.ops.direct_get_first_for_subject(bus.names.ctl("config")).await;
     let first = first.ok().and_then(|message| serde_json::from_slice::<ConfigEntry>(&message.payload).ok());
     let rules = match first {
@@ -337,7 +337,7 @@ async fn restore(bus: &Bus, streams: &Streams, own: &Arc<Rules>) -> anyhow::Resu
         None => None,
     };
     let engine = Engine::new(rules.unwrap_or_else(|| own.clone()));
-    // Kept at once: a log that vanishes must not begin again where this one began.
+    // Saved at once: a log that vanishes must not start again at the first sequence of this one.
     files::save_rules(&streams.files, engine.rules()).await?;
     files::save_snapshot(&streams.files, &engine.snapshot()).await?;
     Ok(engine)

@@ -1,6 +1,6 @@
-//! Looks at what waits in the outbox: how much for each room, and whether for rooms this relay does not know.
-//! The latter may be another configuration's, so it waits; then it goes back to the log, to be delivered to the
-//! default room with a mark.
+//! Watches the deliveries in the outbox: counts them by room, and finds those for rooms that this relay does not know.
+//! Such a room may be in another relay's configuration, so its deliveries wait for a while; then they go back to the
+//! log, to be delivered to the default room with a mark.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::engine::entry::Retry;
 use crate::lead::workers::Rooms;
 use crate::status::metrics::ByRoom;
 
-/// How often the outbox is looked through.
+/// Interval at which the outbox is checked.
 const LOOK: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(rooms: Arc<Rooms>, shared: Shared, stop: CancellationToken) {
@@ -30,7 +30,7 @@ pub(crate) async fn run(rooms: Arc<Rooms>, shared: Shared, stop: CancellationTok
             () = tokio::time::sleep(every) => {}
         }
         if let Err(error) = look(&rooms, &shared).await {
-            tracing::warn!(error = format!("{error:#}"), "the outbox could not be looked through");
+            tracing::warn!(error = format!("{error:#}"), "the outbox could not be checked");
         }
     }
 }
@@ -41,10 +41,10 @@ async fn look(rooms: &Rooms, shared: &Shared) -> anyhow::Result<()> {
     let subjects: Vec<(String, usize)> = subjects.try_collect().await?;
     show_pending(rooms, shared, &prefix, &subjects);
     for (subject, _) in subjects {
-        let known = subject
+        let is_served = subject
             .strip_prefix(&prefix)
             .is_none_or(|room| room.starts_with('_') || rooms.open.contains_key(room));
-        if !known {
+        if !is_served {
             move_on(&subject, rooms, shared).await.with_context(|| subject.clone())?;
         }
     }
@@ -61,7 +61,7 @@ fn show_pending(rooms: &Rooms, shared: &Shared, prefix: &str, subjects: &[(Strin
     }
 }
 
-/// Moves what has waited long enough, oldest first.
+/// Moves deliveries that have waited long enough, oldest first.
 async fn move_on(subject: &str, rooms: &Rooms, shared: &Shared) -> anyhow::Result<()> {
     let out = &shared.streams.out;
     loop {
@@ -85,11 +85,15 @@ async fn move_on(subject: &str, rooms: &Rooms, shared: &Shared) -> anyhow::Resul
 }
 
 async fn resend(delivery: Delivery, sequence: u64, rooms: &Rooms, shared: &Shared) -> anyhow::Result<()> {
-    tracing::warn!(room = delivery.room, id = delivery.id, "no such room; to the default room");
-    let reason = format!("nobody serves room {}", delivery.room);
-    let told = format!("{reason}; sent to {}", rooms.default_room);
+    tracing::warn!(
+        room = delivery.room,
+        id = delivery.id,
+        "unknown room; moving the delivery to the default room"
+    );
+    let reason = format!("no relay serves room {}", delivery.room);
+    let on_receipt = format!("{reason}; sent to {}", rooms.default_room);
     let (room, place, now) = (&delivery.room, delivery.place, Timestamp::now());
-    let receipt = Receipt::unsent(room, Outcome::Moved, &delivery.id, place, now, told);
+    let receipt = Receipt::unsent(room, Outcome::Moved, &delivery.id, place, now, on_receipt);
     let retry = Retry { once: String::new(), delivery, room: rooms.default_room.clone(), reason };
     let (bus, id) = (&shared.bus, format!("stranded-{sequence}"));
     shared.lease.bound(bus.append(bus.names.ctl("retry"), &id, serde_json::to_vec(&retry)?)).await??;

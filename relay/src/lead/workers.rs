@@ -1,4 +1,4 @@
-//! A leader's workers: one for each room, and one that finds what waits for rooms nobody serves.
+//! A leader's workers: one for each room, and one that finds deliveries for unknown rooms.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::room::Room;
 /// The rooms of one configuration, opened.
 pub struct Rooms {
     pub open: BTreeMap<String, Open>,
-    /// What a delivery for an unknown room goes to, and after how long.
+    /// The room for deliveries to an unknown room, and the time after which they are moved there.
     pub default_room: String,
     pub stranded_after: Duration,
 }
@@ -22,7 +22,7 @@ pub struct Rooms {
 /// A room that was opened.
 #[derive(Clone)]
 pub struct Open {
-    /// Such as `irc`.
+    /// The kind of the room, such as `irc`.
     pub kind: &'static str,
     pub room: Arc<dyn Room>,
 }
@@ -44,8 +44,8 @@ impl Workers {
         Workers { tasks, stop }
     }
 
-    /// Lets every worker finish what it is sending, for as long as `grace`. What is then left is given up:
-    /// it stays in the queue.
+    /// Lets every worker finish its present post within `grace`. Unfinished posts are aborted: their deliveries stay in
+    /// the queue.
     pub async fn stop(&mut self, grace: Duration) {
         self.stop.cancel();
         let finished = async { while self.tasks.join_next().await.is_some() {} };

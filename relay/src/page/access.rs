@@ -1,6 +1,6 @@
-//! Who is asking, and what they may do: by a token (in `Authorization`, or in the cookie the login page sets), by a
-//! reverse proxy's word, or by being on this machine. Tokens are compared in constant time and never in an address
-//! or a log.
+//! Authentication and roles: a caller has a token (in `Authorization`, or in the cookie of the login page), a user name
+//! from a reverse proxy, or a connection from this machine. Tokens are compared in constant time, and never appear in
+//! an address or a log.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,157 +16,157 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::Site;
-use super::problem::Problem;
 use crate::config::page::{Page, Proxy, Role};
-use crate::secret::Secret;
+use service::http::problem::Problem;
+use service::secret::Secret;
 
 const COOKIE: &str = "hal_token";
 const COOKIE_DAYS: i64 = 30;
 /// The longest user name a proxy may give, in characters.
 const USER: usize = 100;
 
-/// Somebody who may see the page.
+/// The authenticated sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Who {
-    /// The token's name or the proxy's user; absent for whoever is on this machine.
+pub(super) struct Caller {
+    /// The token's name or the proxy's user; absent for a caller on this machine without a token.
     pub(super) name: Option<String>,
     pub(super) role: Role,
-    pub(super) by: By,
+    pub(super) credential: Credential,
 }
 
-/// What somebody is known by.
+/// The kind of proof that a caller gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum By {
+pub(super) enum Credential {
     /// A token in `Authorization`, which no browser sends by itself.
     Bearer,
-    /// A token that the browser keeps until somebody logs out.
+    /// A token that the browser keeps until the user logs out.
     Cookie,
-    /// The proxy's word.
+    /// A user name from the proxy.
     Proxy,
-    /// Being on this machine.
-    Place,
+    /// A connection from this machine.
+    Local,
 }
 
-/// The rules.
+/// The configured rules.
 pub(super) struct Access {
     loopback: Option<Role>,
-    tokens: Vec<Known>,
+    tokens: Vec<Token>,
     proxy: Option<Proxy>,
 }
 
-struct Known {
+struct Token {
     name: String,
     role: Role,
-    /// Of its token; what is compared says nothing of the token's length either.
+    /// Hash of the token: comparing hashes does not reveal the token's length either.
     hash: [u8; 32],
 }
 
 impl Access {
     /// Reads the tokens.
     pub(super) fn open(config: &Page) -> anyhow::Result<Self> {
-        let known = config.tokens.iter().map(|token| {
+        let tokens = config.tokens.iter().map(|token| {
             let secret = token.read()?;
-            Ok(Known { name: token.name.clone(), role: token.role, hash: hash(secret.reveal()) })
+            Ok(Token { name: token.name.clone(), role: token.role, hash: hash(secret.reveal()) })
         });
         Ok(Access {
             loopback: config.loopback,
-            tokens: known.collect::<anyhow::Result<_>>()?,
+            tokens: tokens.collect::<anyhow::Result<_>>()?,
             proxy: config.proxy.clone(),
         })
     }
 
-    /// Whether there is anything to log in with.
+    /// True if there is a token to log in with.
     pub(super) fn has_tokens(&self) -> bool {
         !self.tokens.is_empty()
     }
 
-    /// Who asks, or why that is nobody.
-    pub(super) fn who(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Who, Problem> {
+    /// The caller, or the reason why there is none.
+    pub(super) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
         let peer = peer.to_canonical();
         let proxy = self.proxy.as_ref().filter(|proxy| proxy.addresses.contains(&peer));
-        if let Some(given) = headers.get(header::AUTHORIZATION) {
-            let token = given.to_str().ok().and_then(|given| given.strip_prefix("Bearer "));
-            if let Some(who) = token.and_then(|token| self.holder(token.trim(), By::Bearer)) {
-                return Ok(who);
+        if let Some(value) = headers.get(header::AUTHORIZATION) {
+            let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
+            if let Some(caller) = token.and_then(|token| self.holder(token.trim(), Credential::Bearer)) {
+                return Ok(caller);
             }
-            // A proxy passes on what people have shown to itself.
+            // A proxy passes on the Authorization header that was meant for itself.
             if proxy.is_none() {
-                return Err(Problem::new(StatusCode::UNAUTHORIZED, "this token is not known here"));
+                return Err(Problem::new(StatusCode::UNAUTHORIZED, "unknown token"));
             }
         }
-        if let Some(who) = cookie(headers).and_then(|token| self.holder(&token, By::Cookie)) {
-            return Ok(who);
+        if let Some(caller) = cookie(headers).and_then(|token| self.holder(&token, Credential::Cookie)) {
+            return Ok(caller);
         }
         match proxy {
             Some(proxy) => proxied(proxy, headers),
-            None => self.here(peer, headers),
+            None => self.local(peer, headers),
         }
     }
 
-    /// Whoever has this token. Looks at all of them, whichever it is.
-    pub(super) fn holder(&self, token: &str, by: By) -> Option<Who> {
+    /// The holder of this token. Compares with all tokens, so that the time does not depend on the token.
+    pub(super) fn holder(&self, token: &str, credential: Credential) -> Option<Caller> {
         let hash = hash(token);
-        let mut found = None;
-        for known in &self.tokens {
-            if bool::from(known.hash.ct_eq(&hash)) {
-                found = Some(Who { name: Some(known.name.clone()), role: known.role, by });
+        let mut holder = None;
+        for token in &self.tokens {
+            if bool::from(token.hash.ct_eq(&hash)) {
+                holder = Some(Caller { name: Some(token.name.clone()), role: token.role, credential });
             }
         }
-        found
+        holder
     }
 
-    /// Somebody on this machine. A name in `Host` is refused, since a web page elsewhere can make its own name point
-    /// here (DNS rebinding); addresses and `localhost` it cannot.
-    fn here(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Who, Problem> {
+    /// A caller on this machine. Only addresses and `localhost` are accepted in `Host`: any other name may belong to a
+    /// foreign web page that makes it point here (DNS rebinding).
+    fn local(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
         let denied = |what: &str| Err(Problem::new(StatusCode::UNAUTHORIZED, what));
         if !peer.is_loopback() {
-            return denied("log in, or give a token: Authorization: Bearer …");
+            return denied("log in, or send a token: Authorization: Bearer …");
         }
         let Some(role) = self.loopback else {
-            return denied("log in, or give a token: without one not even this machine may look");
+            return denied(
+                "log in, or send a token: without one, access is not allowed even from this machine",
+            );
         };
         if !headers.get(header::HOST).is_none_or(is_address) {
-            return denied(
-                "log in, or open the page by its address or as localhost instead of by another name",
-            );
+            return denied("log in, or open the page by its IP address or as localhost");
         }
-        Ok(Who { name: None, role, by: By::Place })
+        Ok(Caller { name: None, role, credential: Credential::Local })
     }
 }
 
-fn proxied(proxy: &Proxy, headers: &HeaderMap) -> Result<Who, Problem> {
+fn proxied(proxy: &Proxy, headers: &HeaderMap) -> Result<Caller, Problem> {
     let user = headers.get(&proxy.user_header).and_then(|user| user.to_str().ok()).map(str::trim);
     let Some(user) = user.filter(|user| !user.is_empty() && user.chars().count() <= USER) else {
-        let what = format!("the proxy does not say in {} who asks", proxy.user_header);
+        let what = format!("the proxy gives no user name in the header {}", proxy.user_header);
         return Err(Problem::new(StatusCode::UNAUTHORIZED, what));
     };
     let role = if proxy.operators.contains(user) { Role::Operator } else { Role::Viewer };
-    Ok(Who { name: Some(user.to_owned()), role, by: By::Proxy })
+    Ok(Caller { name: Some(user.to_owned()), role, credential: Credential::Proxy })
 }
 
 fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// The token in the cookie the login page has set.
+/// The token in the cookie of the login page.
 fn cookie(headers: &HeaderMap) -> Option<String> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
     let ours = all.flat_map(Cookie::split_parse).flatten().find(|cookie| cookie.name() == COOKIE)?;
     String::from_utf8(BASE64.decode(ours.value()).ok()?).ok()
 }
 
-/// The cookie that keeps a token: for this site alone, out of the reach of scripts.
+/// The cookie that keeps a token: for this site only, and not readable by scripts.
 pub(super) fn keep(token: &Secret, headers: &HeaderMap) -> HeaderValue {
     set(BASE64.encode(token.reveal()), COOKIE_DAYS, headers)
 }
 
-/// The cookie that takes it away.
+/// The cookie that removes the token.
 pub(super) fn forget(headers: &HeaderMap) -> HeaderValue {
     set(String::new(), 0, headers)
 }
 
 fn set(value: String, days: i64, headers: &HeaderMap) -> HeaderValue {
-    // Links that lead here from a chat room bring the cookie along; what others' pages post does not.
+    // With Lax, a link from a chat room to this page brings the cookie along, a form on another site does not.
     let secure = headers.get(header::ORIGIN).is_some_and(|origin| origin.as_bytes().starts_with(b"https:"));
     let cookie = Cookie::build((COOKIE, value))
         .path("/")
@@ -177,8 +177,8 @@ fn set(value: String, days: i64, headers: &HeaderMap) -> HeaderValue {
     HeaderValue::try_from(cookie.build().to_string()).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
-/// Whether a request that changes something comes from our own page, or from no browser at all: browsers say where
-/// their requests come from.
+/// Checks that a request that changes something comes from our own page or not from a browser: browsers name the
+/// origin of such requests.
 pub(super) fn same_origin(headers: &HeaderMap) -> Result<(), Problem> {
     let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
     let ours = match (text("sec-fetch-site"), text("origin")) {
@@ -189,35 +189,35 @@ pub(super) fn same_origin(headers: &HeaderMap) -> Result<(), Problem> {
         }
         (None, None) => true,
     };
-    let what = "this was asked by a page of another site";
+    let what = "the request comes from a page of another site";
     if ours { Ok(()) } else { Err(Problem::new(StatusCode::FORBIDDEN, what)) }
 }
 
-/// Lets a request through to what needs `role`, and tells it who asks.
+/// Lets a request of a caller with `role` through, and hands on the caller.
 pub(super) async fn guard(
     State((site, role)): State<(Arc<Site>, Role)>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let who = match site.access.who(peer.ip(), request.headers()) {
-        Ok(who) => who,
+    let caller = match site.access.caller(peer.ip(), request.headers()) {
+        Ok(caller) => caller,
         Err(_) if wants_page(&request) => return Ok(to_login(&request)),
         Err(problem) => return Err(problem),
     };
-    if who.role < role {
-        // Whoever has shown nothing yet may show more.
-        let status = if who.name.is_none() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
-        return Err(Problem::new(status, "this takes the token of an operator; log in with one"));
+    if caller.role < role {
+        // A caller without a name can still log in.
+        let status = if caller.name.is_none() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+        return Err(Problem::new(status, "this needs the token of an operator; log in with one"));
     }
-    if !request.method().is_safe() && who.by != By::Bearer {
+    if !request.method().is_safe() && caller.credential != Credential::Bearer {
         same_origin(request.headers())?;
     }
-    request.extensions_mut().insert(who);
+    request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }
 
-/// A person with a browser, who is better sent to the login page.
+/// True for a browser's request for a page, which is redirected to the login page.
 fn wants_page(request: &Request) -> bool {
     let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     request.method() == Method::GET && accepts.is_some_and(|accept| accept.contains("text/html"))
@@ -242,6 +242,8 @@ fn is_address(host: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use service::config::Configuration as _;
+
     use crate::config::Config;
 
     const TOKENS: &str = r#"
@@ -274,9 +276,13 @@ mod tests {
         headers.collect()
     }
 
-    fn who(access: &Access, peer: &str, headers: &[(&'static str, &str)]) -> Option<(Option<String>, Role)> {
-        let who = access.who(peer.parse().unwrap(), &map(headers)).ok()?;
-        Some((who.name, who.role))
+    fn caller(
+        access: &Access,
+        peer: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Option<(Option<String>, Role)> {
+        let caller = access.caller(peer.parse().unwrap(), &map(headers)).ok()?;
+        Some((caller.name, caller.role))
     }
 
     fn named(name: &str, role: Role) -> Option<(Option<String>, Role)> {
@@ -284,24 +290,24 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_asked_of_whoever_is_not_on_this_machine() {
+    fn a_caller_on_another_machine_needs_a_token() {
         let access = access(TOKENS);
         let bearer = |token: &str| [("authorization", format!("Bearer {token}"))];
         let by = |token: &str| {
             let [(name, value)] = bearer(token);
-            who(&access, "10.0.0.9", &[(name, &value)])
+            caller(&access, "10.0.0.9", &[(name, &value)])
         };
         assert_eq!(by("wall-0123456789abcdef"), named("wall", Role::Viewer));
         assert_eq!(by("oncall-0123456789abcdef"), named("oncall", Role::Operator));
         for wrong in ["", "wall", "wall-0123456789abcdeF", "wall-0123456789abcdef0"] {
             assert_eq!(by(wrong), None, "{wrong:?}");
         }
-        assert_eq!(who(&access, "10.0.0.9", &[]), None);
-        assert_eq!(who(&access, "127.0.0.1", &[]), Some((None, Role::Viewer)));
-        assert_eq!(who(&access, "::ffff:127.0.0.1", &[]), Some((None, Role::Viewer)));
-        // A wrong token is wrong also where none is needed.
-        assert_eq!(who(&access, "127.0.0.1", &[("authorization", "Bearer x")]), None);
-        assert_eq!(who(&access, "127.0.0.1", &[("authorization", "Basic eDp4")]), None);
+        assert_eq!(caller(&access, "10.0.0.9", &[]), None);
+        assert_eq!(caller(&access, "127.0.0.1", &[]), Some((None, Role::Viewer)));
+        assert_eq!(caller(&access, "::ffff:127.0.0.1", &[]), Some((None, Role::Viewer)));
+        // A wrong token is refused even where no token is needed.
+        assert_eq!(caller(&access, "127.0.0.1", &[("authorization", "Bearer x")]), None);
+        assert_eq!(caller(&access, "127.0.0.1", &[("authorization", "Basic eDp4")]), None);
     }
 
     #[test]
@@ -314,8 +320,8 @@ mod tests {
         assert!(!cookie.contains("0123456789abcdef"));
         let pair = cookie.split(';').next().unwrap();
         let all = format!("theme=dark; {pair}");
-        assert_eq!(who(&access, "10.0.0.9", &[("cookie", &all)]), named("oncall", Role::Operator));
-        assert_eq!(who(&access, "10.0.0.9", &[("cookie", "hal_token=!!!; x")]), None);
+        assert_eq!(caller(&access, "10.0.0.9", &[("cookie", &all)]), named("oncall", Role::Operator));
+        assert_eq!(caller(&access, "10.0.0.9", &[("cookie", "hal_token=!!!; x")]), None);
         let https = HeaderMap::from_iter([(header::ORIGIN, HeaderValue::from_static("https://hal.example"))]);
         assert!(forget(&https).to_str().unwrap().contains("Secure"));
         assert!(forget(&https).to_str().unwrap().contains("Max-Age=0"));
@@ -324,26 +330,27 @@ mod tests {
     #[test]
     fn a_proxy_is_believed_from_its_own_address_only() {
         let access = access(&(TOKENS.to_owned() + PROXY));
-        let user = |peer: &str, user: &str| who(&access, peer, &[("x-forwarded-user", user)]);
+        let user = |peer: &str, user: &str| caller(&access, peer, &[("x-forwarded-user", user)]);
         assert_eq!(user("10.0.0.2", "alice"), named("alice", Role::Operator));
         assert_eq!(user("127.0.0.1", "bob"), named("bob", Role::Viewer));
         assert_eq!(user("10.0.0.3", "alice"), None);
         assert_eq!(user("10.0.0.2", " "), None);
-        // What somebody has shown to the proxy says nothing here, but a token of ours does.
-        let shown = |scheme: &str| {
+        // Credentials for the proxy are ignored, but a token of the relay counts.
+        let caller_with = |scheme: &str| {
             let headers = [("authorization", scheme), ("x-forwarded-user", "bob")];
-            access.who("10.0.0.2".parse().unwrap(), &map(&headers)).unwrap()
+            access.caller("10.0.0.2".parse().unwrap(), &map(&headers)).unwrap()
         };
-        for (scheme, name, by) in [
-            ("Basic eDp4", "bob", By::Proxy),
-            ("Bearer of-the-proxy", "bob", By::Proxy),
-            ("Bearer wall-0123456789abcdef", "wall", By::Bearer),
+        for (scheme, name, credential) in [
+            ("Basic eDp4", "bob", Credential::Proxy),
+            ("Bearer of-the-proxy", "bob", Credential::Proxy),
+            ("Bearer wall-0123456789abcdef", "wall", Credential::Bearer),
         ] {
-            assert_eq!((shown(scheme).name.as_deref(), shown(scheme).by), (Some(name), by), "{scheme}");
+            let caller = caller_with(scheme);
+            assert_eq!((caller.name.as_deref(), caller.credential), (Some(name), credential), "{scheme}");
         }
-        // Whoever comes through the proxy is not "on this machine".
-        assert_eq!(who(&access, "127.0.0.1", &[]), None);
-        assert_eq!(who(&access, "::1", &[]), Some((None, Role::Viewer)));
+        // A caller through the proxy does not count as being on this machine.
+        assert_eq!(caller(&access, "127.0.0.1", &[]), None);
+        assert_eq!(caller(&access, "::1", &[]), Some((None, Role::Viewer)));
     }
 
     #[test]
@@ -361,12 +368,12 @@ mod tests {
         ];
         let access = access("default_room = \"page\"");
         for (host, fine) in hosts {
-            assert_eq!(who(&access, "127.0.0.1", &[("host", host)]).is_some(), fine, "{host}");
+            assert_eq!(caller(&access, "127.0.0.1", &[("host", host)]).is_some(), fine, "{host}");
         }
     }
 
     #[test]
-    fn what_another_sites_page_asks_is_refused() {
+    fn a_request_of_another_sites_page_is_refused() {
         let asked = |headers: &[(&'static str, &str)]| same_origin(&map(headers)).is_ok();
         let host = ("host", "127.0.0.1:8480");
         assert!(asked(&[host]));

@@ -1,5 +1,5 @@
-//! The page's files, built in. Each is served under an address that changes with what is in them, so that browsers
-//! may keep them for ever and never mix two versions.
+//! The page's built-in files. Their address contains a hash of their contents, so that browsers may cache them for
+//! ever and never mix two versions.
 
 use std::sync::{Arc, LazyLock};
 
@@ -8,8 +8,8 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Site;
-use super::problem::Problem;
 use crate::engine::hash;
+use service::http::problem::Problem;
 
 macro_rules! files {
     ($($name:literal),* $(,)?) => {
@@ -35,24 +35,23 @@ const FILES: &[(&str, &str)] = files![
     "timeline.js",
 ];
 
-/// The folder the files are in.
+/// The address of the files' folder.
 pub(super) static FOLDER: LazyLock<String> = LazyLock::new(|| {
     let texts: Vec<&[u8]> = FILES.iter().map(|(_, text)| text.as_bytes()).collect();
     format!("/assets/{}", &hash(&texts)[..12])
 });
 
-/// The scripts that a script loads, so that a browser can be told of all at once.
+/// The scripts that a script imports, directly or indirectly, so that a browser can load them all at once.
 pub(super) fn imports(name: &str) -> Vec<&'static str> {
     let mut all = Vec::new();
     let mut next = vec![name];
     while let Some(name) = next.pop() {
-        let Some((_, text)) = FILES.iter().find(|(known, _)| *known == name) else { continue };
+        let Some((_, text)) = FILES.iter().find(|(file, _)| *file == name) else { continue };
         let from = text
             .lines()
             .filter(|line| line.starts_with("import "))
             .filter_map(|line| line.split_once("\"./").and_then(|(_, rest)| rest.split('"').next()));
-        for name in from.filter_map(|name| FILES.iter().map(|(known, _)| *known).find(|known| *known == name))
-        {
+        for name in from.filter_map(|name| FILES.iter().map(|(file, _)| *file).find(|file| *file == name)) {
             if !all.contains(&name) {
                 all.push(name);
                 next.push(name);
@@ -68,14 +67,14 @@ pub(super) fn router() -> axum::Router<Arc<Site>> {
 }
 
 async fn file(Path((version, name)): Path<(String, String)>) -> Result<Response, Problem> {
-    let file = FILES.iter().find(|(known, _)| *known == name);
+    let file = FILES.iter().find(|(file, _)| *file == name);
     let (name, text) = file.ok_or_else(|| Problem::not_found("there is no such file"))?;
     let kind = match name.rsplit('.').next() {
         Some("js") => "text/javascript; charset=utf-8",
         Some("css") => "text/css; charset=utf-8",
         _ => "image/svg+xml",
     };
-    // A page of another version asks for what it can get.
+    // A page of another version gets the current file, but must not cache it.
     let ours = FOLDER.ends_with(&format!("/{version}"));
     let keep = if ours { "public, max-age=31536000, immutable" } else { "no-store" };
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, keep)];

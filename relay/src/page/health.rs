@@ -1,5 +1,5 @@
-//! `/healthz` and `/readyz`, open to whoever reaches the port, and `/metrics`, for whoever may look at the page. There is
-//! no message in any of them.
+//! `/healthz` and `/readyz`, open to every client that reaches the port, and `/metrics`, for callers who may see the
+//! page. None of them contains a message.
 
 use std::sync::Arc;
 
@@ -8,15 +8,15 @@ use axum::http::header;
 use axum::response::IntoResponse;
 
 use super::Site;
-use super::problem::Problem;
 use crate::status::Role;
+use service::http::problem::Problem;
 
-/// The process is alive, and not this thread of it alone.
+/// Checks that the whole process works, not only this thread.
 pub(super) async fn healthz(State(site): State<Arc<Site>>) -> Result<&'static str, Problem> {
     site.shared.status.alive().map(|()| "ok\n").map_err(Problem::unavailable)
 }
 
-/// NATS and the streams are good, leading or standing by. Never a room's state.
+/// Checks that NATS and the streams work, for a leading relay and one that stands by. Independent of the rooms' states.
 pub(super) async fn readyz(State(site): State<Arc<Site>>) -> Result<&'static str, Problem> {
     match site.shared.status.ready() {
         Ok(Role::Leading) => Ok("leading\n"),

@@ -1,10 +1,9 @@
-//! The page, its API, health and metrics: a window on the log, served over HTTP. It reads the streams itself; it
-//! posts, routes and decides nothing. What people do with it (tell, retry, drop) it writes on the log, like any
-//! other client.
+//! The page, its API, health and metrics: a view of the log, served over HTTP. It reads the streams itself, and does
+//! not route or post. Actions of its users (send, retry, give up) it writes to the streams, like any other client.
 //!
 //! ```text
-//!  HAL_OPS ──▶ tail (the last messages, and what comes) ──▶ stream ──▶ open pages
-//!          └─▶ index (on disk) ──▶ api ──▶ views' scripts, and whoever else asks
+//!  HAL_OPS ──▶ tail (the last messages, and new ones) ──▶ stream ──▶ open pages
+//!          └─▶ index (on disk) ──▶ api ──▶ the pages' scripts, and other clients
 //! ```
 
 mod access;
@@ -13,8 +12,6 @@ mod assets;
 mod event;
 mod health;
 mod params;
-mod problem;
-mod serve;
 mod tail;
 mod views;
 
@@ -29,47 +26,46 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use service::http::problem::Problem;
+use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
 use self::access::Access;
-use self::problem::Problem;
-use self::serve::Limits;
 use self::tail::Tail;
 use crate::bus::Bus;
-use crate::config;
-use crate::config::page::Role;
+use crate::config::page::{Page, Role};
 use crate::engine::Rules;
 use crate::index::{Index, Origin};
 use crate::lead::workers::Rooms;
 use crate::status::Status;
 use crate::status::metrics::Metrics;
 
-/// How many pages may be open at once.
+/// The number of pages that may be open at once.
 const READERS: usize = 256;
-/// Every one has a connection, and whoever asks for something else needs one too.
+/// Each open page holds one connection; requests need others.
 const LIMITS: Limits = Limits { connections: 2 * READERS, patience: serve::PATIENCE };
-/// How long open requests may take to end once the relay stops.
+/// Time for open requests to end when the relay stops.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often the index's progress is told as a metric.
+/// Interval at which the index's progress is measured for metrics.
 const MEASURE: Duration = Duration::from_secs(5);
 
-/// What the page needs of the relay.
+/// The parts of the relay that the page needs.
 pub struct Shared {
-    pub config: config::Page,
+    pub config: Page,
     pub bus: Bus,
     pub status: Arc<Status>,
     pub metrics: Arc<Metrics>,
     /// The rules and rooms of this relay's configuration.
     pub rules: watch::Receiver<Arc<Rules>>,
     pub rooms: watch::Receiver<Arc<Rooms>>,
-    /// The index, or why there is none.
+    /// The index, or the reason why there is none.
     pub index: Result<Arc<Index>, String>,
 }
 
-/// What every request reaches.
+/// The state shared by all requests.
 struct Site {
     shared: Shared,
     access: Access,
@@ -85,17 +81,19 @@ impl Site {
     }
 }
 
-/// Takes the port, so that a port in use is known before anything else starts.
+/// Binds the port, so that a port in use is reported before other parts start.
 pub fn bind(listen: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     let bound = std::net::TcpListener::bind(listen);
     let listener = bound.with_context(|| {
-        format!("page.listen: cannot listen on {listen}; stop what uses it or choose another address there")
+        format!(
+            "page.listen: cannot listen on {listen}; stop the process that uses it, or choose another address"
+        )
     })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }
 
-/// Serves the page, and keeps the index in step, until `shutdown`.
+/// Serves the page and keeps the index up to date until `shutdown`.
 pub async fn serve(
     listener: std::net::TcpListener,
     shared: Shared,
@@ -153,9 +151,9 @@ fn routes(site: &Arc<Site>) -> Router {
         .route("/api/openapi.json", document)
         .route("/healthz", get(health::healthz))
         .route("/readyz", get(health::readyz))
-        .fallback(views::nothing_here)
+        .fallback(views::not_found)
         .method_not_allowed_fallback(async || {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method")
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not support the method")
                 .into_response()
         })
         .layer(DefaultBodyLimit::max(serve::BODY))
@@ -169,7 +167,7 @@ pub fn openapi() -> serde_json::Value {
     api::document()
 }
 
-/// Nothing is loaded from elsewhere, nothing inline runs, nobody may frame the page.
+/// Headers for browsers: load files from this site only, run no inline script, allow no frame around the page.
 async fn hardened(request: Request, next: Next) -> Response {
     const HEADERS: [(HeaderName, &str); 4] = [
         (
@@ -178,7 +176,7 @@ async fn hardened(request: Request, next: Next) -> Response {
              base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
         ),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        // With "no-referrer" browsers would not say either that our own forms are from here (`Origin: null`).
+        // With "no-referrer", browsers would hide the origin of our own forms too (`Origin: null`).
         (header::REFERRER_POLICY, "same-origin"),
         (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ];

@@ -1,5 +1,5 @@
-//! The parameters of the API's addresses: which there are, and what they mean. A name that is not known is
-//! refused, since whoever misspells a filter would else read everything.
+//! The query parameters of the API, with their meaning and schema. An unknown name is refused: a misspelled filter
+//! would otherwise return all messages.
 
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
@@ -7,24 +7,24 @@ use tellhal::message::{Severity, Status};
 use tellhal::tag::{Pattern, is_token};
 use tellhal::timestamp::Timestamp;
 
-use super::problem::Problem;
-use crate::config::nearest;
 use crate::index::filter::{Filter, words};
+use service::http::problem::Problem;
+use tellhal::nearest;
 
-/// The most messages of one page, and the most names.
+/// The largest number of messages, and of names, in one page.
 pub(super) const MOST: usize = 500;
 const MOST_NAMES: usize = 5000;
-/// How often a parameter may be given that may be given several times.
+/// The largest number of values of one parameter.
 pub(super) const MOST_VALUES: usize = 50;
 const LIMIT: usize = 100;
 const SPANS_GIVEN: usize = 60;
-/// The longest text of a parameter, in characters. All of an address must fit into 64 KiB, where a character may take
-/// twelve bytes.
+/// The longest value of a parameter, in characters. A whole address must fit into 64 KiB, and a character may take
+/// twelve bytes in it.
 const LONGEST: usize = 1000;
 /// The longest name, in bytes.
 const WORD: usize = 256;
 
-/// What a parameter is called, what it means, and its schema.
+/// A parameter's name, description and schema.
 pub(super) struct Param {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
@@ -63,44 +63,45 @@ const fn many(param: Param) -> Param {
     Param { many: true, ..param }
 }
 
-/// Which messages are meant.
+/// The filter of messages.
 pub(super) const FILTER: &[Param] = &[
     many(param(
         "tag",
-        "A tag or a tag pattern: `*` stands for one word, a last `>` for the rest. Given several times, any of them.",
+        "A tag or a tag pattern: `*` stands for one word, a last `>` for all words that follow. May be repeated: \
+         messages with any of them.",
         || {
             let pattern = r"^(([A-Za-z0-9_-]+|\*)(\.([A-Za-z0-9_-]+|\*))*(\.>)?|>)$";
             json!({"type": "string", "maxLength": 256, "pattern": pattern})
         },
     )),
-    param("severity", "This and above.", severity),
-    many(param("source", "Who sent it. Given several times, any of them.", word)),
+    param("severity", "This severity and above.", severity),
+    many(param("source", "The sender. May be repeated: messages from any of them.", word)),
     param(
         "text",
-        "Words that must all be in the message (title, text, fields, key, host, user, links, command, tag, source, \
-         id), in any case; those in double quotes as one.",
+        "Words that must all occur in the message (title, text, fields, key, host, user, links, command, tag, source, \
+         id), in upper or lower case. Words in double quotes must occur together.",
         text,
     ),
-    param("since", "From this moment on: RFC 3339, or a time ago such as `1h`.", time),
-    param("until", "Before this moment: RFC 3339, or a time ago such as `1h`.", time),
+    param("since", "Messages from this time on: RFC 3339, or a time ago such as `1h`.", time),
+    param("until", "Messages before this time: RFC 3339, or a time ago such as `1h`.", time),
 ];
 
 const LIMITED: Param = param(
     "limit",
-    "How many at most.",
+    "The largest number of results.",
     || json!({"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}),
 );
-const AFTER_WHICH: &str = "Where the page before ended: its `cursor`.";
+const AFTER_WHICH: &str = "The `cursor` of the page before.";
 
-/// How much of a list that goes back in time.
+/// The paging of a list that goes back in time.
 pub(super) const PAGED: &[Param] =
     &[LIMITED, param("cursor", AFTER_WHICH, || json!({"type": "string", "pattern": "^[0-9]{1,18}$"}))];
 
-/// How much of a list of names.
+/// The paging of a list of names.
 pub(super) const NAMED: &[Param] = &[
     param(
         "limit",
-        "How many at most.",
+        "The largest number of results.",
         || json!({"type": "integer", "minimum": 1, "maximum": MOST_NAMES, "default": MOST_NAMES}),
     ),
     param("cursor", AFTER_WHICH, || json!({"type": "string", "pattern": "^[A-Za-z0-9_.-]{1,256}$"})),
@@ -108,20 +109,20 @@ pub(super) const NAMED: &[Param] = &[
 
 pub(super) const SPANS: &[Param] = &[param(
     "spans",
-    "How many equal spans of time.",
+    "The number of equal spans of time.",
     || json!({"type": "integer", "minimum": 1, "maximum": MOST, "default": SPANS_GIVEN}),
 )];
 
 pub(super) const AFTER: &[Param] = &[param(
     "after",
-    "What comes after this sequence of the log. `Last-Event-ID` outranks it.",
+    "Messages after this sequence of the log. `Last-Event-ID` outranks it.",
     || json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
 )];
 
-pub(super) const ROOM: &[Param] = &[param("room", "Of this room alone.", word)];
+pub(super) const ROOM: &[Param] = &[param("room", "Only this room.", word)];
 
-/// A message that is only thought of.
-pub(super) const THOUGHT: &[Param] = &[
+/// The parts of a message that is not sent, but only explained.
+pub(super) const HYPOTHETICAL: &[Param] = &[
     Param {
         required: true,
         ..param(
@@ -130,12 +131,12 @@ pub(super) const THOUGHT: &[Param] = &[
             || json!({"type": "string", "pattern": r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$", "maxLength": 128}),
         )
     },
-    param("severity", "How bad it is; `info` when absent.", severity),
-    param("source", "Who sends it; `host` when absent.", word),
-    param("title", "A headline.", text),
-    param("text", "The contents.", text),
-    param("key", "What it is about.", text),
-    param("status", "Where the thing stands.", status),
+    param("severity", "The severity; `info` when absent.", severity),
+    param("source", "The sender; `host` when absent.", word),
+    param("title", "The headline.", text),
+    param("text", "The body.", text),
+    param("key", "Names the thing the message is about.", text),
+    param("status", "The state of that thing.", status),
     many(param(
         "field",
         "A field, as `name=value`.",
@@ -143,7 +144,7 @@ pub(super) const THOUGHT: &[Param] = &[
     )),
     param(
         "at",
-        "When it comes, in RFC 3339; now when absent.",
+        "The time of the message, in RFC 3339; now when absent.",
         || json!({"type": "string", "format": "date-time"}),
     ),
 ];
@@ -153,13 +154,13 @@ pub(super) const THOUGHT: &[Param] = &[
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    /// Refuses what is not among `known`, and what is given twice where once is the rule.
-    pub(super) fn new(given: Vec<(String, String)>, known: &[&[Param]]) -> Result<Self, Problem> {
-        let known = || known.iter().copied().flatten();
+    /// Refuses parameters that are not in `allowed`, and repeated ones that may not be repeated.
+    pub(super) fn new(given: Vec<(String, String)>, allowed: &[&[Param]]) -> Result<Self, Problem> {
+        let allowed = || allowed.iter().copied().flatten();
         for (i, (name, value)) in given.iter().enumerate() {
-            let Some(param) = known().find(|param| param.name == name) else {
-                let hint = nearest::hint(name, known().map(|param| param.name));
-                return Err(Problem::bad(format!("there is no parameter {name:?} here: {hint}")));
+            let Some(param) = allowed().find(|param| param.name == name) else {
+                let hint = nearest::hint(name, allowed().map(|param| param.name));
+                return Err(Problem::bad(format!("unknown parameter {name:?}: {hint}")));
             };
             if !param.many && given[..i].iter().any(|(other, _)| other == name) {
                 return Err(Problem::bad(format!("{name} is given twice")));
@@ -182,7 +183,7 @@ impl Params {
         self.all(name).next()
     }
 
-    /// A text, which may be empty and is then as good as absent.
+    /// A text; an empty text counts as absent.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).filter(|text| !text.is_empty())
     }
@@ -199,7 +200,7 @@ impl Params {
         match self.parse::<usize>(name)? {
             None => Ok(or),
             Some(number) if (1..=most).contains(&number) => Ok(number),
-            Some(_) => Err(Problem::bad(format!("{name} is from 1 to {most}"))),
+            Some(_) => Err(Problem::bad(format!("{name} must be from 1 to {most}"))),
         }
     }
 
@@ -207,7 +208,7 @@ impl Params {
         self.number("limit", LIMIT, MOST)
     }
 
-    /// How many names.
+    /// The number of names.
     pub(super) fn names(&self) -> Result<usize, Problem> {
         self.number("limit", MOST_NAMES, MOST_NAMES)
     }
@@ -231,7 +232,7 @@ impl Params {
 
     fn cursor<T>(&self, read: impl Fn(&str) -> Option<T>) -> Result<Option<T>, Problem> {
         let Some(cursor) = self.get("cursor") else { return Ok(None) };
-        read(cursor).map(Some).ok_or_else(|| Problem::bad("cursor is none that this relay gave"))
+        read(cursor).map(Some).ok_or_else(|| Problem::bad("cursor is not a cursor from this relay"))
     }
 
     /// Names of one word.
@@ -249,7 +250,7 @@ impl Params {
 
     fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
         let Some(text) = self.get(name) else { return Ok(None) };
-        // In an address a plus is a blank, and people forget that.
+        // In an address a plus sign means a blank, which is easily forgotten.
         if let Ok(at) = text.replace(' ', "+").parse::<Timestamp>() {
             return Ok(Some(at));
         }
@@ -257,14 +258,14 @@ impl Params {
             Some(ago) => Ok(Some(Timestamp(Timestamp::now().0 - ago))),
             None => {
                 let what = format!(
-                    "{name}: {text:?} is no moment; write 2026-11-23T03:00:00Z or 1h for an hour ago"
+                    "{name}: {text:?} is not a time; write 2026-11-23T03:00:00Z, or 1h for an hour ago"
                 );
                 Err(Problem::bad(what))
             }
         }
     }
 
-    /// Which messages are meant.
+    /// The filter of messages.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
         let tags: Result<Vec<Pattern>, _> = self.all("tag").map(str::parse).collect();
         let sources: Result<Vec<&str>, Problem> = self.words("source").collect();
@@ -304,9 +305,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_misspelled_or_wrong_is_told() {
+    fn a_misspelled_or_wrong_parameter_is_reported() {
         for (query, wanted) in [
-            ("sevrity=error", "there is no parameter \"sevrity\" here: did you mean severity?"),
+            ("sevrity=error", "unknown parameter \"sevrity\": did you mean severity?"),
             ("since=1h&since=2h", "since is given twice"),
         ] {
             assert_eq!(params(query).unwrap_err(), wanted);
@@ -314,9 +315,9 @@ mod tests {
         for (query, wanted) in [
             ("severity=bad", "severity: severity \"bad\" is unknown; it is one of debug, "),
             ("tag=a..b", "tag: \"a..b\" is not a tag pattern; "),
-            ("since=yesterday", "since: \"yesterday\" is no moment; write 2026-11-23T03:00:00Z or 1h for "),
-            ("until=0", "until: \"0\" is no moment"),
-            ("since=", "since: \"\" is no moment"),
+            ("since=yesterday", "since: \"yesterday\" is not a time; write 2026-11-23T03:00:00Z, or 1h for "),
+            ("until=0", "until: \"0\" is not a time"),
+            ("since=", "since: \"\" is not a time"),
             ("tag=", "tag: \"\" is not a tag pattern"),
             ("source=a.b", "source: \"a.b\" is not one word"),
         ] {
@@ -328,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_given_is_meant_and_a_plus_may_be_a_blank() {
+    fn the_filter_has_what_was_given_and_a_plus_may_be_a_blank() {
         let query = "text=&since=2026-11-25T03:00:00+01:00&tag=a.>&tag=b";
         let filter = params(query).unwrap().filter().unwrap();
         assert_eq!(filter.tags.len(), 2);
@@ -340,9 +341,9 @@ mod tests {
     #[test]
     fn times_ago_are_a_number_and_a_unit() {
         let hour = 3_600_000;
-        let known =
+        let cases =
             [("1h", hour), ("90 min", 3 * hour / 2), ("2d", 48 * hour), ("0s", 0), ("1w", 168 * hour)];
-        for (text, wanted) in known {
+        for (text, wanted) in cases {
             assert_eq!(ago(text), Some(wanted), "{text}");
         }
         for text in ["", "h", "1", "-1h", "1h 30m", "1234567s", "1 y", "1  h"] {

@@ -1,5 +1,5 @@
-//! One reader of the log for every open page: keeps the last messages and hands on what comes.
-//! It never waits for a page; one that falls behind is cut off and resumes by itself.
+//! One reader of the log for all open pages: keeps the last messages and passes on new ones.
+//! It never waits for a page; a page that falls behind is disconnected and resumes by itself.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,21 +16,21 @@ use tracing::{debug, warn};
 
 use super::Shared;
 use super::event::{Entry, Frame};
-use super::problem::Problem;
 use crate::bus::follow::Follow;
+use service::http::problem::Problem;
 
-/// How many messages a stream begins with.
+/// The number of messages at the beginning of an event stream.
 const RECENT: usize = 200;
-/// How many messages are kept at most, and how many bytes of them.
+/// The largest number of messages in memory, and of their bytes.
 const KEPT: usize = 1000;
 const KEPT_BYTES: usize = 4 << 20;
-/// How far a page may fall behind the log before it is cut off, in messages.
+/// The number of messages that a page may fall behind the log before it is disconnected.
 const LAG: usize = 1024;
-/// How soon the log is tried again.
+/// The pause before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// How often the relay's own state is looked at.
+/// The interval at which the relay's own state is checked.
 const AGAIN: Duration = Duration::from_secs(1);
-/// After how much quiet the log is looked at.
+/// Time without messages after which the log's state is checked.
 const QUIET: Duration = Duration::from_secs(5);
 
 /// The end of the log.
@@ -39,18 +39,18 @@ pub(super) struct Tail {
     reached: watch::Sender<Reached>,
 }
 
-/// How far it has come.
+/// The progress of the tail after its start.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Reached {
     Nothing,
-    /// It is known where the last messages begin.
+    /// The start of the last messages is known.
     Log,
-    /// A sequence can be told to be old or new.
+    /// The end of the log was reached, so a sequence can be compared with the last one.
     End,
 }
 
 struct Kept {
-    /// When the log that this is from was made.
+    /// The creation time of the log that the frames are from.
     log: Option<OffsetDateTime>,
     frames: VecDeque<Frame>,
     bytes: usize,
@@ -61,8 +61,8 @@ struct Kept {
     live: broadcast::Sender<Frame>,
 }
 
-/// What a page shows at once, and what comes after it without a gap. That what came before is complete is told at
-/// the end of the former, or by the tail once it has found the log's end.
+/// Frames for a page to show at once, and the receiver of those that follow without a gap. A `live` frame ends the
+/// former; if the tail has not reached the log's end yet, it sends that frame later.
 pub(super) type Joined = (Vec<Frame>, broadcast::Receiver<Frame>);
 
 /// The last messages of the log.
@@ -79,20 +79,20 @@ impl Tail {
         Tail { kept: Mutex::new(Kept::new()), reached: watch::Sender::new(Reached::Nothing) }
     }
 
-    /// The last messages and everything from here on.
+    /// The last messages and all later ones.
     pub(super) fn join(&self) -> Joined {
         let kept = self.lock();
         self.joined(&kept, kept.frames.len().saturating_sub(RECENT))
     }
 
-    /// Everything after `sequence`, if it is recent enough.
+    /// All messages after `sequence`, if the tail still has them.
     pub(super) fn join_after(&self, sequence: u64) -> Option<Joined> {
         let kept = self.lock();
         if sequence < kept.complete_after {
             return None;
         }
-        let known = |frame: &Frame| frame.sequence().is_some_and(|at| at <= sequence);
-        Some(self.joined(&kept, kept.frames.partition_point(known)))
+        let seen = |frame: &Frame| frame.sequence().is_some_and(|at| at <= sequence);
+        Some(self.joined(&kept, kept.frames.partition_point(seen)))
     }
 
     fn joined(&self, kept: &Kept, start: usize) -> Joined {
@@ -100,10 +100,10 @@ impl Tail {
         (kept.frames.iter().skip(start).cloned().chain(live).collect(), kept.live.subscribe())
     }
 
-    /// Everything that is kept. Waits a moment for the log; until it is known where that ends, nothing can be said.
+    /// All messages in memory. Waits up to a second for the log: before it was reached, they are not known.
     pub(super) async fn recent(&self) -> Result<Recent, Problem> {
         if tokio::time::timeout(AGAIN, self.until(Reached::Log)).await.is_err() {
-            return Err(Problem::unavailable("the log has not been reached yet"));
+            return Err(Problem::unavailable("the relay has not reached the log yet"));
         }
         let kept = self.lock();
         let entries = kept.frames.iter().rev().filter_map(|frame| frame.entry.clone()).collect();
@@ -117,21 +117,21 @@ impl Tail {
     }
 
     async fn until(&self, reached: Reached) {
-        // The sender is `self`: it cannot be gone.
+        // The sender is part of `self`, so it cannot be dropped meanwhile.
         let _ = self.reached.subscribe().wait_for(|now| *now >= reached).await;
     }
 
-    /// Waits until this sequence was read, but not for long.
+    /// Waits up to a second until this sequence was read.
     pub(super) async fn reached(&self, sequence: u64) {
         let mut live = self.lock().live.subscribe();
         let reading = async {
             while self.lock().last < sequence && !matches!(live.recv().await, Err(RecvError::Closed)) {}
         };
-        // Then it is found a moment later.
+        // After a timeout the caller finds the message a moment later.
         let _ = tokio::time::timeout(AGAIN, reading).await;
     }
 
-    /// Whether the log's end was reached.
+    /// True once the log's end was reached.
     pub(super) fn is_placed(&self) -> bool {
         *self.reached.borrow() == Reached::End
     }
@@ -143,22 +143,22 @@ impl Tail {
     }
 
     async fn keep_following(&self, shared: &Shared) {
-        let mut told = String::new();
+        let mut logged = String::new();
         loop {
             if let Err(error) = self.follow(shared).await {
                 let error = format!("{error:#}");
-                if error == told {
+                if error == logged {
                     debug!(error, "the page still cannot read the log");
                 } else {
                     warn!(error, "the page cannot read the log; trying again");
-                    told = error;
+                    logged = error;
                 }
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Hands on what comes, from where it left off. Ends when the log is not what it was.
+    /// Passes on new messages, from the last one read. Ends when the log was replaced by another.
     async fn follow(&self, shared: &Shared) -> anyhow::Result<()> {
         let (bus, filter) = (&shared.bus, shared.bus.names.all_ops());
         let name = bus.names.ops_stream();
@@ -170,17 +170,17 @@ impl Tail {
         self.begin(log.created, start - 1);
         let mut follow = Follow::after(bus, stream.clone(), filter, start - 1);
         loop {
-            // A server may take its time to answer, which is no quiet.
+            // The time a server takes to answer does not count as time without messages.
             follow.ready().await.with_context(|| format!("stream {name}"))?;
             self.place(follow.at_end());
             match tokio::time::timeout(QUIET, follow.next()).await {
-                Ok(found) => {
-                    let found = found.with_context(|| format!("stream {name}"))?;
-                    if let Some(frame) = Frame::message(&bus.names, &found) {
+                Ok(message) => {
+                    let message = message.with_context(|| format!("stream {name}"))?;
+                    if let Some(frame) = Frame::message(&bus.names, &message) {
                         self.push(frame);
                     }
                 }
-                // A consumer outlives its stream.
+                // A consumer on a deleted stream stays silent, so the stream itself is checked.
                 Err(_) if self.check(&stream.get_info().await?) => return Ok(()),
                 Err(_) => {}
             }
@@ -195,13 +195,13 @@ impl Tail {
         }
     }
 
-    /// Forgets everything if this is another log than before, and cuts off the pages, which then come back.
+    /// Drops all messages if this is another log than before, and disconnects the pages, which then reconnect.
     fn check(&self, log: &Info) -> bool {
         let mut kept = self.lock();
         let anew =
             kept.log.is_some_and(|created| created != log.created) || kept.last > log.state.last_sequence;
         if anew {
-            warn!(stream = log.config.name, "the log was made anew");
+            warn!(stream = log.config.name, "the log was replaced by a new one");
             *kept = Kept::new();
             self.reached.send_replace(Reached::Nothing);
         }
@@ -221,15 +221,15 @@ impl Tail {
         }
     }
 
-    /// Hands on the relay's own state when it changes.
+    /// Passes on the relay's own state when it changes.
     async fn tell(&self, shared: &Shared) {
         let mut every = tokio::time::interval(AGAIN);
-        let mut told = None;
+        let mut sent = None;
         loop {
             every.tick().await;
             let now = shared.status.ready().err();
-            if told.replace(now.clone()) != Some(now) {
-                // Nobody may be there to hear it.
+            if sent.replace(now.clone()) != Some(now) {
+                // An error means that no page is open.
                 let _ = self.lock().live.send(Frame::state(&shared.status));
             }
         }
@@ -238,7 +238,7 @@ impl Tail {
     fn push(&self, frame: Frame) {
         let mut kept = self.lock();
         let sequence = frame.sequence().unwrap_or_default();
-        // A consumer that had to be made anew may begin too early.
+        // A recreated consumer may begin too early.
         if sequence <= kept.last {
             return;
         }
@@ -250,7 +250,7 @@ impl Tail {
             kept.bytes -= gone.bytes.len();
             kept.complete_after = gone.sequence().unwrap_or_default();
         }
-        // Sent under the lock, so that who joins misses nothing. Nobody may be there to hear it.
+        // Sent under the lock, so that a page that joins misses no message. An error means that no page is open.
         let _ = kept.live.send(frame);
     }
 
@@ -266,8 +266,8 @@ impl Kept {
     }
 }
 
-/// Where to begin to see at least the last [`RECENT`] messages, or all there are. The log also holds what
-/// is no message, so the server is asked how many there are behind ever earlier sequences.
+/// The sequence to start at for at least the last [`RECENT`] messages, or for all if there are fewer. The log also has
+/// entries that are not messages, so the server is asked for the number of messages after ever earlier sequences.
 async fn start_of_last(stream: &Stream, filter: String) -> anyhow::Result<u64> {
     let state = &stream.cached_info().state;
     let first = state.first_sequence.max(1);

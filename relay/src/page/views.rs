@@ -1,5 +1,5 @@
-//! The pages people open. Each is a frame with forms and headings that is there at once and works with its address
-//! alone; its script fills it from the API.
+//! The HTML pages. Each is sent with its forms and headings, and its address alone determines what it shows; its script
+//! fills it from the API.
 
 use std::sync::Arc;
 
@@ -11,19 +11,19 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 
-use super::access::{self, By, Who};
+use super::Site;
+use super::access::{self, Caller, Credential};
 use super::assets::{FOLDER, imports};
-use super::problem::Problem;
-use super::serve::Body;
-use super::{Site, problem};
 use crate::config::page::Role;
-use crate::secret::Secret;
+use service::http::problem::Problem;
+use service::http::serve::Body;
+use service::secret::Secret;
 
 /// A page.
 struct View {
     path: &'static str,
     title: &'static str,
-    /// In the navigation, where everything else is reached from.
+    /// True for an entry of the navigation.
     listed: bool,
     script: &'static str,
     main: &'static str,
@@ -84,28 +84,29 @@ const VIEWS: &[View] = &[
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
     let guard = from_fn_with_state((site.clone(), Role::Viewer), access::guard);
     let views = VIEWS.iter().fold(Router::new(), |router, view| {
-        let show = async |State(site): State<Arc<Site>>, Extension(who): Extension<Who>, address: Uri| {
-            shown(StatusCode::OK, &page(view, &site, &who, address.query().unwrap_or_default()))
-        };
+        let show =
+            async |State(site): State<Arc<Site>>, Extension(caller): Extension<Caller>, address: Uri| {
+                shown(StatusCode::OK, &page(view, &site, &caller, address.query().unwrap_or_default()))
+            };
         router.route(view.path, get(show))
     });
     views.route_layer(guard).route("/login", get(ask).post(login)).route("/logout", post(logout))
 }
 
-/// A page is never kept: it names who looks at it.
+/// A response with a page. It must not be cached: it contains the name of the user.
 fn shown(status: StatusCode, page: &str) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Html(page.to_owned())).into_response()
 }
 
-fn page(view: &View, site: &Site, who: &Who, query: &str) -> String {
+fn page(view: &View, site: &Site, caller: &Caller, query: &str) -> String {
     let links = VIEWS.iter().filter(|view| view.listed).map(|listed| {
         let current = if listed.path == view.path { " aria-current=\"page\"" } else { "" };
         format!("<a href=\"{}\"{current}>{}</a>", listed.path, listed.title)
     });
     let links: Vec<String> = links.collect();
-    let name = who.name.as_deref().map(escape).unwrap_or_default();
-    let session = match (&who.name, who.by) {
-        (Some(_), By::Cookie) => format!(
+    let name = caller.name.as_deref().map(escape).unwrap_or_default();
+    let session = match (&caller.name, caller.credential) {
+        (Some(_), Credential::Cookie) => format!(
             "<form method=\"post\" action=\"/logout\">{name} <button class=\"quiet\">Log out</button></form>"
         ),
         (Some(_), _) => format!("<span>{name}</span>"),
@@ -121,10 +122,10 @@ fn page(view: &View, site: &Site, who: &Who, query: &str) -> String {
         .map(|name| format!("<link rel=\"modulepreload\" href=\"{}/{name}\">", *FOLDER))
         .chain([format!("<script type=\"module\" src=\"{}/{}\"></script>", *FOLDER, view.script)])
         .collect();
-    frame(view.title, &scripts.join("\n"), who.role.as_str(), &header, &unfolded(view.main, query))
+    frame(view.title, &scripts.join("\n"), caller.role.as_str(), &header, &unfolded(view.main, query))
 }
 
-/// The fold with the fields that this address uses is open from the start, so that nothing jumps.
+/// Opens the fold of the filter's fields if the address uses one of them, so that the page does not jump later.
 fn unfolded(main: &str, query: &str) -> String {
     let folded = ["tag=", "severity=", "source=", "since=", "until="];
     let used =
@@ -155,7 +156,7 @@ fn frame(title: &str, scripts: &str, role: &str, header: &str, main: &str) -> St
 {header}
 </header>
 <main id="main" tabindex="-1">
-<noscript><p class="note">This page needs JavaScript to show what comes. <code>GET /api/messages</code> needs none.</p></noscript>
+<noscript><p class="note">This page needs JavaScript to show messages. <code>GET /api/messages</code> works without.</p></noscript>
 {main}</main>
 </body>
 </html>
@@ -188,7 +189,7 @@ fn login_page(site: &Site, next: &str, wrong: Option<&str>) -> String {
     frame("Log in", "", "nobody", "", &(wrong.unwrap_or_default() + &form))
 }
 
-/// The address to go on to, if it is one of ours. Browsers read `\` as `/` and skip tabs and ends of lines.
+/// The address to redirect to, if it is on this site. Browsers read `\` as `/` and skip tabs and line ends.
 fn local(next: &str) -> &str {
     let odd = |c: char| c == '\\' || c.is_control();
     let ours = next.starts_with('/') && !next.starts_with("//") && !next.contains(odd);
@@ -203,7 +204,7 @@ struct Login {
     next: String,
 }
 
-/// A form, so that it works without any script.
+/// Handles the login form, which works without a script.
 async fn login(
     State(site): State<Arc<Site>>,
     headers: HeaderMap,
@@ -213,11 +214,11 @@ async fn login(
     let login: Login =
         serde_urlencoded::from_bytes(&body).map_err(|error| Problem::bad(format!("the form: {error}")))?;
     let token = Secret::new(login.token.trim());
-    let Some(who) = site.access.holder(token.reveal(), By::Cookie) else {
-        let page = login_page(&site, &login.next, Some("This token is not known here."));
+    let Some(caller) = site.access.holder(token.reveal(), Credential::Cookie) else {
+        let page = login_page(&site, &login.next, Some("Unknown token."));
         return Ok(shown(StatusCode::UNAUTHORIZED, &page));
     };
-    tracing::info!(name = who.name, "logged in");
+    tracing::info!(name = caller.name, "logged in");
     let cookie = [(header::SET_COOKIE, access::keep(&token, &headers))];
     Ok((cookie, Redirect::to(local(&login.next))).into_response())
 }
@@ -228,17 +229,17 @@ async fn logout(headers: HeaderMap) -> Result<Response, Problem> {
     Ok((cookie, Redirect::to("/login")).into_response())
 }
 
-/// What is not there, for a person or for a program.
-pub(super) async fn nothing_here(headers: HeaderMap) -> Response {
+/// The answer for an unknown address, for a person or for a program.
+pub(super) async fn not_found(headers: HeaderMap) -> Response {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accepts.is_some_and(|accept| accept.contains("text/html")) {
-        let main = "<h1>Nothing here</h1>\n<p><a href=\"/\">The messages</a> are.</p>\n";
-        return shown(StatusCode::NOT_FOUND, &frame("Nothing here", "", "nobody", "", main));
+        let main = "<h1>Page not found</h1>\n<p>Go to the <a href=\"/\">messages</a>.</p>\n";
+        return shown(StatusCode::NOT_FOUND, &frame("Page not found", "", "nobody", "", main));
     }
-    problem::Problem::not_found("there is nothing here; the page is at /").into_response()
+    Problem::not_found("unknown address; the page is at /").into_response()
 }
 
-/// Text as it may stand in a page.
+/// Text escaped for HTML.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
@@ -259,7 +260,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_our_own_addresses_are_gone_on_to() {
+    fn only_addresses_of_this_site_are_redirected_to() {
         for ours in ["/", "/rooms?x=1", "/messages/seq-1"] {
             assert_eq!(local(ours), ours);
         }

@@ -12,9 +12,7 @@ use tellhal::{Severity, Timestamp};
 use crate::delivery::{Content, Delivery, Summary};
 use crate::room::{Counted, Post};
 
-pub mod text;
-
-use text::{clean_lines, cut, one_line};
+use service::text::{clean_lines, cut, one_line, without_blank_ends};
 
 /// The longest headline in a list, in bytes.
 const LISTED_HEADLINE: usize = 200;
@@ -77,7 +75,7 @@ impl View {
             at: message.time,
             outcome: outcome(&headline, message.status, message.run.as_ref()),
             headline: if headline.is_empty() { "(empty)".into() } else { headline },
-            body: text::without_blank_ends(body).to_vec(),
+            body: without_blank_ends(body).to_vec(),
             keep_end: message.run.is_some(),
             fields: message.fields.iter().map(field).collect(),
             links: message

@@ -9,7 +9,9 @@ use tellhal::{Message, Severity, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::{Counted, Failure, Post, Room, Sent};
+use service::platform::{Failure, Sent};
+
+use super::{Counted, Post, Room};
 use crate::delivery::{Content, Delivery, Place};
 
 /// Texts that try to ping, forge markup, inject a line or confuse a reader.

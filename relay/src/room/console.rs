@@ -1,25 +1,29 @@
 //! A terminal: each message as lines on the relay's standard output, coloured when a person looks.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tellhal::Severity;
 
-use super::{Failure, LISTED_CHAT, Limiter, Part, Post, Room, Sent, TIMEOUT};
+use super::{self as room, Part, Post, Room, Shared};
 use crate::render;
+use service::platform::{Failure, Sent};
 
 /// `[rooms.NAME.console]`: it has no settings.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {}
 
+impl room::Settings for Config {
+    fn open(&self, _shared: &Shared) -> anyhow::Result<Box<dyn Room>> {
+        Ok(Box::new(Console::open()))
+    }
+}
+
 pub(super) struct Console {
     colour: bool,
-    limiter: Arc<Limiter>,
 }
 
 impl Console {
@@ -30,24 +34,12 @@ impl Console {
     }
 
     fn new(colour: bool) -> Self {
-        Console { colour, limiter: Arc::new(Limiter::none()) }
+        Console { colour }
     }
 }
 
 #[async_trait]
 impl Room for Console {
-    fn listed(&self) -> usize {
-        LISTED_CHAT
-    }
-
-    fn limiter(&self) -> Arc<Limiter> {
-        self.limiter.clone()
-    }
-
-    fn timeout(&self) -> Duration {
-        TIMEOUT
-    }
-
     fn render(&self, post: &Post) -> Vec<Part> {
         let shown = render::lines(post).join("\n");
         let wire = match self.colour.then(|| colour(post.severity())).flatten() {

@@ -1,40 +1,31 @@
 //! The built-in room: what it takes is on the relay's own page already, since the page shows the log. Nothing
 //! leaves the process.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use async_trait::async_trait;
 
-use super::{Failure, Limiter, Part, Post, Room, Sent, TIMEOUT};
+use super::{self as room, Part, Post, Room, Shared};
 use crate::render;
+use service::platform::{Failure, Sent};
 
 /// A list on our own page costs nobody anything.
 const LISTED: usize = 500;
 
-/// The room `page`.
-pub(super) struct Page {
-    limiter: Arc<Limiter>,
-}
+/// It has no settings.
+pub(super) struct Config;
 
-impl Page {
-    pub(super) fn open() -> Self {
-        Page { limiter: Arc::new(Limiter::none()) }
+impl room::Settings for Config {
+    fn open(&self, _shared: &Shared) -> anyhow::Result<Box<dyn Room>> {
+        Ok(Box::new(Page))
     }
 }
+
+/// The room `page`.
+struct Page;
 
 #[async_trait]
 impl Room for Page {
     fn listed(&self) -> usize {
         LISTED
-    }
-
-    fn limiter(&self) -> Arc<Limiter> {
-        self.limiter.clone()
-    }
-
-    fn timeout(&self) -> Duration {
-        TIMEOUT
     }
 
     fn render(&self, post: &Post) -> Vec<Part> {
@@ -53,6 +44,6 @@ mod tests {
 
     #[test]
     fn passes_the_kit() {
-        conformance::renders(&Page::open(), usize::MAX, &["\n", "\0", "\x01"]);
+        conformance::renders(&Page, usize::MAX, &["\n", "\0", "\x01"]);
     }
 }

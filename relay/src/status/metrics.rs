@@ -1,4 +1,4 @@
-//! Prometheus metrics. Never a label per host or raw tag.
+//! Prometheus metrics. Hosts and raw tags are never labels.
 
 use std::collections::HashSet;
 
@@ -35,25 +35,25 @@ struct Build {
     version: &'static str,
 }
 
-/// What a scraper is told [`Metrics::encode`] is.
+/// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 type Seconds = Family<ByRoom, Histogram, fn() -> Histogram>;
 
-/// Everything that is counted, behind cheap handles.
+/// All metrics, behind cheap handles.
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
     /// `outcome` is posted, counted, throttled, dropped, duplicate, moved or dead.
     pub deliveries: Family<RoomOutcome, Counter>,
-    /// `outcome` is ok, transient, permanent or auth: every try, not every delivery.
+    /// `outcome` is ok, transient, permanent or auth: one for each attempt, not for each delivery.
     pub attempts: Family<RoomOutcome, Counter>,
     /// From the log's time to the room's answer.
     pub delivery_seconds: Seconds,
     pub pending: Family<ByRoom, Gauge>,
     /// Entries of the log by kind: message, tick, config, retry, unknown.
     pub entries: Family<ByKind, Counter>,
-    /// How messages had to be read: foreign, unknown_version, rewritten, shortened.
+    /// Messages with a remark about how they were read, by kind: foreign, unknown_version, rewritten, shortened.
     pub marked: Family<ByKind, Counter>,
     pub leading: Gauge,
     pub throttle_keys: Gauge,
@@ -90,17 +90,21 @@ impl Default for Metrics {
         };
         let m = &metrics;
         registry.register("deliveries", "Deliveries by room and outcome", m.deliveries.clone());
-        registry.register("attempts", "Tries to post by room and outcome", m.attempts.clone());
+        registry.register("attempts", "Attempts to post by room and outcome", m.attempts.clone());
         let help = "From the message's arrival in the log to the room's answer";
         registry.register_with_unit("delivery", help, Unit::Seconds, m.delivery_seconds.clone());
         registry.register("pending", "Deliveries waiting by room", m.pending.clone());
         registry.register("entries", "Entries of the log by kind", m.entries.clone());
-        registry.register("marked", "Messages that had to be marked, by kind", m.marked.clone());
+        registry.register(
+            "marked",
+            "Messages with a remark about how they were read, by kind",
+            m.marked.clone(),
+        );
         registry.register("leading", "1 while this relay leads", m.leading.clone());
         registry.register("throttle_keys", "Open throttle windows", m.throttle_keys.clone());
-        let help = "Messages that passed because no more throttle windows fit";
+        let help = "Messages that passed because the throttle had no room for another window";
         registry.register("throttle_overflow", help, m.throttle_overflow.clone());
-        let help = "Posts whose earlier try may have been taken";
+        let help = "Posts that may be duplicates of an earlier attempt";
         registry.register("possible_duplicates", help, m.possible_duplicates.clone());
         registry.register(
             "page_readers",
@@ -145,8 +149,8 @@ impl Metrics {
     }
 }
 
-/// OpenMetrics, which the library writes, as Prometheus' older format: there a counter's help and type
-/// carry the `_total` of its samples, and there are no units.
+/// Converts OpenMetrics, which the library writes, to Prometheus' older format: there a counter's help and type have the
+/// `_total` of its samples, and there are no units.
 fn plain(open: &str) -> String {
     let counters: HashSet<&str> =
         open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
@@ -191,7 +195,7 @@ mod tests {
         check(&text);
     }
 
-    /// `promtool check metrics`, where there is one.
+    /// Runs `promtool check metrics` if promtool is installed.
     fn check(text: &str) {
         use std::io::Write as _;
         use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! What this relay is doing right now, for health, page and metrics. Written by the pipeline, read by everyone.
+//! The present state of this relay for health, page and metrics. Written by the pipeline, read by all others.
 
 pub mod metrics;
 pub mod notice;
@@ -13,14 +13,14 @@ use tellhal::timestamp::Timestamp;
 
 use crate::delivery::Attempts;
 
-/// After how long without a sign the pipeline counts as stuck.
+/// Time without a heartbeat after which the pipeline counts as stuck.
 const STUCK: Duration = Duration::from_secs(15);
 
-/// Where a relay stands.
+/// The role of a relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
-    /// Connecting, or the streams are not good.
+    /// Connecting, or the streams cannot be used.
     #[default]
     Starting,
     StandingBy,
@@ -28,22 +28,22 @@ pub enum Role {
     Stopping,
 }
 
-/// How one room is doing.
+/// The state of one room with its details.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RoomState {
-    /// Deliveries waiting.
+    /// Number of waiting deliveries.
     pub pending: u64,
     pub state: State,
     pub last_success: Option<Timestamp>,
     pub last_error: Option<String>,
     pub last_error_at: Option<Timestamp>,
     pub tries: u32,
-    /// The post that was not taken yet.
+    /// The post that is being retried.
     pub retrying: Option<Retrying>,
 }
 
 impl RoomState {
-    /// What the receipts tell of the time before this relay led.
+    /// Takes over the last success and the last failure from before this relay led.
     pub fn remember(&mut self, posted: Option<Timestamp>, refused: Option<(Timestamp, String)>) {
         if self.state != State::Unknown {
             return;
@@ -58,22 +58,22 @@ impl RoomState {
     }
 }
 
-/// How a room is doing.
+/// The state of a room.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "RoomState")]
 pub enum State {
-    /// Not heard of yet, or this relay does not lead.
+    /// There was no post yet, or this relay does not lead.
     #[default]
     Unknown,
     Ok,
-    /// A post was not taken and is tried again.
+    /// A post failed and is tried again.
     Retrying,
-    /// Credentials or the room itself need somebody: what comes becomes dead letters.
+    /// The credentials or the room itself need an operator: deliveries become dead letters.
     Broken,
 }
 
-/// A post that is tried again.
+/// A post that is being retried.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Retrying {
     /// The deliveries in it.
@@ -84,14 +84,14 @@ pub struct Retrying {
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Snapshot {
     pub role: Role,
-    /// Why this relay is not ready, when it is not.
+    /// The reason why this relay is not ready; `None` if it is.
     pub problem: Option<String>,
     pub rooms: BTreeMap<String, RoomState>,
     /// Last sequence of the log that was folded.
     pub folded: u64,
     pub config_hash: String,
     pub config_error: Option<String>,
-    /// When the pipeline's thread last said that it moves.
+    /// The last heartbeat of the pipeline's thread.
     #[serde(skip)]
     pub beat: Option<Instant>,
 }
@@ -113,7 +113,7 @@ impl Status {
         change(self.lock().rooms.entry(room.to_owned()).or_default());
     }
 
-    /// Ready: NATS and streams good, leading or standing by. Never a room's state.
+    /// Ready means: NATS and the streams can be used, and the relay leads or stands by. Independent of the rooms' states.
     pub fn ready(&self) -> Result<Role, String> {
         let now = self.lock();
         match (now.role, &now.problem) {
@@ -123,10 +123,10 @@ impl Status {
         }
     }
 
-    /// Whether the pipeline's thread moves; it says so each second.
+    /// Checks the heartbeat of the pipeline's thread, which it sends every second.
     pub fn alive(&self) -> Result<(), String> {
         match self.lock().beat.map(|beat| beat.elapsed()).filter(|silent| *silent > STUCK) {
-            Some(silent) => Err(format!("the relay has not moved for {} s", silent.as_secs())),
+            Some(silent) => Err(format!("the relay has been stuck for {} s", silent.as_secs())),
             None => Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! What the relay itself has to say: ordinary ops messages of the source `relay`, so that they are routed, kept
-//! and shown like all others. Never about the room they would go to.
+//! The relay's own messages: ordinary ops messages of the source `relay`, so that they are routed, kept and shown like
+//! all others. Never about the room that they would go to.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::bus::Bus;
 pub const SOURCE: &str = "relay";
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Puts the relay's own messages on the log.
+/// Appends the relay's own messages to the log.
 #[derive(Clone)]
 pub struct Notices {
     bus: Bus,
-    /// Where they go unless a route says otherwise.
+    /// The room of messages that no route takes.
     default_room: String,
 }
 
@@ -25,9 +25,9 @@ impl Notices {
         Notices { bus, default_room }
     }
 
-    /// A room refuses what it is sent.
+    /// A room refuses its posts.
     pub async fn room_broken(&self, room: &str, reason: &str) {
-        let text = format!("room {room} refuses messages, they become dead letters: {reason}");
+        let text = format!("room {room} refuses messages; they become dead letters: {reason}");
         self.about_room(room, "relay.room.broken", Severity::Error, Status::Failed, text).await;
     }
 
@@ -45,8 +45,8 @@ impl Notices {
 
     async fn about_room(&self, room: &str, tag: &str, severity: Severity, status: Status, text: String) {
         if room == self.default_room {
-            // It would go to the room that is broken.
-            tracing::error!(room, text, "the default room itself");
+            // The notice would go to the room that is broken.
+            tracing::error!(room, text, "the default room itself is broken or recovered");
             return;
         }
         self.tell(tag, severity, Some(status), Some(room), text).await;
@@ -69,9 +69,9 @@ impl Notices {
         match tokio::time::timeout(PATIENCE, self.bus.append(subject, &message.id, payload)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::error!(text = message.text, error = format!("{error:#}"), "notice not told")
+                tracing::error!(text = message.text, error = format!("{error:#}"), "notice not sent")
             }
-            Err(_) => tracing::error!(text = message.text, "notice not told in time"),
+            Err(_) => tracing::error!(text = message.text, "notice not sent in time"),
         }
     }
 }

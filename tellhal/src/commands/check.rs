@@ -1,32 +1,32 @@
-//! `tellhal check [PATH]`: prints everything that is wrong with the configuration. Contacts no server.
+//! `tellhal check [PATH]`: prints all problems of the configuration. Does not contact a server.
 
 use std::io::Write;
 
 use crate::cli::Check;
-use crate::config::{Flags, Look, Problem, load, read_file};
+use crate::config::{FileCheck, Flags, Problem, load, read_file};
 use crate::exit::{Exit, Failure, Outcome};
 
-pub(crate) fn check(said: &Check, flags: &Flags) -> Outcome {
-    let (look, read) = match &said.path {
+pub(crate) fn check(args: &Check, flags: &Flags) -> Outcome {
+    let (check, read) = match &args.path {
         Some(path) => {
             let shown = path.display().to_string();
             match read_file(path) {
-                Ok(Some(config)) => (config.look(&shown), vec![shown]),
+                Ok(Some(config)) => (config.check_files(&shown), vec![shown]),
                 Ok(None) => {
                     let missing = Problem::new(shown, "there is no such file", "name one, or none at all");
-                    (Look { problems: vec![missing], ..Look::default() }, vec![])
+                    (FileCheck { problems: vec![missing], ..FileCheck::default() }, vec![])
                 }
-                Err(problems) => (Look { problems, ..Look::default() }, vec![]),
+                Err(problems) => (FileCheck { problems, ..FileCheck::default() }, vec![]),
             }
         }
         None => {
             let settings = load(flags);
-            let mut look = settings.look();
-            look.problems.splice(0..0, settings.problems);
-            (look, settings.read)
+            let mut check = settings.check_files();
+            check.problems.splice(0..0, settings.problems);
+            (check, settings.read)
         }
     };
-    let Look { problems, warnings } = look;
+    let FileCheck { problems, warnings } = check;
     for warning in &warnings {
         let _ = writeln!(std::io::stderr(), "warning: {warning}");
     }

@@ -1,4 +1,4 @@
-//! `tellhal flush`: sends what waits in the spool; root sends what waits in every user's.
+//! `tellhal flush`: sends the messages in the spool; for root, those in every user's spool.
 
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
@@ -12,7 +12,7 @@ use super::block_on;
 use super::send::say_about;
 use crate::cli::Flush;
 use crate::config::{ALL_SPOOLS, Flags, Settings, load};
-use crate::exit::{Exit, Failure, Outcome, say};
+use crate::exit::{Exit, Failure, Outcome, count, say};
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
@@ -26,7 +26,7 @@ struct Report {
     refusal: Option<Refusal>,
 }
 
-pub(crate) fn flush(said: &Flush, flags: &Flags) -> Outcome {
+pub(crate) fn flush(args: &Flush, flags: &Flags) -> Outcome {
     let settings = load(flags);
     if let Some(broken) = settings.broken() {
         return Err(Failure::new(Exit::CONFIG, broken));
@@ -37,7 +37,7 @@ pub(crate) fn flush(said: &Flush, flags: &Flags) -> Outcome {
         waiting += spool.waiting().map_or(0, |names| names.len());
     }
     let report = if waiting == 0 { Report::default() } else { block_on(send(&settings, &spools))? };
-    if said.json {
+    if args.json {
         let line = serde_json::to_string(&report).map_err(|error| Failure::new(Exit::TEMPORARY, error))?;
         let _ = writeln!(std::io::stdout(), "{line}");
     } else if report.sent > 0 || report.left == 0 {
@@ -52,11 +52,11 @@ pub(crate) fn flush(said: &Flush, flags: &Flags) -> Outcome {
     match report.refusal {
         Some(refusal) => Err(Failure::new(
             Exit::of(&refusal),
-            format!("{} messages stay in the spool: {refusal}", report.left),
+            format!("{} kept in the spool: {refusal}", count(report.left, "message")),
         )),
         None if report.left > 0 => Err(Failure::new(
             Exit::TEMPORARY,
-            format!("{} messages stay in the spool: out of time; --timeout gives more", report.left),
+            format!("{} kept in the spool: out of time; --timeout gives more", count(report.left, "message")),
         )),
         None => Ok(Exit::OK),
     }
@@ -93,27 +93,27 @@ async fn send(settings: &Settings, spools: &[Spool]) -> Report {
     report
 }
 
-/// Our spool; for root every user's too, each refused unless it is that user's alone.
+/// Our own spool, and for root also every user's. A spool that others can write is refused.
 fn spools(settings: &Settings) -> Vec<Spool> {
-    let mut found = Vec::new();
+    let mut spools = Vec::new();
     let own = settings.spool.as_deref().unwrap_or(Path::new(""));
     let mut take = |spool: Result<Option<Spool>, tellhal::spool::SpoolError>| match spool {
-        Ok(spool) => found.extend(spool),
+        Ok(spool) => spools.extend(spool),
         Err(error) => say(error),
     };
     if !own.as_os_str().is_empty() {
         take(Spool::existing(own));
     }
-    // With a spool that was named, others are not meant.
+    // An explicit spool stands for itself only.
     if rustix::process::geteuid().is_root() && own.starts_with(ALL_SPOOLS) {
         for entry in std::fs::read_dir(ALL_SPOOLS).into_iter().flatten().flatten() {
             let uid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-            let owner = entry.metadata().map(|found| found.uid());
+            let owner = entry.metadata().map(|meta| meta.uid());
             match (uid, owner) {
                 (Some(uid), Ok(_)) if entry.path() != own => take(Spool::owned_by(&entry.path(), uid)),
                 _ => {}
             }
         }
     }
-    found
+    spools
 }

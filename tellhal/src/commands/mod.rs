@@ -1,4 +1,4 @@
-//! One file a command, and what they share: the runtime, and how a message is made.
+//! One file for each command, and the code they share: the runtime, and composing a message.
 
 pub(crate) mod check;
 pub(crate) mod flush;
@@ -18,22 +18,22 @@ use tellhal::spool::{Spool, SpoolError};
 use tellhal::{Refusal, Tag};
 
 use crate::cli::About;
-use crate::config::{Settings, prepare};
+use crate::config::{ALL_SPOOLS, Settings, prepare};
 use crate::exit::{Exit, Failure};
 
-/// Runs `work` on this thread. What it leaves behind, such as a thread that still looks up a name or an
-/// open connection, ends with the process: taking it down piece by piece would only take time.
+/// Runs `work` on this thread. Its leftovers, such as an open connection or a thread that still looks up a
+/// name, end with the process: shutting them down one by one would only take time.
 fn block_on<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()
         .map_err(|error| Failure::new(Exit::TEMPORARY, format!("cannot start: {error}")))?;
-    // On the heap: every layer of the runtime would move it to a place of its own on the stack.
+    // On the heap: every layer of the runtime would move the future to its own part of the stack.
     Ok(std::mem::ManuallyDrop::new(runtime).block_on(Box::pin(work)))
 }
 
-/// A message from here. `text` is taken as it is: whoever reads it has cut it already.
+/// A message from this machine. `text` is used as it is: its reader has shortened it already.
 fn compose(settings: &Settings, tag: Tag, text: String, about: &About) -> Message {
     let mut message = Message::new(&settings.source, tag, "");
     message.text = text;
@@ -48,19 +48,19 @@ fn compose(settings: &Settings, tag: Tag, text: String, about: &About) -> Messag
     message
 }
 
-/// Who we run as, without looking it up.
+/// The user we run as, without a lookup.
 fn user() -> Option<String> {
     let uid = rustix::process::geteuid();
     if uid.is_root() {
         return Some("root".into());
     }
-    let said = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
-    said("LOGNAME").or_else(|| said("USER")).or_else(|| Some(format!("uid {}", uid.as_raw())))
+    let variable = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
+    variable("LOGNAME").or_else(|| variable("USER")).or_else(|| Some(format!("uid {}", uid.as_raw())))
 }
 
 /// The spool, created when it is missing.
 fn open_spool(settings: &Settings) -> Result<Spool, SpoolError> {
-    // A limit on the size of files shall be an error when writing, not our death.
+    // A limit on file sizes shall be a write error and not end the process.
     let never = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
     let _ = signal_hook::flag::register(SIGXFSZ, never);
     let path = spool_path(settings)?;
@@ -71,19 +71,19 @@ fn open_spool(settings: &Settings) -> Result<Spool, SpoolError> {
 const SIGXFSZ: i32 = 25;
 
 fn spool_path(settings: &Settings) -> Result<PathBuf, SpoolError> {
-    settings.spool.clone().map_err(|what| SpoolError::Unsafe { path: PathBuf::new(), what })
+    settings.spool.clone().map_err(|what| SpoolError::Unsafe { path: ALL_SPOOLS.into(), what })
 }
 
-/// Spools what was refused, and says in one line why and where.
+/// Spools a refused message. The line of text says why it was refused and where it is kept.
 fn fall_back(settings: &Settings, message: &Message, refusal: Refusal) -> (Result<Kept, NotKept>, String) {
     let kept = tellhal::keep::spool(message, refusal, || open_spool(settings));
-    let said = match &kept {
+    let line = match &kept {
         Ok(Kept::Spooled(refusal)) => {
-            let place = settings.spool.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
-            format!("{refusal}; kept in {place} and sent later")
+            let path = settings.spool.as_deref().map(|path| path.display().to_string()).unwrap_or_default();
+            format!("{refusal}; kept in {path} and sent later")
         }
         Ok(Kept::Acknowledged(_)) => String::new(),
         Err(not_kept) => format!("{not_kept}; the message is not kept"),
     };
-    (kept, said)
+    (kept, line)
 }

@@ -1,5 +1,5 @@
-//! `completions`, `man` and `schema`: what packages ship, printed from the one source each. Only with the
-//! feature `pages`: hosts get files.
+//! `completions`, `man` and `schema`: the files that packages ship, each generated from its one source. Only
+//! with the feature `pages`: hosts get the files.
 
 use std::io::Write;
 
@@ -28,7 +28,7 @@ pub(crate) fn schema() -> Outcome {
 }
 
 fn print(bytes: &[u8]) -> Outcome {
-    // A reader that has seen enough is no failure.
+    // A reader that stops early, as in `… | head`, is not an error.
     let _ = std::io::stdout().write_all(bytes);
     Ok(Exit::OK)
 }

@@ -1,5 +1,5 @@
-//! `tellhal status`: the configuration in force, whether the server answers, whether the log is there, and
-//! what waits in the spool. Changes nothing and sends nothing.
+//! `tellhal status`: the configuration in force, the state of server and log, and the contents of the spool.
+//! Read only: it neither changes nor sends anything.
 
 use std::io::Write;
 
@@ -31,7 +31,7 @@ struct Server {
     reachable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     version: Option<String>,
-    /// `there`, `missing` or `unknown`: a host's credentials do not allow to look.
+    /// `there`, `missing`, or `unknown` when the credentials do not allow a look, as a host's do not.
     stream: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
@@ -48,7 +48,7 @@ struct Kept {
     error: Option<String>,
 }
 
-pub(crate) fn status(said: &Json, flags: &Flags) -> Outcome {
+pub(crate) fn status(args: &Json, flags: &Flags) -> Outcome {
     let settings = load(flags);
     let server = match settings.broken() {
         Some(_) => Server { stream: "unknown", exit: Some(Exit::CONFIG), ..Server::default() },
@@ -63,7 +63,7 @@ pub(crate) fn status(said: &Json, flags: &Flags) -> Outcome {
         servers: settings.nats.servers().iter().map(|url| redact(url)).collect(),
         server,
     };
-    let text = if said.json {
+    let text = if args.json {
         serde_json::to_string_pretty(&status).map_err(|error| Failure::new(Exit::TEMPORARY, error))?
     } else {
         shown(&status)
@@ -145,7 +145,9 @@ fn shown(status: &Status) -> String {
     };
     lines.push(format!("server         {}: {answer}", status.servers.join(", ")));
     lines.push(match server.stream {
-        "unknown" => "stream         unknown: these credentials may not look, or nobody answered".into(),
+        "unknown" => {
+            "stream         unknown: the credentials do not allow a look, or the server did not answer".into()
+        }
         stream => format!("stream         {stream}"),
     });
     if let (true, Some(error)) = (server.reachable, &server.error) {

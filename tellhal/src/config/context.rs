@@ -1,4 +1,4 @@
-//! A context of the NATS CLI: `$XDG_CONFIG_HOME/nats/context/<name>.json`.
+//! Contexts of the NATS CLI: `$XDG_CONFIG_HOME/nats/context/<name>.json`.
 
 use std::path::PathBuf;
 
@@ -7,7 +7,7 @@ use tellhal::nats::{Login, NatsConfig, Urls};
 
 use super::{FileConfig, Problem, place};
 
-/// The keys of a context that say how to reach a server; the CLI has more.
+/// The keys of a context that concern the connection; the CLI has more.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Context {
@@ -25,9 +25,9 @@ struct Context {
 
 pub(super) fn read(name: &str) -> Result<(PathBuf, FileConfig), Problem> {
     let place = format!("context {name}");
-    let hint = "nats context ls lists those there are";
+    let hint = "nats context ls lists the contexts";
     if name.is_empty() || name.contains('/') || name.starts_with('.') {
-        return Err(Problem::new(place, "is no name of a context", hint));
+        return Err(Problem::new(place, "is not the name of a context", hint));
     }
     let home = place::config_home();
     let home = home
@@ -37,29 +37,29 @@ pub(super) fn read(name: &str) -> Result<(PathBuf, FileConfig), Problem> {
         .map_err(|error| Problem::new(format!("{place}: {}", path.display()), error.to_string(), hint))?;
     let context: Context = serde_json::from_str(&text).map_err(|error| {
         let place = format!("{}:{}", path.display(), error.line());
-        Problem::new(place, "is no NATS CLI context", "nats context edit writes one")
+        Problem::new(place, "is not a NATS CLI context", "nats context edit writes one")
     })?;
     Ok((path, context.into_config()))
 }
 
 impl Context {
     fn into_config(self) -> FileConfig {
-        let said = |text: String| Some(text).filter(|text| !text.is_empty());
-        let file = |text: String| said(text).map(|text| expand(&text));
-        let login = match (said(self.user), said(self.password), said(self.token)) {
+        let non_empty = |text: String| Some(text).filter(|text| !text.is_empty());
+        let file = |text: String| non_empty(text).map(|text| expand(&text));
+        let login = match (non_empty(self.user), non_empty(self.password), non_empty(self.token)) {
             (user @ Some(_), Some(secret), _) => Some(Login { user, secret }),
-            // The CLI takes a user without a password for a token.
+            // Like the CLI: a user without a password is a token.
             (Some(secret), None, _) | (None, _, Some(secret)) => Some(Login { user: None, secret }),
             (None, _, None) => None,
         };
         let nats = NatsConfig {
-            url: said(self.url).map(Urls::One),
+            url: non_empty(self.url).map(Urls::One),
             creds_file: file(self.creds),
             nkey_file: file(self.nkey),
             tls_ca: file(self.ca),
             tls_cert: file(self.cert),
             tls_key: file(self.key),
-            inbox_prefix: said(self.inbox_prefix),
+            inbox_prefix: non_empty(self.inbox_prefix),
             login,
             ..NatsConfig::default()
         };

@@ -1,5 +1,5 @@
-//! `tellhal.toml`: read in one go when it is right, and walked key by key when it is not, so that every
-//! mistake is told at once with its line and what would be right.
+//! `tellhal.toml`: read in one go when it is right. When it is wrong, each key is checked, so that all
+//! problems are reported at once, each with its line and a hint.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tellhal::nats::NatsConfig;
+use tellhal::nats::{NatsConfig, writable_by_everybody};
+use tellhal::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
 
-/// What one file, or the command line, says.
+/// The configuration in one file, or on the command line.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct FileConfig {
@@ -25,8 +26,18 @@ pub(crate) struct FileConfig {
 }
 
 impl FileConfig {
-    /// Takes from `below` what is not said here. Credentials are one thing: those of another layer are
-    /// not mixed with ours.
+    /// Makes relative paths relative to `folder`, that of the file they stand in.
+    fn resolve(&mut self, folder: &Path) {
+        let FileConfig { spool, nats, .. } = self;
+        let secrets =
+            [&mut nats.creds_file, &mut nats.nkey_file, &mut nats.token_file, &mut nats.password_file];
+        let certificates = [&mut nats.tls_ca, &mut nats.tls_cert, &mut nats.tls_key];
+        for path in secrets.into_iter().chain(certificates).chain([spool]).flatten() {
+            *path = folder.join(&path);
+        }
+    }
+
+    /// Takes missing values from `below`. Credentials are one value: those of two layers are not mixed.
     pub(super) fn fill(&mut self, below: FileConfig) {
         let FileConfig { source, spool, timeout, context, nats } = below;
         self.source = self.source.take().or(source);
@@ -61,21 +72,23 @@ pub(crate) fn read(path: &Path) -> Result<Option<FileConfig>, Vec<Problem>> {
     let mut file = match std::fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        // A parent that is a file, or a home that is closed to us, has no configuration for us.
+        // A parent that is a file cannot hold a configuration.
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     let mode = file.metadata().map_err(failed)?.mode();
     if mode & 0o002 != 0 {
-        let hint = format!("whoever writes it reads our messages: chmod o-w {shown}");
-        return Err(vec![Problem::new(shown, "can be written by everybody", hint)]);
+        let (what, hint) = writable_by_everybody(path);
+        return Err(vec![Problem::new(shown, what, hint)]);
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
-    parse(&shown, &text).map(Some)
+    let mut config = parse(&shown, &text)?;
+    config.resolve(path.parent().unwrap_or(Path::new("")));
+    Ok(Some(config))
 }
 
-/// The configuration in `text`, or everything that is wrong with it.
+/// The configuration in `text`, or all its problems.
 pub(crate) fn parse(path: &str, text: &str) -> Result<FileConfig, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Ok(config) = toml::from_str::<FileConfig>(text)
@@ -88,25 +101,25 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<FileConfig, Vec<Problem>> 
     match toml::from_str::<FileConfig>(text) {
         Ok(config) if problems.is_empty() => Ok(config),
         Err(error) if problems.is_empty() => {
-            Err(vec![Problem::new(path, error.message().to_owned(), "tellhal check explains each key")])
+            Err(vec![Problem::new(path, error.message().to_owned(), "tellhal --help shows a configuration")])
         }
         _ => Err(problems),
     }
 }
 
-/// A time such as `500ms` or `1h`, longer than nothing and at most a day.
+/// A time such as `500ms` or `1h`, longer than zero and at most a day.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err(format!("{text:?} is no time at all")),
+        Ok(time) if time.is_zero() => Err(format!("{text:?} is not longer than zero")),
         Ok(time) if time > Duration::from_secs(86_400) => Err(format!("{text:?} is longer than a day")),
         Ok(time) => Ok(time),
-        Err(error) => Err(format!("{text:?} is no time: {error}")),
+        Err(error) => Err(format!("{text:?} is not a time: {error}")),
     }
 }
 
 type Check = fn(&DeValue) -> Result<(), String>;
 
-/// Every key, what may stand there, and an example for the hint.
+/// Every key with the check of its value and an example for the hint.
 const TOP: [(&str, Check, &str); 5] = [
     ("source", text, "source = \"db1\""),
     ("spool", text, "spool = \"/var/spool/tellhal/0\""),
@@ -134,38 +147,36 @@ fn walk(path: &str, text: &str) -> Vec<Problem> {
     let mut problems: Vec<(usize, Problem)> = Vec::new();
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        problems
-            .push((at, Problem::new(place(at), error.message(), "values are \"text\" or [\"a\", \"list\"]")));
+        problems.push((
+            at,
+            Problem::new(
+                place(at),
+                format!("not TOML: {}", error.message()),
+                "see https://toml.io for the syntax",
+            ),
+        ));
     }
-    let mut look = |table: &DeTable, known: &[(&str, Check, &str)], prefix: &str| {
+    let mut check_table = |table: &DeTable, keys: &[(&str, Check, &str)], prefix: &str| {
         for (key, value) in table {
             let at = key.span().start;
             let name = key.get_ref();
-            let found = match known.iter().find(|(known, ..)| known == name) {
+            let checked = match keys.iter().find(|(key, ..)| key == name) {
                 Some((_, check, example)) => {
                     check(value.get_ref()).map_err(|what| (what, format!("such as {example}")))
                 }
-                None => Err(("is an unknown key".into(), nearest(name, known))),
+                None => Err(("unknown key".into(), nearest::hint(name, keys.iter().map(|(key, ..)| *key)))),
             };
-            if let Err((what, hint)) = found {
+            if let Err((what, hint)) = checked {
                 problems.push((at, Problem::new(format!("{}: {prefix}{name}", place(at)), what, hint)));
             }
         }
     };
-    look(table.get_ref(), &TOP, "");
+    check_table(table.get_ref(), &TOP, "");
     if let Some(DeValue::Table(nats)) = table.get_ref().get("nats").map(Spanned::get_ref) {
-        look(nats, &NATS, "nats.");
+        check_table(nats, &NATS, "nats.");
     }
     problems.sort_by_key(|(at, _)| *at);
     problems.into_iter().map(|(_, problem)| problem).collect()
-}
-
-fn nearest(name: &str, known: &[(&str, Check, &str)]) -> String {
-    let near = known.iter().map(|(known, ..)| (strsim::damerau_levenshtein(name, known), known)).min();
-    match near {
-        Some((distance, known)) if distance <= 3 => format!("did you mean {known}?"),
-        _ => format!("known are {}", known.iter().map(|(known, ..)| *known).collect::<Vec<_>>().join(", ")),
-    }
 }
 
 fn text(value: &DeValue) -> Result<(), String> {
@@ -193,12 +204,12 @@ fn table(value: &DeValue) -> Result<(), String> {
 fn urls(value: &DeValue) -> Result<(), String> {
     let list: Vec<&str> = match value {
         DeValue::Array(list) => list.iter().map(|url| url.get_ref().as_str().unwrap_or("")).collect(),
-        _ => value.as_str().ok_or("is neither text nor a list of it")?.split(',').map(str::trim).collect(),
+        _ => value.as_str().ok_or("is neither text nor a list of texts")?.split(',').map(str::trim).collect(),
     };
     match list.iter().find(|url| !is_address(url)) {
         _ if list.is_empty() => Err("is an empty list".into()),
         // Not quoted in full: an address may hold a password.
-        Some(url) => Err(format!("{:?} is no address", tellhal::refusal::redact(url))),
+        Some(url) => Err(format!("{:?} is not an address", tellhal::refusal::redact(url))),
         None => Ok(()),
     }
 }
@@ -220,8 +231,8 @@ mod tests {
             ("t.toml:1: sorce", "did you mean source?"),
             ("t.toml:2: timeout", "timeout = \"2s\""),
             ("t.toml:3: spool", "not text in quotes"),
-            ("t.toml:6: nats.url", "is no address"),
-            ("t.toml:7: nats.creds", "known are url"),
+            ("t.toml:6: nats.url", "is not an address"),
+            ("t.toml:7: nats.creds", "did you mean creds_file?"),
             ("t.toml:8: nats.prefix", "prefix = \"hal\""),
         ];
         assert_eq!(shown.len(), want.len(), "{shown:#?}");
@@ -235,6 +246,15 @@ mod tests {
         let problems = parse("t.toml", "source = \nspool = \"x\"\n[nats\n").unwrap_err();
         assert!(problems[0].place.starts_with("t.toml:1"), "{problems:?}");
         assert!(problems.len() >= 2, "{problems:?}");
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file_they_stand_in() {
+        let mut config = parse("t", "spool = \"s\"\n[nats]\ncreds_file = \"a\"\ntls_ca = \"/b\"\n").unwrap();
+        config.resolve(Path::new("/etc/tellhal"));
+        assert_eq!(config.spool, Some("/etc/tellhal/s".into()));
+        assert_eq!(config.nats.creds_file, Some("/etc/tellhal/a".into()));
+        assert_eq!(config.nats.tls_ca, Some("/b".into()));
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What tellhal runs under: flags, then the environment, then `~/.config/tellhal/tellhal.toml`, then
+//! The configuration: flags, then the environment, then `~/.config/tellhal/tellhal.toml`, then
 //! `/etc/tellhal/tellhal.toml`, then a NATS CLI context. Each key comes from the first that has it.
 //!
-//! Loading never gives up: a broken configuration still says where the spool is, because a message that
-//! cannot be sent must be kept. Each file is read once.
+//! Loading always gives settings: even with a broken configuration the spool must be found, because a
+//! message that cannot be sent must be kept. Each file is read once.
 
 mod context;
 mod file;
@@ -22,19 +22,19 @@ pub(crate) use file::parse as parse_file;
 pub(crate) use file::read as read_file;
 pub(crate) use place::{ALL_SPOOLS, prepare};
 
-/// The time a message may take from the end of its reading until it is kept.
+/// The time until a message is kept, counted from when it has been read.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Sources that only the services may use.
 const RESERVED: [&str; 2] = ["bridge", "relay"];
 const MAX_SOURCE: usize = 63;
 
-/// What the command line says about the connection; the environment has the rest.
+/// The options about the connection; each can also be set in the environment.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Flags {
     /// NATS server, or several with commas between [env: TELLHAL_URL]
     #[arg(long, global = true, value_name = "URL", help_heading = "Connection")]
     pub(crate) url: Option<String>,
-    /// NATS CLI context that fills in what nothing else says [env: TELLHAL_CONTEXT]
+    /// NATS CLI context for values that are not set elsewhere [env: TELLHAL_CONTEXT]
     #[arg(long, global = true, value_name = "NAME", help_heading = "Connection")]
     pub(crate) context: Option<String>,
     /// Configuration file to read instead of ~/.config and /etc [env: TELLHAL_CONFIG]
@@ -43,10 +43,10 @@ pub(crate) struct Flags {
     /// Folder that keeps messages while the server is away [env: TELLHAL_SPOOL]
     #[arg(long, global = true, value_name = "DIR", help_heading = "Connection")]
     pub(crate) spool: Option<PathBuf>,
-    /// One word for this machine; the short host name if absent [env: TELLHAL_SOURCE]
+    /// One word that names this machine; the short host name if absent [env: TELLHAL_SOURCE]
     #[arg(long, global = true, value_name = "WORD", help_heading = "Connection", value_parser = legal_source)]
     pub(crate) source: Option<String>,
-    /// Time for everything, such as 500ms or 5s; 2s if absent [env: TELLHAL_TIMEOUT]
+    /// Time limit for sending a message, such as 500ms or 5s; 2s if absent [env: TELLHAL_TIMEOUT]
     #[arg(long, global = true, value_name = "TIME", help_heading = "Connection", value_parser = file::duration)]
     pub(crate) timeout: Option<Duration>,
 }
@@ -55,18 +55,18 @@ pub(crate) struct Flags {
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) nats: NatsConfig,
-    /// `Err` says why there is no place for a spool.
+    /// `Err` gives the reason why there is no folder for a spool.
     pub(crate) spool: Result<PathBuf, String>,
     pub(crate) source: String,
     pub(crate) host: String,
     pub(crate) timeout: Duration,
     /// Files and contexts that were read.
     pub(crate) read: Vec<String>,
-    /// What is wrong with the configuration. Nothing may be sent while there is anything.
+    /// Problems of the configuration. While there is one, messages are not sent.
     pub(crate) problems: Vec<Problem>,
 }
 
-/// One thing that is wrong, with its place and what would be right.
+/// One problem, with its place and a hint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) place: String,
@@ -98,28 +98,28 @@ impl Settings {
 }
 
 impl FileConfig {
-    /// What the files it names are like.
-    pub(crate) fn look(&self, place: &str) -> Look {
-        look(&self.nats, place)
+    /// Checks the files that the configuration names.
+    pub(crate) fn check_files(&self, place: &str) -> FileCheck {
+        check_files(&self.nats, place)
     }
 }
 
 impl Settings {
-    /// What the files it names are like.
-    pub(crate) fn look(&self) -> Look {
-        look(&self.nats, "nats")
+    /// Checks the files that the configuration names.
+    pub(crate) fn check_files(&self) -> FileCheck {
+        check_files(&self.nats, "nats")
     }
 }
 
-/// What is wrong with the files a configuration names.
+/// Problems of the files that a configuration names.
 #[derive(Debug, Default)]
-pub(crate) struct Look {
+pub(crate) struct FileCheck {
     pub(crate) problems: Vec<Problem>,
-    /// What may be right where the configuration will be used, such as a file that is not there yet.
+    /// Problems that may not exist where the configuration is used, such as a file that is not there yet.
     pub(crate) warnings: Vec<Problem>,
 }
 
-fn look(nats: &NatsConfig, place: &str) -> Look {
+fn check_files(nats: &NatsConfig, place: &str) -> FileCheck {
     let files = [
         ("creds_file", &nats.creds_file, true),
         ("nkey_file", &nats.nkey_file, true),
@@ -129,18 +129,18 @@ fn look(nats: &NatsConfig, place: &str) -> Look {
         ("tls_cert", &nats.tls_cert, false),
         ("tls_ca", &nats.tls_ca, false),
     ];
-    let mut found = Look::default();
+    let mut check = FileCheck::default();
     for (key, path, secret) in files {
         let Some(path) = path else { continue };
         let place = format!("{place}: {key} {}", path.display());
         match std::fs::metadata(path) {
-            Err(error) => found.warnings.push(Problem::new(
+            Err(error) => check.warnings.push(Problem::new(
                 place,
                 error.to_string(),
                 "messages are spooled until it is there",
             )),
             Ok(meta) if secret && meta.mode() & 0o004 != 0 => {
-                found.warnings.push(Problem::new(
+                check.warnings.push(Problem::new(
                     place,
                     "can be read by everybody",
                     "chmod o-r keeps it secret",
@@ -149,25 +149,25 @@ fn look(nats: &NatsConfig, place: &str) -> Look {
             Ok(_) => {}
         }
     }
-    if found.warnings.is_empty()
+    if check.warnings.is_empty()
         && let Err(error) = nats.options()
     {
-        found.problems.push(Problem::new(place, error.to_string(), "tellhal --help shows a configuration"));
+        check.problems.push(Problem::new(place, error.to_string(), "tellhal --help shows a configuration"));
     }
-    found
+    check
 }
 
-/// Reads every layer.
+/// Reads all layers.
 pub(crate) fn load(flags: &Flags) -> Settings {
     let env = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let mut problems = Vec::new();
     let mut read = Vec::new();
     let explicit = flags.config.clone().or_else(|| env("TELLHAL_CONFIG").map(PathBuf::from));
-    let mut config = said(flags, env, &mut problems);
+    let mut config = from_flags(flags, env, &mut problems);
 
     for path in files(explicit.as_deref()) {
         match file::read(&path) {
-            // A home that is closed to us, such as a HOME left over from another user, says nothing to us.
+            // An unreadable home, such as a HOME left over from another user, counts as having no file.
             Err(_) if explicit.is_none() && is_closed(&path) => {}
             Ok(Some(layer)) => {
                 read.push(path.display().to_string());
@@ -178,13 +178,13 @@ pub(crate) fn load(flags: &Flags) -> Settings {
                 problems.push(Problem::new(
                     path.display().to_string(),
                     what,
-                    "--config and TELLHAL_CONFIG name one",
+                    "--config or TELLHAL_CONFIG names it",
                 ));
             }
             Ok(None) => {}
-            Err(found) => {
+            Err(in_file) => {
                 read.push(path.display().to_string());
-                problems.extend(found);
+                problems.extend(in_file);
             }
         }
     }
@@ -200,13 +200,17 @@ pub(crate) fn load(flags: &Flags) -> Settings {
     settle(config, read, problems)
 }
 
-/// What flags and environment say.
-fn said(flags: &Flags, env: impl Fn(&str) -> Option<String>, problems: &mut Vec<Problem>) -> FileConfig {
+/// The values of flags and environment.
+fn from_flags(
+    flags: &Flags,
+    env: impl Fn(&str) -> Option<String>,
+    problems: &mut Vec<Problem>,
+) -> FileConfig {
     let timeout = flags.timeout.map(|timeout| humantime::format_duration(timeout).to_string());
     let timeout = timeout.or_else(|| {
-        let said = env("TELLHAL_TIMEOUT")?;
-        match file::duration(&said) {
-            Ok(_) => Some(said),
+        let value = env("TELLHAL_TIMEOUT")?;
+        match file::duration(&value) {
+            Ok(_) => Some(value),
             Err(what) => {
                 problems.push(Problem::new("TELLHAL_TIMEOUT", what, "such as 500ms or 5s"));
                 None
@@ -242,8 +246,8 @@ fn settle(config: FileConfig, read: Vec<String>, mut problems: Vec<Problem>) -> 
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut source = source_of(&host);
     match config.source.as_deref().map(legal_source) {
-        Some(Ok(said)) => source = said,
-        // The machine's own name stands in, so that what is kept meanwhile can be sent once this is right.
+        Some(Ok(configured)) => source = configured,
+        // The machine's own name is used, so that messages kept meanwhile can be sent once this is corrected.
         Some(Err(what)) => {
             problems.push(Problem::new("source", what, "leave it out for the short host name"))
         }
@@ -268,8 +272,9 @@ fn legal_source(text: &str) -> Result<String, String> {
     if is_token(text) && text.len() <= MAX_SOURCE && !RESERVED.contains(&text) {
         return Ok(text.into());
     }
-    let right = format!("one word of A-Z a-z 0-9 _ -, at most {MAX_SOURCE}, other than bridge and relay");
-    Err(format!("{text:?} is no source, which is {right}"))
+    let right =
+        format!("one word of A-Z a-z 0-9 _ -, at most {MAX_SOURCE} long, other than bridge and relay");
+    Err(format!("{text:?} is not a source, which is {right}"))
 }
 
 /// The short host name as one token.
@@ -313,9 +318,9 @@ mod tests {
         };
         let mut problems = Vec::new();
         let flags = Flags { source: Some("flag".into()), ..Flags::default() };
-        let said = said(&flags, env, &mut problems);
-        assert_eq!(said.source.as_deref(), Some("flag"));
-        assert_eq!(said.nats.servers(), ["nats://env"]);
+        let config = from_flags(&flags, env, &mut problems);
+        assert_eq!(config.source.as_deref(), Some("flag"));
+        assert_eq!(config.nats.servers(), ["nats://env"]);
         assert_eq!(problems[0].place, "TELLHAL_TIMEOUT");
     }
 }

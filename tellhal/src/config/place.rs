@@ -1,10 +1,10 @@
-//! Where this user's files are. Reads the environment and the file system, creates only the sticky
-//! directory of all users' spools, and that only as root.
+//! The paths of this user's files. Reads the environment and the file system; creates only the sticky
+//! directory of all users' spools, and only as root.
 
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The sticky directory with one spool a user.
+/// The sticky directory with one spool for each user.
 pub(crate) const ALL_SPOOLS: &str = "/var/spool/tellhal";
 
 /// `$XDG_CONFIG_HOME`, or `~/.config`.
@@ -12,15 +12,15 @@ pub(crate) fn config_home() -> Option<PathBuf> {
     under("XDG_CONFIG_HOME", ".config")
 }
 
-/// The spool when nobody says where: `/var/spool/tellhal/<uid>` where the package made that directory,
-/// or for root; else `$XDG_STATE_HOME/tellhal/spool`.
+/// The default spool: `/var/spool/tellhal/<uid>` for root and where the package has created that directory;
+/// else `$XDG_STATE_HOME/tellhal/spool`.
 pub(crate) fn spool() -> Result<PathBuf, String> {
     let uid = rustix::process::geteuid();
     if uid.is_root() || Path::new(ALL_SPOOLS).is_dir() {
         return Ok(Path::new(ALL_SPOOLS).join(uid.as_raw().to_string()));
     }
     under("XDG_STATE_HOME", ".local/state").map(|state| state.join("tellhal/spool")).ok_or_else(|| {
-        format!("there is no {ALL_SPOOLS} and no home directory; TELLHAL_SPOOL names a folder")
+        format!("there is no {ALL_SPOOLS} and no home directory; set TELLHAL_SPOOL to a folder")
     })
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn prepare(spool: &Path) {
     if spool.parent() != Some(shared) || shared.exists() || !rustix::process::geteuid().is_root() {
         return;
     }
-    // What fails here fails again, with its reason, when the spool itself is created.
+    // A failure here repeats, with its reason, when the spool itself is created.
     let made = std::fs::DirBuilder::new().mode(0o755).create(shared);
     let _ = made.and_then(|()| std::fs::set_permissions(shared, PermissionsExt::from_mode(0o1777)));
 }

@@ -1,5 +1,5 @@
 //! One spooled message as bytes: a line with version, length and checksum, then the message's JSON.
-//! Pure: reading never fails otherwise than with a reason, whatever the bytes are.
+//! Pure: for any bytes, reading gives a message or the reason why they are not one.
 
 use sha2::{Digest, Sha256};
 
@@ -7,30 +7,30 @@ use crate::message::{Message, VERSION};
 use crate::tag::is_token;
 
 const MAGIC: &str = "tellhal-spool 1";
-/// The largest file that is looked at: far above the largest message.
+/// The largest file that is read: far larger than the largest message.
 pub(crate) const MAX_ENTRY: u64 = 4 * 1024 * 1024;
 
-/// Why a file in the spool is not a message.
+/// The reason why a file in the spool is not a message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// It does not begin with our line.
+    /// It does not begin with the header line.
     #[error("it does not begin with \"{MAGIC} LENGTH CHECKSUM\"")]
     Header,
-    /// Fewer or more bytes than its first line says.
-    #[error("its length is not what its first line says")]
+    /// It has fewer or more bytes than its first line says.
+    #[error("its length differs from the one in its first line")]
     Length,
-    /// Its bytes are not those that were written.
+    /// Its bytes have changed since they were written.
     #[error("its checksum is wrong")]
     Checksum,
-    /// Whole, and still no message of this version.
-    #[error("it is no message: {0}")]
+    /// It is whole, but not a message of this version.
+    #[error("it is not a message: {0}")]
     Message(String),
     /// Not a regular file of the spool's owner.
     #[error("it is {0}")]
     NotAFile(&'static str),
 }
 
-/// `message` as it is spooled.
+/// The bytes of `message` in the spool.
 pub fn encode(message: &Message) -> Result<Vec<u8>, serde_json::Error> {
     let body = serde_json::to_vec(message)?;
     let mut bytes = format!("{MAGIC} {} {}\n", body.len(), checksum(&body)).into_bytes();
@@ -57,7 +57,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Broken> {
     if message.v != VERSION {
         return Err(Broken::Message(format!("version {} is unknown", message.v)));
     }
-    // The source becomes a part of the subject.
+    // The source becomes part of the subject.
     if !is_token(&message.source) {
         return Err(Broken::Message("its source is not one word of A-Z a-z 0-9 _ -".into()));
     }

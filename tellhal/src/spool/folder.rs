@@ -1,4 +1,4 @@
-//! One directory held open, so that nobody can swap it for a symlink while it is used.
+//! One directory held open, so that it cannot be replaced by a symlink while it is used.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -65,7 +65,7 @@ impl Folder {
         Ok(names)
     }
 
-    /// How many entries it has and how many bytes they take on disk. What vanishes meanwhile does not count.
+    /// The number of entries and their bytes on disk. Entries that vanish meanwhile do not count.
     pub(super) fn measure(&self) -> Result<(u64, u64), Errno> {
         let (mut count, mut bytes) = (0, 0_u64);
         for name in self.names()? {

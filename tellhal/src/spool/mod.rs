@@ -1,8 +1,8 @@
-//! Messages that no stream has acknowledged yet, kept on disk with maildir's discipline: written and
-//! fsynced in `tmp/`, renamed into `new/`, and the directory fsynced. What is in `new/` is whole.
+//! Messages that no stream has acknowledged yet, kept on disk as in a maildir: written and fsynced in `tmp/`,
+//! renamed into `new/`, and the directory fsynced. A file in `new/` is whole.
 //!
-//! Any number of processes may use one spool at once: whoever sends a message holds its file's lock.
-//! Nothing here knows the network; [`crate::flush`] empties it.
+//! Any number of processes may use one spool at once: the sender of a message holds its file's lock.
+//! Independent of the network; [`crate::flush`] empties it.
 
 mod entry;
 mod folder;
@@ -22,12 +22,12 @@ use folder::Folder;
 
 use crate::message::Message;
 
-/// How many bytes a spool may take on disk when nobody says otherwise.
+/// Default limit of a spool's size on disk, in bytes.
 pub const DEFAULT_LIMIT: u64 = 64 * 1024 * 1024;
-/// What a file takes at least.
+/// The smallest size of a file on disk, in bytes.
 const BLOCK: u64 = 4096;
 
-/// A spool directory that was found to be ours alone.
+/// A spool directory that only its owner can write.
 #[derive(Debug)]
 pub struct Spool {
     path: PathBuf,
@@ -36,15 +36,15 @@ pub struct Spool {
     limit: u64,
 }
 
-/// Why the spool cannot keep or give a message.
+/// The reason why the spool cannot keep or give a message.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// The directory is not one to trust.
-    #[error("spool {}: it {what}", path.display())]
+    /// The directory cannot be trusted.
+    #[error("spool {}: {what}", path.display())]
     Unsafe {
         /// The spool.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         what: String,
     },
     /// There is no room for one more message.
@@ -54,50 +54,50 @@ pub enum SpoolError {
         path: PathBuf,
         /// Bytes in it.
         used: u64,
-        /// Bytes of those in `bad/`.
+        /// Bytes of the files in `bad/`.
         bad: u64,
-        /// Bytes it may hold.
+        /// Limit of its size, in bytes.
         limit: u64,
     },
-    /// The system refused.
+    /// A system call failed.
     #[error("spool {}: {doing}: {source}", path.display())]
     Io {
         /// The spool.
         path: PathBuf,
-        /// What was being done.
+        /// The failed operation.
         doing: &'static str,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
 }
 
-/// What is in a spool.
+/// The contents of a spool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Usage {
     /// Messages that wait.
     pub waiting: u64,
-    /// Files put aside because they are no messages, or no server ever takes them.
+    /// Files in `bad/`: they are not messages, or no server ever takes them.
     pub bad: u64,
-    /// Bytes on disk of everything in it.
+    /// Bytes on disk of all files.
     pub bytes: u64,
-    /// Bytes of those in `bad/`.
+    /// Bytes of the files in `bad/`.
     pub bad_bytes: u64,
 }
 
-/// What became of an attempt to take one message.
+/// The result of an attempt to claim one message.
 #[derive(Debug)]
 pub enum Claim<'a> {
-    /// It is ours until it is dropped.
+    /// The message is ours until the value is dropped.
     Ours(Box<Held<'a>>),
     /// Another process is sending it.
     Busy,
     /// Another process has sent it.
     Gone,
-    /// It is no message and was put aside.
+    /// The file is not a message and was moved to `bad/`.
     Bad(Broken),
 }
 
-/// A spooled message that no other process will send meanwhile.
+/// A spooled message that no other process sends meanwhile.
 #[derive(Debug)]
 pub struct Held<'a> {
     /// The message.
@@ -133,13 +133,13 @@ impl Spool {
         Self::owned_by(path, rustix::process::geteuid().as_raw())
     }
 
-    /// The spool at `path` if there is one; refuses it unless it is `owner`'s alone.
+    /// The spool at `path` if there is one; an error unless it belongs to `owner` alone.
     pub fn owned_by(path: &Path, owner: u32) -> Result<Option<Self>, SpoolError> {
         let refuse = |what: &str| SpoolError::Unsafe { path: path.into(), what: what.into() };
         let root = match Folder::open(path) {
             Ok(root) => root,
             Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::LOOP | Errno::NOTDIR) => return Err(refuse("is a symlink or no directory")),
+            Err(Errno::LOOP | Errno::NOTDIR) => return Err(refuse("is a symlink or not a directory")),
             Err(error) => {
                 return Err(SpoolError::Io {
                     path: path.into(),
@@ -153,23 +153,23 @@ impl Spool {
             return Err(refuse(&format!("belongs to uid {}, not to {owner}", stat.st_uid)));
         }
         if stat.st_mode & 0o022 != 0 {
-            return Err(refuse("can be written by others; chmod 0700 would be right"));
+            return Err(refuse("can be written by others; chmod 0700 corrects that"));
         }
         Ok(Some(Spool { path: path.into(), root, owner, limit: DEFAULT_LIMIT }))
     }
 
-    /// The same spool with another bound, in bytes.
+    /// The same spool with another limit, in bytes.
     #[must_use]
     pub fn with_limit(self, limit: u64) -> Self {
         Spool { limit, ..self }
     }
 
-    /// Where it is.
+    /// The path of the spool.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Keeps `message`: when this returns, it survives a crash of the machine.
+    /// Keeps `message`: after this returns `Ok`, it survives a crash of the machine.
     pub fn keep(&self, message: &Message) -> Result<(), SpoolError> {
         let bytes = encode(message).map_err(|error| self.io("cannot encode the message")(error.into()))?;
         let used = self.sweep_and_measure()?;
@@ -182,7 +182,7 @@ impl Spool {
         // Milliseconds first, so that names sort by age.
         let id: String = message.id.chars().map(|c| if c == '/' || c == '\0' { '_' } else { c }).collect();
         let name = format!("{:013}-{id}", message.time.0);
-        // A sweeper may take the file between its creation and its lock; then write it again.
+        // A sweeper may remove the file between its creation and its lock; then it is written again.
         for attempt in 0..3 {
             let draft = format!("{name}.{}.{attempt}", std::process::id());
             match self.write(&tmp, &new, &draft, &name, &bytes) {
@@ -216,7 +216,7 @@ impl Spool {
         new.sync().map_err(self.errno("cannot sync new/"))
     }
 
-    /// The names of what waits, oldest first.
+    /// The names of the waiting messages, oldest first.
     pub fn waiting(&self) -> Result<Vec<OsString>, SpoolError> {
         let mut names = match self.root.child("new") {
             Ok(new) => new.names().map_err(self.errno("cannot list new/"))?,
@@ -227,14 +227,14 @@ impl Spool {
         Ok(names)
     }
 
-    /// Takes the message `name`, so that no other process sends it meanwhile.
+    /// Claims the message `name`, so that no other process sends it meanwhile.
     pub fn claim(&self, name: &OsStr) -> Result<Claim<'_>, SpoolError> {
         let new = self.folder("new")?;
         let aside = |broken: Broken| {
             self.set_aside(name)?;
             Ok(Claim::Bad(broken))
         };
-        // Looked at before it is opened: opening a device or a fifo may do something.
+        // The file's type is checked before it is opened: opening a device or a fifo may have effects.
         let stat = match rustix::fs::statat(&new, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => return Ok(Claim::Gone),
@@ -253,7 +253,7 @@ impl Spool {
             Err(std::fs::TryLockError::WouldBlock) => return Ok(Claim::Busy),
             Err(error) => return Err(self.io("cannot lock a file in new/")(error.into())),
         }
-        // Who held the lock before may have sent and removed it.
+        // The previous holder of the lock may have sent and removed the file.
         if rustix::fs::fstat(&file).is_ok_and(|stat| stat.st_nlink == 0) {
             return Ok(Claim::Gone);
         }
@@ -274,7 +274,7 @@ impl Spool {
             FileType::RegularFile => None,
             FileType::Symlink => Some("a symlink"),
             FileType::Directory => Some("a directory"),
-            _ => Some("no regular file"),
+            _ => Some("not a regular file"),
         }
     }
 
@@ -287,13 +287,13 @@ impl Spool {
             match rustix::fs::renameat_with(&new, name, &bad, to, rustix::fs::RenameFlags::NOREPLACE) {
                 Ok(()) | Err(Errno::NOENT) => return Ok(()),
                 Err(Errno::EXIST) => {}
-                Err(error) => return Err(self.errno("cannot put a file aside in bad/")(error)),
+                Err(error) => return Err(self.errno("cannot move a file to bad/")(error)),
             }
         }
         Ok(())
     }
 
-    /// What is in it.
+    /// The contents, counted.
     pub fn usage(&self) -> Result<Usage, SpoolError> {
         let mut usage = Usage::default();
         for name in ["tmp", "new", "bad"] {
@@ -313,13 +313,13 @@ impl Spool {
         Ok(usage)
     }
 
-    /// Removes what killed writers left in `tmp/`, then measures.
+    /// Removes the files that killed writers left in `tmp/`, then measures.
     fn sweep_and_measure(&self) -> Result<Usage, SpoolError> {
         self.sweep()?;
         self.usage()
     }
 
-    /// Removes what killed writers left in `tmp/`: a living writer holds its file's lock.
+    /// Removes the files that killed writers left in `tmp/`: a living writer holds its file's lock.
     pub fn sweep(&self) -> Result<(), SpoolError> {
         let Ok(tmp) = self.root.child("tmp") else { return Ok(()) };
         for name in tmp.names().map_err(self.errno("cannot list tmp/"))? {
@@ -338,7 +338,7 @@ impl Spool {
     fn folder(&self, name: &str) -> Result<Folder, SpoolError> {
         match self.root.child(name) {
             Err(Errno::NOENT) => {}
-            found => return found.map_err(self.errno("cannot open a folder in it")),
+            opened => return opened.map_err(self.errno("cannot open a folder in it")),
         }
         match rustix::fs::mkdirat(&self.root, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -360,7 +360,7 @@ impl Spool {
 }
 
 impl Held<'_> {
-    /// Forgets the message: it was acknowledged.
+    /// Removes the message after its acknowledgement.
     pub fn remove(self) -> Result<(), SpoolError> {
         let new = self.spool.folder("new")?;
         match new.remove(&self.name) {
@@ -369,13 +369,13 @@ impl Held<'_> {
         }
     }
 
-    /// Puts the message aside in `bad/`: no server ever takes it.
+    /// Moves the message to `bad/`: no server ever takes it.
     pub fn set_aside(self) -> Result<(), SpoolError> {
         self.spool.set_aside(&self.name)
     }
 }
 
-/// What `bytes` take on disk, so that many tiny files count too.
+/// The size of `bytes` on disk, where each file takes whole blocks: many tiny files count too.
 fn on_disk(bytes: u64) -> u64 {
     bytes.div_ceil(BLOCK).max(1).saturating_mul(BLOCK)
 }

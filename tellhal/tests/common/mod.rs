@@ -81,19 +81,19 @@ impl Drop for Server {
 pub(crate) struct Place {
     pub(crate) server: Server,
     pub(crate) dir: tempfile::TempDir,
-    /// With what the tests themselves connect.
+    /// The login with which the tests themselves connect.
     pub(crate) login: String,
 }
 
 impl Place {
-    /// With a log.
+    /// A place with a log.
     pub(crate) fn new() -> Place {
         let place = Place::bare("");
         place.make_stream("HAL_OPS", -1);
         place
     }
 
-    /// Without a log.
+    /// A place without a log.
     pub(crate) fn bare(config: &str) -> Place {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("nats.conf");
@@ -187,14 +187,14 @@ impl Place {
         self.in_jetstream(async |context| {
             let stream = context.get_stream("HAL_OPS").await.unwrap();
             let last = stream.cached_info().state.last_sequence;
-            let mut found = Vec::new();
+            let mut entries = Vec::new();
             for sequence in 1..=last {
                 let message = stream.get_raw_message(sequence).await.unwrap();
                 let id = message.headers.get("Nats-Msg-Id").map(ToString::to_string).unwrap_or_default();
                 let body = serde_json::from_slice(&message.payload).unwrap();
-                found.push((message.subject.to_string(), id, body));
+                entries.push((message.subject.to_string(), id, body));
             }
-            found
+            entries
         })
     }
 
@@ -209,7 +209,7 @@ impl Place {
     }
 }
 
-/// Runs with `input` on standard input.
+/// Runs the command with `input` on standard input.
 pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Output {
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -223,7 +223,7 @@ pub(crate) fn feed(command: &mut Command, input: &[u8]) -> Output {
     output
 }
 
-/// The status and what stood on standard error.
+/// Runs the command; its exit status and standard error.
 pub(crate) fn ended(command: &mut Command) -> (i32, String) {
     let output = command.output().unwrap();
     (status(&output), stderr(&output))

@@ -1,5 +1,5 @@
-//! A proxy with a long line: every byte arrives a fixed time later, so that the round trips of a
-//! program can be read off its wall time.
+//! A proxy that simulates a long line: every byte arrives a fixed time later, so that the number of a program's
+//! round trips follows from its wall time.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -33,7 +33,7 @@ fn carry(client: TcpStream, target: SocketAddr, one_way: Duration) -> std::io::R
     Ok(())
 }
 
-/// What arrives on `stream`, stamped; the channel closes at its end.
+/// The bytes that arrive on `stream`, with their times; the channel closes at the end.
 fn queue(stream: &TcpStream) -> std::io::Result<mpsc::Receiver<(Instant, Vec<u8>)>> {
     let mut stream = stream.try_clone()?;
     let (sender, receiver) = mpsc::channel();

@@ -1,5 +1,5 @@
-//! What the benchmarks share: numbers, measured processes, servers, and the NATS protocol by hand.
-//! Nothing here judges a number: a benchmark prints, it never fails because it was slow.
+//! The shared parts of the benchmarks: statistics, measured processes, servers, and the NATS protocol by hand.
+//! A benchmark only prints numbers: it never fails because it was slow.
 
 pub mod delay;
 pub mod nats;

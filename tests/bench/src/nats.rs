@@ -1,10 +1,10 @@
-//! The NATS protocol by hand, over any blocking stream: the least a program can do to have one message
-//! acknowledged by a stream. It is the floor the real client is measured against.
+//! The NATS protocol by hand, over any blocking stream: the least work to get one message acknowledged by a
+//! stream. It is the floor that the real client is compared with.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 
-/// When the client waits for the server's PONG.
+/// The handshake: with or without a wait for the server's PONG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
     /// Everything goes out in one write: three round trips with TCP's own.
@@ -13,7 +13,7 @@ pub enum Handshake {
     WaitForPong,
 }
 
-/// Reads the server's greeting; the server sends nothing behind it before the client has spoken.
+/// Reads the server's greeting; the server sends no more before the client has sent something.
 pub fn greeting(stream: &mut TcpStream) -> io::Result<()> {
     read_until(stream, |text| text.ends_with("\r\n")).map(drop)
 }

@@ -16,13 +16,13 @@ pub struct Program {
     pub env: Vec<(String, OsString)>,
 }
 
-/// What one run cost.
+/// The cost of one run.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     pub wall_ms: f64,
     pub cpu_ms: f64,
-    /// Only meaningful when the process that measured is itself small: a child starts with its
-    /// parent's peak, because spawning shares the parent's memory until the new program is loaded.
+    /// The peak resident set. Only meaningful if the measuring process is small: a child starts with its parent's peak,
+    /// because spawning shares the parent's memory until the new program is loaded.
     pub peak_bytes: u64,
 }
 
@@ -80,7 +80,7 @@ impl Program {
     }
 }
 
-/// The full path of a program on `PATH`, if it is there.
+/// The full path of a program on `PATH`, if it is installed.
 pub fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     std::env::split_paths(&path)
@@ -102,7 +102,7 @@ pub fn memory(pid: u32, line: &str) -> anyhow::Result<u64> {
 /// User and system time a living process has used. The kernel counts in hundredths of a second.
 pub fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-    // The program's name is in parentheses and may hold anything.
+    // The program's name is in parentheses and may contain any character.
     let (_, rest) = stat.rsplit_once(')').context("no name in stat")?;
     let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<u64>).sum::<Result<u64, _>>()?;
     Ok(ticks as f64 / 100.0)

@@ -54,7 +54,7 @@ impl Server {
     }
 }
 
-/// An address nobody listens on at the moment.
+/// An address without a listener at the moment.
 pub fn free_address() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
@@ -117,7 +117,7 @@ pub fn mosquitto(folder: &Path, tls: &Certificate) -> anyhow::Result<Option<(Ser
     Ok(Some((Server::start(command, plain, &folder.join("mosquitto.log"))?, secure)))
 }
 
-/// Reads every connection to its end and closes it: what a peer without acknowledgement talks to.
+/// Reads every connection to its end and closes it: the server for peers without acknowledgement.
 pub fn line_sink() -> anyhow::Result<SocketAddr> {
     serve(|mut stream| {
         let _ = std::io::copy(&mut stream, &mut std::io::sink());

@@ -38,7 +38,7 @@ pub struct Spread {
     pub high: f64,
 }
 
-/// `None` when there is nothing to take a median of.
+/// `None` if there are no values.
 pub fn spread(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
@@ -66,7 +66,7 @@ impl Spread {
     }
 }
 
-/// A cell for what may be missing.
+/// A cell for a value that may be missing.
 pub fn cell(value: Option<f64>, digits: usize) -> String {
     value.map_or_else(|| "–".into(), |value| format!("{value:.digits$}"))
 }

@@ -1,4 +1,4 @@
-//! `/api/dead`: what rooms could never take; to be looked at, tried again and given up.
+//! `/api/dead`: the dead letters, to list, retry and give up.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Named, found};
+use super::{Given, Named, ok};
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
 use crate::bus::Bus;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::page::Site;
-use crate::page::access::Who;
+use crate::page::access::Caller;
 use crate::page::params::{PAGED, Params, ROOM};
-use crate::page::problem::Problem;
+use service::http::problem::Problem;
 
 /// A page of dead letters.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct DeadLetters {
     /// Newest first.
     letters: Vec<Letter>,
-    /// Where the next page begins; absent when there is nothing more.
+    /// The start of the next page; absent on the last page.
     cursor: Option<String>,
 }
 
-/// A dead letter's place among the dead letters.
+/// The sequence of a dead letter in its stream.
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct Sequence(#[schemars(range(min = 1, max = i64::MAX))] u64);
@@ -42,14 +42,14 @@ pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<
     let room = params.room()?.unwrap_or("*");
     let operator = operator(&site);
     let Some(stream) = operator.stream(&operator.names.dead_stream()).await? else {
-        return Ok(found(&DeadLetters { letters: Vec::new(), cursor: None }));
+        return Ok(ok(&DeadLetters { letters: Vec::new(), cursor: None }));
     };
     let (letters, cursor) = newest(&operator, stream, operator.names.dead(room), before, limit).await?;
-    Ok(found(&DeadLetters { letters, cursor: cursor.map(|before| before.to_string()) }))
+    Ok(ok(&DeadLetters { letters, cursor: cursor.map(|before| before.to_string()) }))
 }
 
-/// The last `limit` letters before `before`, newest first, and where the ones before them end. The stream is read
-/// forwards only, so it is read from ever further back until there are enough.
+/// The last `limit` letters before the sequence `before`, newest first, and the cursor of the page before them. The
+/// stream can only be read forwards, so each attempt starts further back until there are enough.
 async fn newest(
     operator: &Operator,
     stream: Stream,
@@ -66,12 +66,12 @@ async fn newest(
         let mut scan = operator.scan(stream.clone(), filter.clone(), from).await?;
         let mut letters = VecDeque::new();
         let mut more = start_sequence > first;
-        while let Some(found) = scan.next().await?.filter(|found| found.sequence < end) {
+        while let Some(message) = scan.next().await?.filter(|message| message.sequence < end) {
             if letters.len() == limit {
                 letters.pop_front();
                 more = true;
             }
-            letters.push_back(Letter::read(&found));
+            letters.push_back(Letter::read(&message));
         }
         if letters.len() == limit || start_sequence == first {
             let cursor = letters.front().filter(|_| more).map(|oldest| oldest.sequence);
@@ -83,46 +83,44 @@ async fn newest(
 
 pub(super) async fn retry(
     State(site): State<Arc<Site>>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     sequence: Named<Sequence>,
 ) -> Result<StatusCode, Problem> {
     let operator = operator(&site);
     let letter = letter(&operator, sequence?.0).await?;
     if letter.delivery.is_none() {
-        let what = format!(
-            "{} cannot be tried again: it could not be read, so there is nothing to deliver",
-            letter.id
-        );
+        let what = format!("{} cannot be tried again: its delivery could not be read", letter.id);
         return Err(Problem::new(StatusCode::CONFLICT, what));
     }
     dead::retry(&operator, &letter).await?;
-    tracing::info!(id = letter.id, room = letter.room, by = who.name, "dead letter to be tried again");
+    tracing::info!(id = letter.id, room = letter.room, by = caller.name, "dead letter to be tried again");
     Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn give_up(
     State(site): State<Arc<Site>>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     sequence: Named<Sequence>,
 ) -> Result<StatusCode, Problem> {
     let operator = operator(&site);
     let letter = letter(&operator, sequence?.0).await?;
     dead::drop(&operator, &letter).await?;
-    tracing::info!(id = letter.id, room = letter.room, by = who.name, "dead letter given up");
+    tracing::info!(id = letter.id, room = letter.room, by = caller.name, "dead letter given up");
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Letter, Problem> {
-    let gone =
-        || Problem::not_found(format!("there is no dead letter {sequence}; perhaps somebody was faster"));
+    let gone = || {
+        Problem::not_found(format!("there is no dead letter {sequence}; it may have been handled already"))
+    };
     if sequence == 0 || i64::try_from(sequence).is_err() {
         return Err(gone());
     }
-    let found = Found::at(&operator.jetstream, &operator.names.dead_stream(), sequence).await;
-    found.context("dead letters")?.as_ref().map(Letter::read).ok_or_else(gone)
+    let message = StreamMessage::at(&operator.jetstream, &operator.names.dead_stream(), sequence).await;
+    message.context("dead letters")?.as_ref().map(Letter::read).ok_or_else(gone)
 }
 
-/// The streams as an operator on the command line reaches them.
+/// The same access to the streams as an operator's on the command line.
 pub(super) fn operator(site: &Site) -> Operator {
     let Bus { js, names, connections, .. } = site.shared.bus.clone();
     Operator { jetstream: js, names, connections }

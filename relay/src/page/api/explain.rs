@@ -1,4 +1,4 @@
-//! `GET /api/explain`: where a message would go, and what each room would show.
+//! `GET /api/explain`: the rooms that a message would go to, and its text in each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tellhal::message::Message;
 use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
-use super::{Given, found};
+use super::{Given, ok};
 use crate::admin::explain::{Explanation, Shown, explain, shown};
 use crate::page::Site;
-use crate::page::params::{Params, THOUGHT};
-use crate::page::problem::Problem;
+use crate::page::params::{HYPOTHETICAL, Params};
+use service::http::problem::Problem;
 
-/// What would become of a message.
+/// The routing of a hypothetical message.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Explained {
     #[serde(flatten)]
@@ -26,7 +26,7 @@ pub(super) struct Explained {
 }
 
 pub(super) async fn explained(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
-    let params = Params::new(query?.0, &[THOUGHT])?;
+    let params = Params::new(query?.0, &[HYPOTHETICAL])?;
     let message = message(&params)?;
     let at = message.time;
     let rules = site.shared.rules.borrow().clone();
@@ -37,7 +37,7 @@ pub(super) async fn explained(State(site): State<Arc<Site>>, query: Given) -> Re
         Some(shown(delivery, open.kind, Ok(open.room.as_ref())))
     });
     let rooms = rooms.collect();
-    Ok(found(&Explained { explanation, rooms }))
+    Ok(ok(&Explained { explanation, rooms }))
 }
 
 fn message(params: &Params) -> Result<Message, Problem> {

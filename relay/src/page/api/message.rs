@@ -1,4 +1,4 @@
-//! `GET /api/messages/{id}`: everything about one message, and what became of it in each room.
+//! `GET /api/messages/{id}`: everything about one message, and its deliveries to each room.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,56 +20,56 @@ use crate::admin::Operator;
 use crate::admin::explain::{Explanation, Said, explain};
 use crate::admin::trace::{Fate, Located, SHORTEST, Search};
 use crate::bus::files;
-use crate::bus::message::Found;
+use crate::bus::message::StreamMessage;
 use crate::engine::Rules;
 use crate::page::Site;
 use crate::page::event::Entry;
-use crate::page::problem::Problem;
 use crate::status::Role;
+use service::http::problem::Problem;
 
-/// The longest id that is looked for, in bytes.
+/// The longest id in a request, in bytes.
 const LONGEST: usize = 200;
 
-/// After how long without a trace none is expected any more.
+/// A message older than this is not expected to get further traces.
 const SLOW: Duration = Duration::from_secs(60);
 
-/// What the server adds to a message that is asked for.
+/// Headers that the server adds to a message when it is read.
 const SERVERS: [&str; 4] = ["Nats-Stream", "Nats-Subject", "Nats-Sequence", "Nats-Time-Stamp"];
 
-/// A message's id, or `seq-N` for the log's entry N.
+/// A message's id, or `seq-N` for the log entry with sequence N.
 #[derive(Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub(super) struct Id(#[schemars(length(min = 1, max = LONGEST))] String);
 
-/// One message and its fate.
+/// One message and its deliveries.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct OneMessage {
     #[serde(flatten)]
     entry: Entry,
     raw: Raw,
-    /// Other entries of the log with this id, which were not delivered again.
+    /// Sequences of other log entries with this id, which were not delivered again.
     also: Vec<u64>,
-    /// What the rules in force when it came say to it, as if nothing had come before; absent when they are not
-    /// known any more.
+    /// The decision of the rules that were in force when the message arrived, as for a first message; absent if those
+    /// rules are no longer known.
     rules: Option<Said>,
-    /// Each room it was or is to be shown in.
+    /// Each room that the message was or is to be posted to.
     rooms: Vec<RoomFate>,
-    /// What became of it apart from any room: dropped by a route, known already.
+    /// Steps that concern no room: dropped by a route, known already.
     notes: Vec<Step>,
-    /// The relay has not come to it yet.
+    /// The relay has not processed the message yet.
     not_yet_folded: bool,
-    /// Nothing more is going to happen by itself.
+    /// No further steps are expected, unless a person acts.
     settled: bool,
-    /// Why something may be missing here; absent when nothing is.
+    /// The reason why this may be incomplete; absent if it is complete.
     incomplete: Option<Incomplete>,
 }
 
-/// The message as it came over the wire.
+/// The message as it was received.
 #[derive(Serialize, JsonSchema)]
 struct Raw {
     subject: String,
     headers: BTreeMap<String, Vec<String>>,
-    /// As text; what is not UTF-8 is replaced.
+    /// The payload as text; invalid UTF-8 is replaced.
     payload: String,
 }
 
@@ -80,12 +80,12 @@ pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<
     }
     let operator = operator(&site);
     let sequence = locate(&site, &operator, &id).await?;
-    let found = entry(&operator, sequence).await?.ok_or_else(|| unknown(&id))?;
-    let entry = Entry::new(&operator.names, &found).ok_or_else(|| unknown(&id))?;
+    let message = entry(&operator, sequence).await?.ok_or_else(|| unknown(&id))?;
+    let entry = Entry::new(&operator.names, &message).ok_or_else(|| unknown(&id))?;
     let mut also = occurrences(&site, &entry.message.id).await?;
     let fate = fate(&site, &operator, &entry, &also).await?;
     also.retain(|other| *other != sequence);
-    Ok(super::found(&tell(&site, found, entry, fate, also).await?))
+    Ok(super::ok(&describe(&site, message, entry, fate, also).await?))
 }
 
 fn unknown(id: &str) -> Problem {
@@ -103,7 +103,7 @@ async fn locate(site: &Site, operator: &Operator, id: &str) -> Result<u64, Probl
     if let Some(first) = occurrences(site, id).await?.first() {
         return Ok(*first);
     }
-    // As `hal-relay trace` does, which reads the log itself: for a relay whose index is behind or missing.
+    // For a relay whose index is behind or missing, the log itself is read, as by `hal-relay trace`.
     if id.len() < SHORTEST || super::messages::gap(site, site.tail.recent().await?.complete_after).is_none() {
         return Err(unknown(id));
     }
@@ -113,7 +113,7 @@ async fn locate(site: &Site, operator: &Operator, id: &str) -> Result<u64, Probl
     }
 }
 
-/// Where in the log this id is, oldest first. The newest messages may not be in the index yet.
+/// The sequences of the log entries with this id, oldest first. The newest may not be in the index yet.
 async fn occurrences(site: &Site, id: &str) -> Result<Vec<u64>, Problem> {
     let mut sequences = match &site.shared.index {
         Ok(index) => index.find(id.to_owned()).await?,
@@ -126,18 +126,18 @@ async fn occurrences(site: &Site, id: &str) -> Result<Vec<u64>, Problem> {
     Ok(sequences)
 }
 
-async fn entry(operator: &Operator, sequence: u64) -> Result<Option<Found>, Problem> {
-    let found = Found::at(&operator.jetstream, &operator.names.ops_stream(), sequence).await;
-    found.context("the log cannot be read").map_err(Problem::from)
+async fn entry(operator: &Operator, sequence: u64) -> Result<Option<StreamMessage>, Problem> {
+    let message = StreamMessage::at(&operator.jetstream, &operator.names.ops_stream(), sequence).await;
+    message.context("the log cannot be read").map_err(Problem::from)
 }
 
-/// Its traces, by the index where there is one, else by reading all that came since.
+/// The message's traces: from the index if there is one, else by reading the streams from its time on.
 async fn fate(site: &Site, operator: &Operator, entry: &Entry, entries: &[u64]) -> Result<Fate, Problem> {
     let located = Located { sequence: entry.sequence, at: entry.at, message: entry.message.clone() };
     let mut fate = match &site.shared.index {
         Ok(index) => {
-            let by_place = entries.iter().chain([&entry.sequence]).map(|entry| format!("seq-{entry}"));
-            let mut ids: Vec<String> = by_place.chain([entry.message.id.clone()]).collect();
+            let by_sequence = entries.iter().chain([&entry.sequence]).map(|entry| format!("seq-{entry}"));
+            let mut ids: Vec<String> = by_sequence.chain([entry.message.id.clone()]).collect();
             ids.sort_unstable();
             ids.dedup();
             operator.fate_by(located, index, ids).await?
@@ -148,9 +148,9 @@ async fn fate(site: &Site, operator: &Operator, entry: &Entry, entries: &[u64]) 
     Ok(fate)
 }
 
-async fn tell(
+async fn describe(
     site: &Site,
-    found: Found,
+    message: StreamMessage,
     entry: Entry,
     fate: Fate,
     also: Vec<u64>,
@@ -165,28 +165,28 @@ async fn tell(
     let young = not_yet_folded || Timestamp::now().since(entry.at) < SLOW;
     let fresh = young || !fate.complete;
     let incomplete = (!young && !fate.complete)
-        .then(|| Incomplete::passing("not all that became of it is in the index yet"));
+        .then(|| Incomplete::passing("the index does not have all steps of this message yet"));
     let Told { mut rooms, notes, settled } = told(&fate, &expected, &now.rooms, fresh);
     let served = site.shared.rooms.borrow().clone();
     for room in &mut rooms {
         room.kind = served.open.get(&room.room).map(|open| open.kind);
     }
-    let raw = Raw::of(&found);
+    let raw = Raw::of(&message);
     Ok(OneMessage { entry, raw, also, rules, rooms, notes, not_yet_folded, settled, incomplete })
 }
 
 impl Raw {
-    fn of(found: &Found) -> Raw {
-        let payload = String::from_utf8_lossy(&found.payload).into_owned();
-        let headers = found.headers.iter().flat_map(|headers| headers.iter());
+    fn of(message: &StreamMessage) -> Raw {
+        let payload = String::from_utf8_lossy(&message.payload).into_owned();
+        let headers = message.headers.iter().flat_map(|headers| headers.iter());
         let headers = headers.filter(|(name, _)| !SERVERS.contains(&name.as_ref()));
         let texts = |values: &[HeaderValue]| values.iter().map(ToString::to_string).collect();
         let headers = headers.map(|(name, values)| (name.to_string(), texts(values))).collect();
-        Raw { subject: found.subject.to_string(), headers, payload }
+        Raw { subject: message.subject.to_string(), headers, payload }
     }
 }
 
-/// The rules that were in force when the message came.
+/// The rules that were in force when the message arrived.
 async fn rules_then(site: &Site, sequence: u64) -> Option<Arc<Rules>> {
     let own = site.shared.rules.borrow().clone();
     let index = site.shared.index.as_ref().ok()?;

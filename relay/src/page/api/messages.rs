@@ -1,4 +1,4 @@
-//! `GET /api/messages`: search. `POST /api/messages`: tell.
+//! `GET /api/messages` searches the log; `POST /api/messages` sends a message.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,56 +15,55 @@ use tellhal::message::{Link, Message, Severity, Status};
 use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
-use super::{Given, Json, answer, found};
-use crate::bus::message::Found;
+use super::{Given, Json, answer, ok};
+use crate::bus::message::StreamMessage;
 use crate::index::Origin;
 use crate::index::filter::Filter;
 use crate::page::Site;
-use crate::page::access::Who;
+use crate::page::access::Caller;
 use crate::page::event::Entry;
 use crate::page::params::{FILTER, PAGED, Params};
-use crate::page::problem::Problem;
 use crate::page::tail::Recent;
 use crate::status::notice::SOURCE;
+use service::http::problem::Problem;
 
-/// How many messages are asked for at once.
+/// Number of messages requested from the log at the same time.
 const AT_ONCE: usize = 64;
-/// The longest title, key or field of a told message, in characters, and the longest address.
+/// The longest title, key or field of a sent message, in characters, and the longest address.
 const SHORT: usize = 256;
 const ADDRESS: usize = 1000;
-/// How many fields and links it may have.
+/// The largest number of its fields and links.
 const FIELDS: usize = 50;
 const LINKS: usize = 20;
 
-/// A page of a search.
+/// A page of search results.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Messages {
     /// Newest first.
     messages: Vec<Arc<Entry>>,
-    /// Where the next page begins; absent when there is nothing more.
+    /// The start of the next page; absent on the last page.
     cursor: Option<String>,
-    /// Every message up to this sequence of the log was looked at, from the newest on: a stream that begins after
-    /// it misses none.
+    /// The last sequence of the log that the search covers: a stream that begins after it misses no message.
     through: u64,
-    /// Why something may be missing here; absent when nothing is.
+    /// The reason why results may be missing; absent if none are.
     incomplete: Option<Incomplete>,
 }
 
-/// What was not looked at.
+/// The reason why an answer may be incomplete.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Incomplete {
-    /// In words.
+    /// The reason in words.
     pub(super) reason: String,
-    /// What came before this moment, when time ran out. The cursor goes on there.
+    /// The search ran out of time: messages before this time are missing. The cursor continues there.
     pub(super) before: Option<Timestamp>,
-    /// It passes: who asks again later is told more.
+    /// True if a later request will have a more complete answer.
     pub(super) passing: bool,
 }
 
 impl Incomplete {
     /// The search ended early.
     pub(super) fn late(before: Timestamp) -> Self {
-        let reason = "it takes too long; what is older was not looked at yet".into();
+        let reason = "the search took too long and left out older messages".into();
         Incomplete { reason, before: Some(before), passing: false }
     }
 
@@ -80,10 +79,10 @@ impl Incomplete {
 pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
     let params = Params::new(query?.0, &[FILTER, PAGED])?;
     let (filter, limit, before) = (params.filter()?, params.limit()?, params.before()?);
-    Ok(found(&search(&site, filter, before, limit).await?))
+    Ok(ok(&search(&site, filter, before, limit).await?))
 }
 
-/// The newest messages are in memory, what is older is found by the index and read from the log.
+/// Searches the newest messages in memory; older ones are searched in the index and read from the log.
 async fn search(
     site: &Arc<Site>,
     filter: Filter,
@@ -92,10 +91,10 @@ async fn search(
 ) -> Result<Messages, Problem> {
     let before = before.unwrap_or(u64::MAX);
     let Recent { entries, complete_after, last: through } = site.tail.recent().await?;
-    let meant = entries
+    let matching = entries
         .into_iter()
         .filter(|entry| entry.sequence < before && filter.matches(&entry.message, entry.at));
-    let mut messages: Vec<Arc<Entry>> = meant.take(limit).collect();
+    let mut messages: Vec<Arc<Entry>> = matching.take(limit).collect();
     if messages.len() == limit {
         let cursor = messages.last().map(|last| last.sequence.to_string());
         return Ok(Messages { messages, cursor, through, incomplete: None });
@@ -114,52 +113,49 @@ async fn search(
     Ok(Messages { messages, cursor: hits.before.map(|before| before.to_string()), through, incomplete })
 }
 
-/// Why what is not in memory may be missing from the index.
+/// The reason why messages that are not in memory may be missing from the index.
 pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
     match &site.shared.index {
-        Err(reason) => {
-            Some(Incomplete::because(format!("only the latest are here: there is no index: {reason}")))
-        }
+        Err(reason) => Some(Incomplete::because(format!(
+            "only the latest messages can be shown: there is no index: {reason}"
+        ))),
         Ok(index) => {
             let reached = index.progress(Origin::Log);
             (!site.tail.is_placed() || reached.sequence < complete_after).then(|| {
                 if let Some(problem) = index.problem() {
                     return Incomplete::because(format!("the index cannot be written: {problem}"));
                 }
-                let behind = if reached.known {
-                    format!(", {} entries are left", reached.behind)
-                } else {
-                    String::new()
-                };
-                Incomplete::passing(format!("the log is still being read into the index{behind}"))
+                let behind =
+                    if reached.known { format!("; entries left: {}", reached.behind) } else { String::new() };
+                Incomplete::passing(format!("the index is still reading the log{behind}"))
             })
         }
     }
 }
 
-/// Reads messages from the log; those that are gone are left out.
+/// Reads messages from the log. Messages that the log no longer has are left out.
 async fn read(site: &Arc<Site>, sequences: &[u64]) -> Result<Vec<Arc<Entry>>, Problem> {
     let (bus, log) = (&site.shared.bus, &site.shared.bus.names.ops_stream());
-    let found = stream::iter(sequences.to_vec())
-        .map(async |sequence| Found::at(&bus.js, log, sequence).await)
+    let messages = stream::iter(sequences.to_vec())
+        .map(async |sequence| StreamMessage::at(&bus.js, log, sequence).await)
         .buffered(AT_ONCE);
     let mut entries = Vec::with_capacity(sequences.len());
-    let mut found = std::pin::pin!(found);
-    while let Some(message) = found.next().await {
+    let mut messages = std::pin::pin!(messages);
+    while let Some(message) = messages.next().await {
         let message = message.context("the log cannot be read")?;
         entries.extend(message.and_then(|message| Entry::new(&bus.names, &message)).map(Arc::new));
     }
     Ok(entries)
 }
 
-/// A message to be told; it needs a text or a title.
+/// A message to be sent; it needs a text or a title.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(transform = needs_something)]
 pub(super) struct Tell {
-    /// What it is about.
+    /// The topic.
     tag: Tag,
-    /// The contents. Of a text over 64 KiB the first 16 and the last 48 are kept.
+    /// The body. A text over 64 KiB keeps its first 16 and its last 48 KiB.
     #[serde(default)]
     text: String,
     #[serde(default)]
@@ -168,7 +164,7 @@ pub(super) struct Tell {
     #[serde(default)]
     #[schemars(length(max = SHORT))]
     title: Option<String>,
-    /// The thing the message is about.
+    /// Names the thing the message is about.
     #[serde(default)]
     #[schemars(length(max = SHORT))]
     key: Option<String>,
@@ -183,13 +179,13 @@ pub(super) struct Tell {
     links: Vec<TellLink>,
 }
 
-/// Where to read more.
+/// A link to more information.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TellLink {
     #[schemars(regex(pattern = "^https?://"), length(max = ADDRESS))]
     url: String,
-    /// What to call it.
+    /// The link's text.
     #[serde(default)]
     #[schemars(length(max = SHORT))]
     title: Option<String>,
@@ -200,29 +196,29 @@ fn needs_something(schema: &mut schemars::Schema) {
     schema.insert("anyOf".into(), serde_json::json!([has("text"), has("title")]));
 }
 
-/// Where a told message is.
+/// The id and sequence of a sent message.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Told {
     id: String,
-    /// Its place in the log.
+    /// Its sequence in the log.
     sequence: u64,
 }
 
 pub(super) async fn tell(
     State(site): State<Arc<Site>>,
-    Extension(who): Extension<Who>,
+    Extension(caller): Extension<Caller>,
     Json(tell): Json<Tell>,
 ) -> Result<Response, Problem> {
-    let message = message(tell, who.name)?;
+    let message = message(tell, caller.name)?;
     let bus = &site.shared.bus;
     let subject = bus.names.ops(SOURCE, &message.tag);
     let payload = serde_json::to_vec(&message).map_err(anyhow::Error::from)?;
     let sequence = bus.append(subject, &message.id, payload).await?;
-    // Whoever asks for it next shall find it.
+    // The caller's next request shall find the message.
     site.tail.reached(sequence).await;
-    let place: [(HeaderName, String); 1] = [(header::LOCATION, format!("/api/messages/{}", message.id))];
-    let told = Told { id: message.id, sequence };
-    Ok((place, answer(StatusCode::CREATED, &told)).into_response())
+    let location: [(HeaderName, String); 1] = [(header::LOCATION, format!("/api/messages/{}", message.id))];
+    let sent = Told { id: message.id, sequence };
+    Ok((location, answer(StatusCode::CREATED, &sent)).into_response())
 }
 
 fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
@@ -230,10 +226,10 @@ fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
     let wrong = |what: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what));
     let title = title.filter(|title| !title.is_empty());
     if title.is_none() && text.is_empty() {
-        return wrong("there is neither a title nor a text".into());
+        return wrong("the message has neither a title nor a text".into());
     }
     if fields.len() > FIELDS || links.len() > LINKS {
-        return wrong(format!("at most {FIELDS} fields and {LINKS} links are taken"));
+        return wrong(format!("a message has at most {FIELDS} fields and {LINKS} links"));
     }
     let titles = links.iter().filter_map(|link| link.title.as_ref()).map(|title| ("a link's title", title));
     let fields_short = fields.iter().flat_map(|(name, value)| [("a field's name", name), ("a field", value)]);

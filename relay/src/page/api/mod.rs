@@ -1,5 +1,5 @@
-//! The API under the page: every address with what it takes and gives. The router and the OpenAPI document are
-//! both made from this table, so that neither knows one the other does not.
+//! The API under the page: a table of every address with its parameters and answer. The router and the OpenAPI
+//! document are both made from this table, so that they cannot differ.
 
 mod dead;
 mod explain;
@@ -27,15 +27,15 @@ use serde::de::DeserializeOwned;
 
 pub(super) use openapi::document;
 
-use super::params::{AFTER, FILTER, NAMED, PAGED, Param, ROOM, SPANS, THOUGHT};
-use super::problem::Problem;
-use super::serve::Body;
+use super::params::{AFTER, FILTER, HYPOTHETICAL, NAMED, PAGED, Param, ROOM, SPANS};
 use super::{Site, access};
 use crate::config::page::Role;
+use service::http::problem::Problem;
+use service::http::serve::Body;
 
-/// A request's parameters, not looked at yet.
+/// A request's query parameters, unchecked.
 type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;
-/// What stands for `{…}` in an address.
+/// The value of `{…}` in an address.
 type Named<T> = Result<Path<T>, PathRejection>;
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -44,21 +44,21 @@ type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 struct Endpoint {
     method: Method,
     path: &'static str,
-    /// What it does, in a few words.
+    /// Its purpose in a few words.
     summary: &'static str,
     about: &'static str,
     params: &'static [&'static [Param]],
-    /// The name and schema of what stands for `{…}` in the address.
+    /// The name and schema of `{…}` in the address.
     named: Option<(&'static str, SchemaOf)>,
     body: Option<SchemaOf>,
     answer: Answer,
-    /// The statuses of problems of its own, beside those every address may have.
+    /// The statuses of its own problems, besides those of every address.
     problems: &'static [StatusCode],
     role: Role,
     handler: MethodRouter<Arc<Site>>,
 }
 
-/// What is answered when all is well.
+/// The answer to a successful request.
 enum Answer {
     Json(StatusCode, SchemaOf),
     Events,
@@ -70,7 +70,7 @@ fn schema<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
 }
 
 fn endpoints() -> Vec<Endpoint> {
-    // What most of them are.
+    // Most endpoints are like this one.
     let read = |path, summary, about, answer: SchemaOf, handler| Endpoint {
         method: Method::GET,
         path,
@@ -90,7 +90,7 @@ fn endpoints() -> Vec<Endpoint> {
             ..read(
                 "/api/messages",
                 "Search the log",
-                "The messages that are meant, newest first, a page at a time.",
+                "The matching messages, newest first, a page at a time.",
                 schema::<messages::Messages>,
                 get(messages::list),
             )
@@ -103,8 +103,8 @@ fn endpoints() -> Vec<Endpoint> {
             role: Role::Operator,
             ..read(
                 "/api/messages",
-                "Tell a message",
-                "Puts a message on the log, from the source `relay`, where it is routed like every other.",
+                "Send a message",
+                "Appends a message of the source `relay` to the log. It is routed like any other message.",
                 schema::<messages::Told>,
                 post(messages::tell),
             )
@@ -114,8 +114,8 @@ fn endpoints() -> Vec<Endpoint> {
             problems: &[StatusCode::NOT_FOUND],
             ..read(
                 "/api/messages/{id}",
-                "One message and its fate",
-                "Everything in the message, the routes that took it and why, and each room with every attempt.",
+                "One message and its deliveries",
+                "The whole message, each route's verdict and its reasons, and each room with all attempts.",
                 schema::<message::OneMessage>,
                 get(message::one),
             )
@@ -124,8 +124,8 @@ fn endpoints() -> Vec<Endpoint> {
             params: &[FILTER, SPANS],
             ..read(
                 "/api/timeline",
-                "Count the log over time",
-                "How many messages are meant in each of equal spans of time, by severity.",
+                "Count messages over time",
+                "The number of matching messages in each of several equal spans of time, by severity.",
                 schema::<timeline::Timeline>,
                 get(timeline::timeline),
             )
@@ -137,9 +137,9 @@ fn endpoints() -> Vec<Endpoint> {
                 "/api/stream",
                 "Follow the log",
                 "Server-sent events. Each message is an event without a name; its id is its sequence in the log, and \
-                 `Last-Event-ID` resumes after it. `live` says that what came before has been sent, `alive` comes when \
-                 it is quiet, `state` tells what is wrong with the relay (`problem`, null when nothing is), `anew` that \
-                 the log is another one than that of the sequence given.",
+                 `Last-Event-ID` resumes after it. `live` means that all earlier messages have been sent, `alive` is sent \
+                 when there are no messages for a while, `state` has the relay's `problem` (null if there is none), and \
+                 `anew` means that the given sequence belongs to another log, which this one has replaced.",
                 schema::<super::event::Entry>,
                 get(stream::stream),
             )
@@ -147,7 +147,7 @@ fn endpoints() -> Vec<Endpoint> {
         read(
             "/api/rooms",
             "The rooms",
-            "Every room's state as this relay knows it; the leader's is the one that counts.",
+            "Each room's state as this relay knows it. Only the leading relay knows the current states.",
             schema::<rooms::Rooms>,
             get(rooms::rooms),
         ),
@@ -155,8 +155,8 @@ fn endpoints() -> Vec<Endpoint> {
             params: &[NAMED],
             ..read(
                 "/api/sources",
-                "Who told",
-                "Every host and service that told something, in the order of their names, a page at a time.",
+                "The sources",
+                "Every host and service that has sent a message, ordered by name, a page at a time.",
                 schema::<names::Names>,
                 get(names::sources),
             )
@@ -165,18 +165,18 @@ fn endpoints() -> Vec<Endpoint> {
             params: &[NAMED],
             ..read(
                 "/api/tags",
-                "What was told about",
-                "Every tag, in the order of their names, a page at a time.",
+                "The tags",
+                "Every tag that has been used, ordered by name, a page at a time.",
                 schema::<names::Names>,
                 get(names::tags),
             )
         },
         Endpoint {
-            params: &[THOUGHT],
+            params: &[HYPOTHETICAL],
             ..read(
                 "/api/explain",
-                "Where a message would go",
-                "Which routes would take a message, why, and what each room would show. Nothing is sent.",
+                "Explain the routing of a message",
+                "The routes that would take a message, their reasons, and the text in each room. Does not send it.",
                 schema::<explain::Explained>,
                 get(explain::explained),
             )
@@ -186,7 +186,7 @@ fn endpoints() -> Vec<Endpoint> {
             ..read(
                 "/api/dead",
                 "Dead letters",
-                "What rooms could never take, newest first, a page at a time.",
+                "Deliveries that rooms could not take, newest first, a page at a time.",
                 schema::<dead::DeadLetters>,
                 get(dead::list),
             )
@@ -199,8 +199,8 @@ fn endpoints() -> Vec<Endpoint> {
             role: Role::Operator,
             ..read(
                 "/api/dead/{sequence}/retry",
-                "Try a dead letter again",
-                "Puts it back on the log for its room and takes it off the list.",
+                "Retry a dead letter",
+                "Asks the relay, by an entry of the log, to deliver it again, and removes it from the list.",
                 schema::<()>,
                 post(dead::retry),
             )
@@ -213,8 +213,8 @@ fn endpoints() -> Vec<Endpoint> {
             role: Role::Operator,
             ..read(
                 "/api/dead/{sequence}",
-                "Give a dead letter up",
-                "Takes it off the list and leaves a receipt that says so.",
+                "Give up a dead letter",
+                "Removes it from the list and leaves a receipt that says so.",
                 schema::<()>,
                 delete(dead::give_up),
             )
@@ -222,7 +222,7 @@ fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-/// Every address, each behind its guard.
+/// Every address behind its guard.
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
     endpoints().into_iter().fold(Router::new(), |router, endpoint| {
         let guard = from_fn_with_state((site.clone(), endpoint.role), access::guard);
@@ -249,7 +249,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// An answer in JSON, which nobody may keep.
+/// An answer in JSON, which must not be cached.
 fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
     match serde_json::to_vec(body) {
@@ -258,6 +258,6 @@ fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     }
 }
 
-fn found(body: &impl Serialize) -> Response {
+fn ok(body: &impl Serialize) -> Response {
     answer(StatusCode::OK, body)
 }

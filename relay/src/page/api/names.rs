@@ -1,4 +1,4 @@
-//! `GET /api/sources` and `GET /api/tags`: who told, about what, when last and how often.
+//! `GET /api/sources` and `GET /api/tags`: the names in the log, each with its last message and its counts.
 
 use std::sync::Arc;
 
@@ -10,20 +10,20 @@ use tellhal::message::Severity;
 use tellhal::timestamp::Timestamp;
 
 use super::messages::{Incomplete, gap};
-use super::{Given, found};
+use super::{Given, ok};
 use crate::index::search::{self, HOURS};
 use crate::page::Site;
 use crate::page::params::{NAMED, Params};
-use crate::page::problem::Problem;
+use service::http::problem::Problem;
 
-/// Some of the sources or tags.
+/// A page of sources or tags.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Names {
-    /// In the order of their names.
+    /// Ordered by name.
     names: Vec<Name>,
-    /// Where the next page begins; absent when there is nothing more.
+    /// The start of the next page; absent on the last page.
     cursor: Option<String>,
-    /// Why not everything was counted; absent when it was.
+    /// The reason why the counts may be incomplete; absent if they are complete.
     incomplete: Option<Incomplete>,
 }
 
@@ -33,17 +33,17 @@ struct Name {
     name: String,
     /// The last full host name the source gave.
     host: Option<String>,
-    /// When it was first heard of, as far back as this relay's index goes.
+    /// The time of the first message, as far back as this relay's index goes.
     first: Timestamp,
-    /// When it was last heard of, at most 90 days ago.
+    /// The time of the last message, at most 90 days ago.
     last: Timestamp,
-    /// The place of the last message in the log.
+    /// The sequence of the last message in the log.
     last_sequence: u64,
-    /// How many of its messages are in the log.
+    /// The number of its messages in the log.
     count: u64,
-    /// The worst severity of the last 24 hours; absent when there was nothing.
+    /// The highest severity of the last 24 hours; absent if there was no message.
     worst: Option<Severity>,
-    /// How many messages in each of the last 24 hours, the last one's last.
+    /// The number of messages in each of the last 24 hours, oldest hour first.
     hours: [u64; HOURS],
 }
 
@@ -76,5 +76,5 @@ async fn names(site: &Site, query: Given, sources: bool) -> Result<Response, Pro
         Some(at) => Some(Incomplete::late(at)),
         None => gap(site, site.tail.recent().await?.complete_after),
     };
-    Ok(found(&Names { names: names.into_iter().map(Name::from).collect(), cursor, incomplete }))
+    Ok(ok(&Names { names: names.into_iter().map(Name::from).collect(), cursor, incomplete }))
 }

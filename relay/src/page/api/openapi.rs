@@ -4,14 +4,14 @@
 use axum::http::StatusCode;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
+use service::http::problem;
 
 use super::{Answer, Endpoint, endpoints};
 use crate::config::page::Role;
 use crate::page::params::{MOST_VALUES, Param};
-use crate::page::problem;
 
-/// What every address may answer besides what is its own: a wrong request, nobody, somebody who may not, a relay
-/// that cannot answer now.
+/// The problems that every address may answer with: a wrong request, a missing login, a missing permission, a relay that
+/// cannot answer now.
 const ALWAYS: [StatusCode; 4] = [
     StatusCode::BAD_REQUEST,
     StatusCode::UNAUTHORIZED,
@@ -21,7 +21,7 @@ const ALWAYS: [StatusCode; 4] = [
 
 /// The document.
 pub(in crate::page) fn document() -> Value {
-    // OpenAPI 3.1 has JSON Schema as it is, but for where definitions are.
+    // OpenAPI 3.1 contains plain JSON Schema; only the place of definitions differs.
     let mut settings = SchemaSettings::draft2020_12();
     settings.definitions_path = "/components/schemas".into();
     settings.meta_schema = None;
@@ -39,8 +39,8 @@ pub(in crate::page) fn document() -> Value {
         "info": {
             "title": "hal-relay",
             "version": env!("CARGO_PKG_VERSION"),
-            "description": "The log of ops messages, what became of each, and the rooms. On the relay's own machine no \
-                            token is needed to look; everywhere else, and to change something, one is.",
+            "description": "The log of ops messages, their deliveries, and the rooms. Reading needs no token on the relay's \
+                            own machine; reading from other machines, and every change, needs one.",
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
         },
         "paths": paths,
@@ -59,7 +59,7 @@ fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::Sch
     }
     if matches!(endpoint.answer, Answer::Events) {
         let schema = json!({"type": "string", "pattern": "^[0-9]{1,18}$"});
-        let about = "The last sequence that was seen; browsers send it by themselves.";
+        let about = "The last sequence that was received; browsers send it by themselves.";
         parameters
             .push(json!({"name": "Last-Event-ID", "in": "header", "description": about, "schema": schema}));
     }
@@ -71,7 +71,7 @@ fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::Sch
         ),
         Answer::Events => {
             let stream = json!({"text/event-stream": {"schema": {"type": "string"}}});
-            (StatusCode::OK, json!({"description": "The events, as they come", "content": stream}))
+            (StatusCode::OK, json!({"description": "The events, as they arrive", "content": stream}))
         }
         Answer::Nothing => (StatusCode::NO_CONTENT, json!({"description": "Done"})),
     };
@@ -85,9 +85,9 @@ fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::Sch
         responses
             .insert(status.as_str().to_owned(), json!({"description": reason(*status), "content": content}));
     }
-    // From the HTTP library itself, which has no more to say.
+    // This answer comes from the HTTP library and has no body.
     responses.insert("414".into(), json!({"description": reason(StatusCode::URI_TOO_LONG)}));
-    // Looking may need no token, on the relay's own machine.
+    // Reading may need no token, on the relay's own machine.
     let security = match endpoint.role {
         Role::Viewer => json!([{}, {"token": []}]),
         Role::Operator => json!([{"token": []}]),
@@ -102,7 +102,7 @@ fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::Sch
         "x-role": endpoint.role.as_str(),
     });
     if let Some(schema) = endpoint.body {
-        // What is taken differs from what is given: absent members have defaults.
+        // The schema of a request differs from that of an answer: absent members have defaults.
         let mut settings = SchemaSettings::draft2020_12().for_deserialize();
         (settings.meta_schema, settings.inline_subschemas) = (None, true);
         let content = json!({"application/json": {"schema": schema(&mut settings.into_generator())}});

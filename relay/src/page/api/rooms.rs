@@ -1,4 +1,4 @@
-//! `GET /api/rooms`: what the rooms are doing.
+//! `GET /api/rooms`: the state of the rooms.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,24 +11,24 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::timestamp::Timestamp;
 
-use super::found;
+use super::ok;
 use crate::delivery::Attempts;
 use crate::page::Site;
-use crate::page::problem::Problem;
 use crate::status::{Role, State};
+use service::http::problem::Problem;
 
 /// The rooms, and the relay that serves them.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Rooms {
-    /// Whether this relay leads; one that stands by does not know the rooms' states.
+    /// The role of this relay; only a leading relay knows the rooms' states.
     role: Role,
-    /// What is wrong with the relay itself; absent when nothing is.
+    /// The relay's own problem; absent if there is none.
     problem: Option<String>,
-    /// What is wrong with the changed configuration that was refused; absent when nothing is.
+    /// The errors of a changed configuration that was refused; absent if there are none.
     config_error: Option<String>,
-    /// In the environment `dev`: the one room everything goes to.
+    /// In the environment `dev`: the one room that gets all messages.
     dev_room: Option<String>,
-    /// The last entry of the log whose deliveries were decided.
+    /// The sequence of the last log entry whose deliveries were decided.
     folded: u64,
     rooms: Vec<Room>,
 }
@@ -38,32 +38,32 @@ pub(super) struct Rooms {
 pub(super) struct Room {
     name: String,
     kind: &'static str,
-    /// Where messages go that no route takes.
+    /// True for the room that gets messages that no route takes.
     is_default: bool,
     state: State,
-    /// Deliveries waiting.
+    /// The number of waiting deliveries.
     pending: u64,
-    /// Dead letters on the list.
+    /// The number of dead letters.
     dead: u64,
-    /// How the platform lets us go on; absent when it sets no limit.
+    /// The platform's rate limit; absent if it has none.
     limiter: Option<Limiter>,
     last_success: Option<Timestamp>,
     last_error: Option<String>,
     last_error_at: Option<Timestamp>,
-    /// The post that is tried again: how often it was, and what came of it.
+    /// The number of attempts of the post that is being retried, and their results.
     tries: u32,
     attempts: Attempts,
 }
 
-/// A token bucket: `burst` posts at once, then one each `every` seconds.
+/// A token bucket: `burst` posts at once, then one post every `every` seconds.
 #[derive(Serialize, JsonSchema)]
 struct Limiter {
     burst: u32,
     /// In seconds.
     every: f64,
-    /// How many posts may go out now.
+    /// The number of posts that may be sent now.
     tokens: u64,
-    /// How long until the next may, in seconds; 0 when one may now.
+    /// The time until the next post may be sent, in seconds; 0 if it may be sent now.
     wait: f64,
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Probl
             attempts: state.retrying.map(|retrying| retrying.attempts).unwrap_or_default(),
         }
     });
-    Ok(found(&Rooms {
+    Ok(ok(&Rooms {
         role: now.role,
         problem: site.shared.status.ready().err(),
         config_error: now.config_error.clone(),
@@ -106,7 +106,7 @@ pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Probl
     }))
 }
 
-/// How many dead letters each room has.
+/// The number of dead letters of each room.
 async fn dead_letters(site: &Site) -> anyhow::Result<BTreeMap<String, u64>> {
     let bus = &site.shared.bus;
     let stream = bus.js.get_stream_no_info(bus.names.dead_stream()).await?;

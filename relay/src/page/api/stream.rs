@@ -1,5 +1,5 @@
-//! One open page: what it missed, then what comes. Ends when the page falls too far behind or the relay
-//! stops; the browser then comes back with the last sequence it saw.
+//! The event stream of one open page: the messages it missed, then new ones. Ends when the page falls too far behind or
+//! the relay stops; the browser then reconnects with the last sequence it has received.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,11 +23,11 @@ use crate::index::filter::Filter;
 use crate::page::Site;
 use crate::page::event::{Frame, KEEP_ALIVE};
 use crate::page::params::{AFTER, FILTER, Params};
-use crate::page::problem::Problem;
 use crate::page::tail::Joined;
+use service::http::problem::Problem;
 
 const QUIET: Duration = Duration::from_secs(15);
-/// How much is sent in one go, in bytes, when much comes at once.
+/// Bytes sent in one chunk at most, when many messages arrive at once.
 const TOGETHER: usize = 64 * 1024;
 
 /// `GET /api/stream`.
@@ -51,8 +51,8 @@ pub(super) async fn stream(
     Ok((headers, Body::from_stream(frames)).into_response())
 }
 
-/// Where this page left off: `Last-Event-ID`, which the browser sends by itself when it comes back, else
-/// `after`, for a connection that had to be made anew.
+/// The last sequence this page has received: `Last-Event-ID`, which the browser sends when it reconnects, else `after`,
+/// which the page's script sends with a new connection.
 fn seen(headers: &HeaderMap, params: &Params) -> Result<Option<u64>, Problem> {
     let id = headers.get("last-event-id").map(|id| id.to_str().unwrap_or("?"));
     let Some(id) = id.or(params.get("after")) else { return Ok(None) };
@@ -64,18 +64,18 @@ struct Reader {
     site: Arc<Site>,
     shutdown: CancellationToken,
     filter: Filter,
-    /// Ready to be sent.
+    /// Frames that are ready to be sent.
     queue: VecDeque<Frame>,
-    /// The last sequence that was sent or left out; nothing up to it is sent again.
+    /// The last sequence that was sent or filtered out; messages up to it are not sent again.
     seen: Option<u64>,
     source: Source,
     _permit: OwnedSemaphorePermit,
 }
 
 enum Source {
-    /// Not yet connected to anything.
+    /// Not yet chosen.
     Start,
-    /// Reads from the log what is older than what is kept; `until` is certainly covered at its end.
+    /// Reads messages from the log that are no longer in memory; its end covers at least `until`.
     Behind {
         scan: Box<Scan>,
         until: u64,
@@ -93,7 +93,7 @@ impl Reader {
 
     /// The next bytes to send; `None` ends the connection.
     async fn next(&mut self) -> Option<Bytes> {
-        // What this reader does not want is quiet to it.
+        // A message that the filter leaves out does not count as traffic.
         let quiet = Instant::now() + QUIET;
         loop {
             if let Some(bytes) = self.queued() {
@@ -105,7 +105,7 @@ impl Reader {
                 Err(_) => return Some(KEEP_ALIVE),
                 Ok(Some(Ok(()))) => {}
                 Ok(Some(Err(error))) => {
-                    debug!(error = format!("{error:#}"), "a page is cut off");
+                    debug!(error = format!("{error:#}"), "closing a page's event stream");
                     return None;
                 }
                 Ok(None) => return None,
@@ -113,7 +113,7 @@ impl Reader {
         }
     }
 
-    /// Everything that is ready and meant, as far as it is sent together.
+    /// The matching frames that are ready, up to the size of one chunk.
     fn queued(&mut self) -> Option<Bytes> {
         let mut first: Option<Bytes> = None;
         let mut more = Vec::new();
@@ -128,7 +128,7 @@ impl Reader {
                 continue;
             }
             match &first {
-                // Most come alone, and those are every reader's same bytes.
+                // Most frames are sent alone, and their bytes are shared by all readers.
                 None => first = Some(frame.bytes),
                 Some(only) => {
                     if more.is_empty() {
@@ -141,28 +141,28 @@ impl Reader {
         if more.is_empty() { first } else { Some(more.into()) }
     }
 
-    /// One step; safe to be dropped at any await.
+    /// Takes one step; safe to be dropped at any await.
     async fn advance(&mut self) -> anyhow::Result<()> {
         match &mut self.source {
             Source::Start => self.start().await?,
             Source::Behind { scan, until } => match scan.next().await? {
-                Some(found) => self.queue.extend(Frame::message(&self.site.shared.bus.names, &found)),
+                Some(message) => self.queue.extend(Frame::message(&self.site.shared.bus.names, &message)),
                 None => {
                     self.seen = self.seen.max(Some(*until));
                     self.source = Source::Start;
                 }
             },
             Source::Live(live) => {
-                let mut next = live.recv().await.context("it fell behind the log")?;
+                let mut next = live.recv().await.context("the page fell behind the log")?;
                 loop {
                     if next.sequence().is_none_or(|sequence| self.seen.is_none_or(|seen| seen < sequence)) {
                         self.queue.push_back(next);
                     }
-                    // What came meanwhile goes out with it.
+                    // Messages that arrived meanwhile are sent with it.
                     next = match live.try_recv() {
                         Ok(frame) => frame,
                         Err(TryRecvError::Empty) => break,
-                        Err(error) => return Err(error).context("it fell behind the log"),
+                        Err(error) => return Err(error).context("the page fell behind the log"),
                     };
                 }
             }
@@ -179,7 +179,7 @@ impl Reader {
         let last = tail.last().await;
         let bus = &self.site.shared.bus;
         if seen > last {
-            // Either the tail is a moment late, or the log was started anew since.
+            // Either the tail is late, or the log has been replaced since.
             let log = bus.js.get_stream(bus.names.ops_stream()).await?;
             if seen > log.cached_info().state.last_sequence {
                 self.queue.push_back(Frame::anew());

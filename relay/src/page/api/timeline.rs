@@ -1,4 +1,4 @@
-//! `GET /api/timeline`: how many messages there were, over time and by severity.
+//! `GET /api/timeline`: the number of messages over time, by severity.
 
 use std::sync::Arc;
 
@@ -10,29 +10,29 @@ use tellhal::message::Severity;
 use tellhal::timestamp::Timestamp;
 
 use super::messages::{Incomplete, gap};
-use super::{Given, found};
+use super::{Given, ok};
 use crate::index::filter::Filter;
 use crate::index::search::{Counts, span};
 use crate::page::Site;
 use crate::page::params::{FILTER, Params, SPANS};
-use crate::page::problem::Problem;
 use crate::page::tail::Recent;
+use service::http::problem::Problem;
 
-/// What there is to show when nothing was ever told, in ms.
+/// The time range of an empty log, in ms.
 const HOUR: i64 = 3_600_000;
 
 /// Counts in equal spans of time.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Timeline {
-    /// When the first span begins.
+    /// The start of the first span.
     since: Timestamp,
-    /// When the last one ends.
+    /// The end of the last span.
     until: Timestamp,
-    /// From least to most: what the numbers of a span stand for.
+    /// The severities of the numbers in a span, from least to most severe.
     severities: [Severity; 6],
-    /// The spans in order, each with a number a severity.
+    /// The spans in order, each with a number for each severity.
     counts: Vec<[u64; 6]>,
-    /// Why something may be missing here; absent when nothing is.
+    /// The reason why messages may be missing; absent if none are.
     incomplete: Option<Incomplete>,
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn timeline(State(site): State<Arc<Site>>, query: Given) -> Res
     };
     let first = first.or(entries.last().map(|entry| entry.at)).unwrap_or(Timestamp(now.0 - HOUR));
     let newest = entries.first().map_or(now, |entry| entry.at.max(now));
-    // A moment later, so that what came last is in the last span.
+    // One millisecond later, so that the last message is in the last span.
     let until = filter.until.unwrap_or(Timestamp(newest.0 + 1));
     let since = filter.since.unwrap_or(first).min(until);
     let mut incomplete = gap(&site, complete_after);
@@ -64,5 +64,5 @@ pub(super) async fn timeline(State(site): State<Arc<Site>>, query: Given) -> Res
     if let Some(before) = late {
         incomplete = Some(Incomplete::late(before));
     }
-    Ok(found(&Timeline { since, until, severities: Severity::ALL, counts, incomplete }))
+    Ok(ok(&Timeline { since, until, severities: Severity::ALL, counts, incomplete }))
 }

@@ -1,4 +1,4 @@
-// Asks the relay. What goes wrong is an Error with words for a person.
+// Requests to the relay. A failure is an Error whose message is for a person.
 
 import { h } from "./dom.js";
 
@@ -17,16 +17,17 @@ export async function api(path, { method = "GET", body } = {}) {
     throw new Error(error.name === "TimeoutError" ? "the relay does not answer" : "the relay cannot be reached");
   }
   if (answer.status === 204) return null;
-  const said = await answer.json().catch(() => ({}));
-  if (answer.ok) return said;
-  throw problem(answer, said);
+  const content = await answer.json().catch(() => ({}));
+  if (answer.ok) return content;
+  throw problem(answer, content);
 }
 
-function problem(answer, said) {
-  return Object.assign(new Error(said.detail || `the relay answered ${answer.status}`), { status: answer.status });
+function problem(answer, content) {
+  return Object.assign(new Error(content.detail || `the relay answered ${answer.status}`), { status: answer.status });
 }
 
-// Why the relay refuses what a script asked for without being told why, as an EventSource is; null where it does not.
+// The reason why the relay refuses a request, for scripts that do not see it, such as an EventSource; null if it does
+// not refuse.
 export async function refusal(path) {
   const enough = new AbortController();
   try {
@@ -39,7 +40,7 @@ export async function refusal(path) {
   }
 }
 
-// An error in words: who is not allowed can log in.
+// An error in words, with a link to log in if the request is not allowed.
 export function words(error) {
   const login = error.status === 401 || error.status === 403;
   const next = encodeURIComponent(location.pathname + location.search);
@@ -50,7 +51,7 @@ export const trouble = (error) => h("p", { class: "wrong", role: "alert" }, word
 
 export const isOperator = document.body.dataset.role === "operator";
 
-// Asks again and again, sooner when the page is looked at again, and says when that does not work.
+// Calls `ask` and `show` at intervals, and at once when the page becomes visible again; calls `fail` with an error.
 export function poll(ask, show, fail, every = 2_000) {
   let timer;
   const once = async () => {

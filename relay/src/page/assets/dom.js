@@ -1,4 +1,4 @@
-// Building blocks of every view. Whatever came over the wire is put on the page as text, never as markup.
+// Building blocks of every view. Data from the relay is put on the page as text, never as markup.
 
 export const $ = (id) => document.getElementById(id);
 
@@ -8,8 +8,8 @@ const STATUSES = { started: "▸", succeeded: "✓", failed: "✗", resolved: "�
 
 // Colours and titles that programs write for a terminal.
 const ESCAPES = /\u001b(?:\[[0-?]*[ -/]*[@-~]|\][^\u0007\u001b\n]*(?:\u0007|\u001b\\)?|[PX^_][^\u001b\n]*(?:\u001b\\)?|[ -/]*[0-~])/g;
-// Characters that are not seen but change what is: controls, and those that turn the direction of text
-// around, so that gnp.exe would read exe.png.
+// Invisible characters with effects: controls, and those that change the direction of text, so that gnp.exe would
+// read exe.png.
 const UNSEEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
 
 export function plain(text) {
@@ -39,8 +39,8 @@ function nodes(children) {
   return shown.map((child) => (child instanceof Node ? child : document.createTextNode(plain(child))));
 }
 
-// Shows this in a place, and leaves alone what is there already: the reader's focus, selection and open folds stay,
-// and nothing is read out twice.
+// Shows children in an element and leaves unchanged nodes alone: focus, selection and open folds stay, and a screen
+// reader does not read anything twice.
 export function fill(place, ...children) {
   let now = place.firstChild;
   for (const next of nodes(children)) {
@@ -66,7 +66,7 @@ function patch(now, next) {
     now.data = next.data;
     return;
   }
-  // Whether a fold is open is the reader's.
+  // The reader opens and closes folds, so their state is kept.
   const ours = ({ name }) => name !== "open" || now.nodeName !== "DETAILS";
   for (const { name } of [...now.attributes].filter(ours)) if (!next.hasAttribute(name)) now.removeAttribute(name);
   for (const { name, value } of [...next.attributes].filter(ours)) {
@@ -79,7 +79,7 @@ const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-dig
 const DAY = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
 const SHORT = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
 
-// Today the time to the second, before that the day and the minute.
+// A time of today with its seconds, an earlier one with its day.
 export function moment(at) {
   const when = new Date(at);
   if (when.toDateString() === new Date().toDateString()) return CLOCK.format(when);
@@ -101,8 +101,8 @@ export function duration(seconds) {
 
 export function ago(at) {
   const seconds = Math.max(0, (Date.now() - new Date(at)) / 1000);
-  const said = seconds < 5 ? "now" : `${duration(seconds).split(" ").slice(0, 2).join(" ")} ago`;
-  return h("time", { datetime: at, title: new Date(at).toString() }, said);
+  const text = seconds < 5 ? "now" : `${duration(seconds).split(" ").slice(0, 2).join(" ")} ago`;
+  return h("time", { datetime: at, title: new Date(at).toString() }, text);
 }
 
 export const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
@@ -111,7 +111,7 @@ export function plural(number, one, many = `${one}s`) {
   return `${count(number)} ${number === 1 ? one : many}`;
 }
 
-// Shape, word and colour: never colour alone.
+// A severity has a shape, a word and a colour: never a colour alone.
 export function severity(name) {
   return h("span", { class: `severity ${name}` }, h("span", {}, `${SHAPES[name]} ${name}`));
 }
@@ -135,13 +135,13 @@ function ending(run) {
   return run.duration != null ? `${run.command}: ${how} after ${duration(run.duration)}` : `${run.command}: ${how}`;
 }
 
-// Names and what they are; what is not there is left out.
+// A list of names and values; empty values are left out.
 export function facts(pairs) {
   const shown = pairs.filter(([, value]) => value !== undefined && value !== null && value !== "");
   return h("dl", {}, shown.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
 
-// All of a message but its headline.
+// All parts of a message except its headline.
 export function body({ sequence, at, message, marks }) {
   const text = message.text || "";
   return [
@@ -156,18 +156,18 @@ export function body({ sequence, at, message, marks }) {
       ["note", marks.join("; ")],
       ["time", at],
       ["id", message.id],
-      ["in the log", sequence],
+      ["sequence", sequence],
     ]),
   ];
 }
 
-// Why something may be missing in an answer.
+// The reason why an answer may be incomplete.
 export const missing = ({ reason, before }) => (before ? `${reason}, before ${new Date(before).toLocaleString("en-GB")}` : reason);
 
 export const messageAddress = (message) => `/messages/${encodeURIComponent(message.id)}`;
 export const searchAddress = (parts) => `/?${new URLSearchParams(parts)}`;
 
-// Tells what the page itself is doing, beside the navigation.
+// Shows the state of the page itself, beside the navigation.
 export function say(state, ...what) {
   const place = $("connection");
   place.dataset.state = state;

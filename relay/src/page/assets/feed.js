@@ -1,57 +1,58 @@
-// The list of messages: newest at one end, older ones loaded at the other, those of one source and key folded into
-// one row. While somebody reads further away, or pauses it, what comes waits.
+// The list of messages: newest at one end, older ones loaded at the other, those of one source and key grouped in one
+// row. New messages wait while the reader is away from the newest end, or has paused the list.
 
 import { body, count, duration, h, headline, messageAddress, moment, plural, searchAddress, severity, status, time } from "./dom.js";
 
-const MOST = 10_000; // rows; what is further away is let go and can be loaded again
+const MOST = 10_000; // rows; those at the far end are removed and can be loaded again
 const KEPT = 20_000; // messages in all rows
-const EACH = 100; // messages in one row, the latest; of those before only their number is known
-const WAITING = 2_000; // messages that wait to be shown; past that only their number is known
-const TOGETHER = 40; // ms in which what comes is put on the page at once
+const EACH = 100; // latest messages in one row; of older ones only the number is kept
+const WAITING = 2_000; // messages that wait to be shown; of further ones only the number is kept
+const TOGETHER = 40; // ms in which new messages are collected before they are put on the page
 const NEAR = 80; // px from the newest end that still count as being there
-const ALOUD = 5; // more messages at once than this are not read out
-const CHUNK = 100; // rows of one list: browsers skip those that are out of sight, but look at each while scrolling
+const ALOUD = 5; // a screen reader reads out at most this many messages at once
+const CHUNK = 100; // rows of one list: browsers skip lists that are out of sight, but check each list while scrolling
 
-// `on.gone(sequence)` says up to where rows were let go at the far end; `on.flood()` that more waited than is kept.
+// `on.gone(sequence)` is called with the last sequence that was removed at the far end; `on.flood()` when more messages
+// waited than are kept.
 export function createFeed({ list, feed, newer, on }) {
-  // By group or sequence: { key, entries, gone, first, item }. Entries are oldest first; `gone` is how many were let
-  // go, and `first` the sequence of the oldest of all.
+  // By group or sequence: { key, entries, gone, first, item }. Entries are oldest first; `gone` is the number of
+  // removed entries, and `first` the sequence of the oldest entry, removed or not.
   const rows = new Map();
   let kept = 0; // entries in all rows
   let newestFirst = true;
   let grouped = true;
   let paused = false;
   let fresh = []; // about to be shown, oldest first
-  let waiting = []; // what came while somebody reads elsewhere
-  let missed = 0; // of those that wait, how many are not kept
-  let unread = 0; // came while nobody looked
-  let unseen = null; // when the first of them came, until a line is drawn before it
+  let waiting = []; // new messages while the reader is away from the newest end
+  let missed = 0; // number of waiting messages that are not kept
+  let unread = 0; // number of messages that arrived while the page was hidden
+  let unseen = null; // time of the first of them, until a line is drawn before it
   let timer = null;
-  let quiet = true; // what is shown at first is not news
+  let quiet = true; // the first messages on the page are not new
   const title = document.title;
 
   const keyOf = ({ sequence, message }) =>
     (grouped && message.key ? `${message.source} ${message.key}` : `${sequence}`);
 
   function atEdge() {
-    // Where nothing is yet, everything is new.
+    // An empty list is always at its newest end.
     if (!rows.size) return true;
     const box = feed.getBoundingClientRect();
     return newestFirst ? box.top > -NEAR : box.bottom < innerHeight + NEAR;
   }
 
-  // Of a run its start and its end say the most; of others the latest.
+  // The row of a run shows its start and its end, other rows their latest message.
   function summary(row) {
     const entry = row.entries.at(-1);
     const { message } = entry;
     const chips = [];
     const shown = headline(message);
     const took = message.run?.duration;
-    // "tar succeeded in 3m" says it all.
+    // A headline such as "tar succeeded in 3m" contains the status already.
     const says = message.status && shown.toLowerCase().includes(message.status);
     if (message.status) chips.push(status(message.status, says ? "" : took != null ? duration(took) : message.status));
     const others = row.gone + row.entries.length - 1 - (runStart(row) ? 1 : 0);
-    if (others > 0) chips.push(h("span", { class: "times", title: "with earlier messages of the same source and key" }, `+${count(others)}`));
+    if (others > 0) chips.push(h("span", { class: "times", title: "earlier messages of the same source and key" }, `+${count(others)}`));
     return h("summary", {},
       time(entry.at),
       severity(message.severity || "info"),
@@ -72,7 +73,7 @@ export function createFeed({ list, feed, newer, on }) {
     const start = runStart(row);
     const earlier = row.entries.slice(0, -1).filter((entry) => entry !== start).reverse();
     return h("div", { class: "body" },
-      h("p", { class: "more" }, h("a", { href: messageAddress(latest.message) }, "Where it went, and all of it")),
+      h("p", { class: "more" }, h("a", { href: messageAddress(latest.message) }, "Full message and deliveries")),
       start && h("p", { class: "note" }, "started ", time(start.at), `, ended ${moment(latest.at)}`),
       body(latest),
       earlier.length > 0 && [
@@ -89,7 +90,7 @@ export function createFeed({ list, feed, newer, on }) {
     const latest = row.entries.at(-1);
     const wasOpen = row.item?.firstElementChild.open;
     const details = h("details", {}, summary(row));
-    // Built when it is first opened: most never are. Who opens it reads it, and need not be told.
+    // The body is built when the row is first opened: most rows never are. A screen reader need not read it out.
     details.addEventListener("toggle", () => {
       if (details.childElementCount > 1) return;
       feed.setAttribute("aria-live", "off");
@@ -106,7 +107,7 @@ export function createFeed({ list, feed, newer, on }) {
     return item;
   }
 
-  // Puts rows at one end of all lists; the first of them is the one nearest to what is there.
+  // Puts rows at one end of all lists; the first of them is the one nearest to the existing rows.
   function put(items, atTop) {
     for (const item of items) {
       take(item);
@@ -127,7 +128,7 @@ export function createFeed({ list, feed, newer, on }) {
     if (chunk && !chunk.childElementCount) chunk.remove();
   }
 
-  // Adds a message to its row, at the front or at the end; null when the row knows it already.
+  // Adds a message to its row, at the front or at the end; null if the row has it already.
   function keep(entry, atFront) {
     const key = keyOf(entry);
     const row = rows.get(key) ?? { key, entries: [], gone: 0, first: Infinity, item: null };
@@ -146,7 +147,7 @@ export function createFeed({ list, feed, newer, on }) {
     return row;
   }
 
-  // Who is on a row stays on it while rows are drawn anew and moved.
+  // Keeps the focus on its row while rows are redrawn and moved.
   function holdingFocus(change) {
     const item = document.activeElement?.closest(".row");
     change();
@@ -163,7 +164,7 @@ export function createFeed({ list, feed, newer, on }) {
     for (const entry of fresh) {
       const row = keep(entry, false);
       if (!row) continue;
-      // The latest of them is where the row goes.
+      // The position of the row is that of its latest message.
       changed.delete(row);
       changed.add(row);
     }
@@ -177,7 +178,7 @@ export function createFeed({ list, feed, newer, on }) {
     while (rows.size > MOST || kept > KEPT) {
       const far = newestFirst ? list.lastElementChild.lastElementChild : list.firstElementChild.firstElementChild;
       take(far);
-      const gone = far.row; // absent for the mark of what was seen
+      const gone = far.row; // absent for the line of unread messages
       if (!gone) continue;
       rows.delete(gone.key);
       kept -= gone.entries.length;
@@ -185,7 +186,7 @@ export function createFeed({ list, feed, newer, on }) {
     }
   }
 
-  // A line between what was seen and what came since nobody looked.
+  // A line between messages that were seen and those that arrived while the page was hidden.
   function markUnseen() {
     if (unseen && list.childElementCount && !list.querySelector(".unread")) {
       put([h("li", { class: "unread" }, h("span", {}, `new since ${moment(unseen)}`))], newestFirst);
@@ -203,7 +204,7 @@ export function createFeed({ list, feed, newer, on }) {
     newer.textContent = `${newestFirst ? "↑" : "↓"} ${plural(number, "new message")}`;
   }
 
-  // Shows what waits.
+  // Shows the waiting messages.
   function release() {
     if (!waiting.length) return;
     if (missed) on.flood();
@@ -214,7 +215,7 @@ export function createFeed({ list, feed, newer, on }) {
     tellNewer();
   }
 
-  // At the newest end nothing need wait. One may get there without a scroll, as when a tall row is closed.
+  // At the newest end messages need not wait. It can be reached without a scroll, as when a tall row is closed.
   function settle() {
     if (!paused && atEdge()) release();
   }
@@ -224,7 +225,7 @@ export function createFeed({ list, feed, newer, on }) {
       unread += 1;
       unseen ??= entry.at;
     }
-    // What waits comes first.
+    // Waiting messages are shown first.
     if (!quiet && (paused || waiting.length || !atEdge())) {
       if (waiting.push(entry) > WAITING) {
         waiting.shift();
@@ -269,18 +270,18 @@ export function createFeed({ list, feed, newer, on }) {
 
   return {
     add,
-    // Older ones, newest first as the relay gives them.
+    // Adds older messages, newest first as the relay returns them.
     addOlder(older) {
       const stay = !newestFirst && atEdge();
       const { bottom } = feed.getBoundingClientRect();
       feed.setAttribute("aria-live", "off");
       const changed = new Set(older.map((entry) => keep(entry, true)).filter(Boolean));
-      // Rows that are there stay where they are.
+      // Existing rows keep their position.
       holdingFocus(() => put([...changed].map(draw).filter((item) => !item.isConnected), !newestFirst));
       if (stay) toEdge();
       else if (!newestFirst) scrollBy({ top: feed.getBoundingClientRect().bottom - bottom });
     },
-    // From here on what comes is news.
+    // Messages from here on are new.
     live() {
       flush();
       quiet = false;
@@ -298,7 +299,7 @@ export function createFeed({ list, feed, newer, on }) {
     },
     setGrouped(value) {
       if (grouped === value) return;
-      // What was let go of a group would have rows of its own.
+      // Removed messages of a group would have rows of their own.
       if (!value && [...rows.values()].some((row) => row.gone)) on.flood();
       grouped = value;
       const all = [...rows.values()].flatMap((row) => row.entries).sort((a, b) => a.sequence - b.sequence);
@@ -314,7 +315,7 @@ export function createFeed({ list, feed, newer, on }) {
       paused = value;
       settle();
     },
-    // Also of what is about to be shown.
+    // The number of rows, with messages that are about to be shown.
     get size() {
       return rows.size + fresh.length + waiting.length;
     },

@@ -1,12 +1,12 @@
-// Which messages somebody wants to see. The relay has the same rules (relay/src/index/filter.rs) for what is in the
-// log; these are for what comes live. filter_cases.json is held against both.
+// The filter for live messages. The relay has the same rules for messages in the log (relay/src/index/filter.rs);
+// filter_cases.json tests both.
 
 import { SEVERITIES } from "./dom.js";
 
 export const NAMES = ["text", "tag", "severity", "source", "since", "until"];
 const UNITS = { s: 1, min: 60, m: 60, h: 3600, d: 86400, w: 604800 };
 
-// From an address; only what is given and not empty.
+// Reads a filter from an address; empty values are left out.
 export function fromAddress(search) {
   const given = new URLSearchParams(search);
   const all = (name) => given.getAll(name).filter(Boolean);
@@ -24,18 +24,18 @@ export function toAddress(filter) {
 
 export const isEmpty = (filter) => toAddress(filter).size === 0;
 
-// A moment in ms: RFC 3339, a day, or a time ago such as 1h. Not a number for what is none of them: browsers would
-// guess, and the relay says what is wrong with it.
+// A time in ms: RFC 3339, a day, or a time ago such as 1h. NaN for any other text: browsers would guess, and the relay
+// reports what is wrong with it.
 export function parseTime(text, now = Date.now()) {
   const [, number, unit] = /^(\d{1,6}) ?(s|min|m|h|d|w)$/.exec(text) || [];
   if (unit) return now - number * UNITS[unit] * 1000;
   const moment = text.trim().replace(" ", "T");
   if (!/^\d{4}-\d\d-\d\d/.test(moment)) return NaN;
-  // Without a zone it is the reader's own; a day is its midnight.
+  // Without a zone, the reader's own is used; a day means its first second.
   return Date.parse(moment.length > 10 ? moment : `${moment}T00:00`);
 }
 
-// The words of a search, in lower case: separated by blanks, those in double quotes as one.
+// The words of a search, in lower case: separated by blanks, or together in double quotes.
 export function words(text) {
   return text.split('"').flatMap((part, i) => {
     const lower = part.toLowerCase();
@@ -43,7 +43,7 @@ export function words(text) {
   }).filter(Boolean);
 }
 
-// Everything a reader may look for in a message, in lower case, a line each.
+// The searchable parts of a message, in lower case, one per line.
 export function haystack(message) {
   const parts = [message.tag, message.source, message.id, message.title, message.key, message.host, message.user, message.run?.command];
   for (const [name, value] of Object.entries(message.fields || {})) parts.push(`${name}=${value}`);
@@ -61,7 +61,7 @@ function covers(pattern, tag) {
   return have.length === want.length;
 }
 
-// Whether a message is meant; `at` is the stream's time of it.
+// True if a message matches the filter; `at` is its time in the stream.
 export function matches(filter, message, at) {
   const severity = message.severity || "info";
   const when = Date.parse(at);

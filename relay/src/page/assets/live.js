@@ -1,17 +1,17 @@
-// What comes, as it comes. All open pages of a browser share one connection, since browsers allow only six to a
-// server: the page that holds the lock is connected and passes on what it hears; when it goes, another one takes
-// over from where it is itself. Where there are no locks (plain http from another machine) each has its own.
+// Live messages. All open pages of a browser share one connection, since browsers allow only six to a server: the page
+// that holds the lock is connected and passes messages on to the others; when it is closed, another page takes over
+// from its own position. Without locks (plain http from another machine) each page has its own connection.
 
 import { refusal } from "./api.js";
 
 const LOCK = "hal-stream";
-const SILENCE = 40_000; // the relay says something each 15 s, in ms
-const AGAIN = 3_000; // before a connection the browser gave up is made anew, in ms
-const EARLY = 1_000; // messages that are kept of what others pass on before this page knows from where it follows
-const ANEW = 2_000; // before the page is loaded anew with its log, in ms: the relay may need a moment
+const SILENCE = 40_000; // ms without any event until a connection counts as lost; the relay sends one every 15 s
+const AGAIN = 3_000; // ms until a connection that the browser gave up is opened again
+const EARLY = 1_000; // messages from another page that are kept before this page knows its position
+const ANEW = 2_000; // ms until the page is reloaded for a new log: the relay may need a moment
 
-// Listens from now on, so that nothing falls between what is searched for and what comes after it: first this, then
-// the search, then `follow`, or `close`.
+// Listens from now on, so that no message is missed between the search and the live messages: first this, then the
+// search, then `follow` or `close`.
 export function listen() {
   const shared = "locks" in navigator && "BroadcastChannel" in window;
   const channel = shared ? new BroadcastChannel(LOCK) : null;
@@ -27,17 +27,17 @@ export function listen() {
   };
 }
 
-// Calls `on.message(entry)` for each message after sequence `after`, once and in order; `on.live()` when everything
-// that was missed has come, and from then on `on.problem(text)` with what is wrong with the relay, or null;
-// `on.lost(since)`, and `on.refused(error)` when the relay says why.
+// Calls `on.message(entry)` for each message after sequence `after`, once and in order; `on.live()` when all missed
+// messages have arrived, and from then on `on.problem(text)` with the relay's problem, or null; `on.lost(since)` when
+// the connection is lost, and `on.refused(error)` when the relay gives a reason.
 function follow(channel, early, after, on) {
   let last = after;
   let heard = Date.now();
-  let source = null; // only while this page is the one that is connected
+  let source = null; // only while this page holds the connection
   let state = ""; // live or lost, once it is known
   let problem = null;
   let release = null;
-  let behind = early.length > EARLY; // too much came to be kept: until this page has it all from the relay
+  let behind = early.length > EARLY; // messages were missed, until this page has read them from the relay
 
   function become(next, since) {
     if (state === next) return;
@@ -90,7 +90,7 @@ function follow(channel, early, after, on) {
     source.addEventListener("anew", () => tell({ kind: "anew" }));
     source.addEventListener("error", async () => {
       tell({ kind: "lost", since: heard });
-      // The browser itself comes back from most; where it gives up, as after an error's status, it is up to us.
+      // The browser reconnects after most errors; where it gives up, as after an error status, this script reconnects.
       if (source?.readyState !== EventSource.CLOSED) return;
       setTimeout(() => source && connect(), AGAIN);
       const error = await refusal(address);
@@ -98,18 +98,18 @@ function follow(channel, early, after, on) {
     });
   }
 
-  // Connected for as long as the lock is ours. `steal` takes it from a page that has fallen asleep with it.
+  // Connects for as long as this page holds the lock. `steal` takes it from a page that was suspended with it.
   function lead(steal) {
     const hold = () => new Promise((resolve) => {
       release = resolve;
       connect();
     });
     navigator.locks.request(LOCK, { steal }, hold).catch(() => {
-      // Taken from us: from here on we hear what the other one passes on.
+      // Another page took the lock: from here on it passes messages on to this one.
       source?.close();
       source = null;
       release?.();
-      // Who is still behind goes on after a while, when the other one has what it missed.
+      // A page that still misses messages continues after a while, when the other one has read its own.
       if (behind) setTimeout(lead, AGAIN, true);
       else lead(false);
     });
@@ -122,19 +122,19 @@ function follow(channel, early, after, on) {
         channel.postMessage({ kind: "state", problem });
         channel.postMessage({ kind: state, since: heard });
       } else if (!source && !behind) {
-        // For who is behind it would be a leap, and who is connected hears it from the relay.
+        // A page that misses messages would skip them, and the connected page gets them from the relay.
         hear(data);
       }
     };
     if (!behind) early.forEach(hear);
-    // Where too much came to be kept, it is asked for.
+    // Messages that were not kept are read from the relay.
     lead(behind);
     channel.postMessage({ kind: "hello" });
   } else {
     connect();
   }
 
-  // A connection can die without a word, as when a laptop slept.
+  // A connection can break without an error, as when a laptop was suspended.
   setInterval(() => {
     if (Date.now() - heard < SILENCE) return;
     const since = heard;

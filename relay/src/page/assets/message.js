@@ -1,12 +1,12 @@
-// One message: everything in it, and what became of it.
+// One message with all its parts and its deliveries.
 
 import { api, isOperator, poll, trouble, words } from "./api.js";
 import { $, ago, body, count, duration, facts, fill, h, headline, link, missing, plural, say, searchAddress, severity, status, time } from "./dom.js";
 import { routes } from "./routes.js";
 
-const ACTED = 60_000; // how long a message is followed after somebody acted, in ms
-let acted = 0; // when somebody did
-const refused = new Map(); // by dead letter: why nothing could be done about it
+const ACTED = 60_000; // ms for which a message is updated after an action of the reader
+let acted = 0; // time of the last action
+const refused = new Map(); // by dead letter: the error of an action on it
 const id = location.pathname.slice("/messages/".length); // stays encoded
 
 const OUTCOMES = { ok: "✓ taken", transient: "✗ not now", permanent: "✗ never", auth: "✗ not allowed, or not there" };
@@ -57,7 +57,7 @@ function act(step, again) {
     }
     again();
   };
-  // Their value tells the buttons of one letter from those of another.
+  // The value distinguishes the buttons of different letters.
   const button = (text, onclick) => h("button", { type: "button", value: letter, onclick }, text);
   return h("p", {},
     button("Try again", () => run(`/api/dead/${letter}/retry`, "POST")), " ",
@@ -65,11 +65,17 @@ function act(step, again) {
     h("span", { class: "wrong", role: "status" }, refused.has(letter) && words(refused.get(letter))));
 }
 
+// The step's reason, without the words of its state when it begins with them.
+function reason({ state: name, reason: text }) {
+  const words = `${STATES[name][1]} `;
+  return text && [": ", h("bdi", {}, text.startsWith(words) ? text.slice(words.length) : text)];
+}
+
 function stepRow(step, room, again) {
   return h("li", {},
-    time(step.at), " ", state(step.state), step.reason && [": ", h("bdi", {}, step.reason)],
+    time(step.at), " ", state(step.state), reason(step),
     step.together > 1 && ` (${plural(step.together, "message")} in one post)`,
-    step.possible_duplicate && h("em", {}, " possibly twice: an earlier try's answer was lost"),
+    step.possible_duplicate && h("em", {}, " possibly posted twice: the answer to an earlier attempt was lost"),
     (step.post || step.link) && facts([["post", step.post], ["link", step.link && link(step.link)]]),
     attempts(step, room),
     act(step, again));
@@ -81,35 +87,35 @@ function room({ room, kind, state: now, steps }, again) {
     steps.length > 0 && h("ol", { class: "steps" }, steps.map((step) => stepRow(step, room, again))));
 }
 
-function show(found, again) {
-  const { message, sequence, at, marks, raw } = found;
+function show(answer, again) {
+  const { message, sequence, at, marks, raw } = answer;
   document.title = `${headline(message)} · hal`;
   $("note").hidden = true;
   fill($("headline"), h("bdi", {}, headline(message)));
   fill($("about"), severity(message.severity || "info"), message.status && status(message.status),
     h("a", { class: "tag", href: searchAddress({ tag: message.tag }) }, message.tag),
     h("span", {}, "from ", h("a", { href: searchAddress({ source: message.source }) }, h("bdi", {}, message.source))), ago(at),
-    message.key && h("a", { href: searchAddress({ source: message.source, text: `"${message.key}"` }) }, "everything about the same key"));
+    message.key && h("a", { href: searchAddress({ source: message.source, text: `"${message.key}"` }) }, "all messages with this key"));
   fill($("contents"), body({ sequence, at, message, marks }));
 
   $("fate").hidden = false;
-  fill($("rooms"), found.rooms.map((each) => room(each, again)), found.notes.map((step) => h("p", {}, time(step.at), " ", state(step.state), ": ", h("bdi", {}, step.reason || ""))));
+  fill($("rooms"), answer.rooms.map((each) => room(each, again)), answer.notes.map((step) => h("p", {}, time(step.at), " ", state(step.state), ": ", h("bdi", {}, step.reason || ""))));
   const notes = [
-    found.not_yet_folded && "The relay has not come to it yet.",
-    found.also.length > 0 && `It is in the log ${plural(found.also.length + 1, "time")}: also as ${found.also.map(count).join(", ")}.`,
-    found.incomplete && `${missing(found.incomplete)}.`,
-    !found.rooms.length && !found.notes.length && "Nothing yet.",
+    answer.not_yet_folded && "The relay has not processed this message yet.",
+    answer.also.length > 0 && `Its id is in the log ${plural(answer.also.length + 1, "time")}: also at sequence ${answer.also.map(count).join(", ")}.`,
+    answer.incomplete && `${missing(answer.incomplete)}.`,
+    !answer.rooms.length && !answer.notes.length && "No deliveries yet.",
   ].filter(Boolean);
   fill($("fate-note"), notes.join(" "));
   $("fate-note").hidden = notes.length === 0;
 
-  $("rules").hidden = !found.rules;
-  if (found.rules) {
-    const { by_default, instead_of, routes: all } = found.rules;
+  $("rules").hidden = !answer.rules;
+  if (answer.rules) {
+    const { by_default, instead_of, routes: all } = answer.rules;
     routes($("routes"), all);
-    fill($("rules-note"), "By the rules that were in force when it came. ",
+    fill($("rules-note"), "By the rules that were in force when the message arrived. ",
       by_default && "No route takes it, so it goes to the default room. ",
-      instead_of && `This is dev: everything goes to ${instead_of.dev_room}, here instead of to ${instead_of.rooms.join(", ")}.`);
+      instead_of && `In the environment dev, all messages go to ${instead_of.dev_room}, this one instead of to ${instead_of.rooms.join(", ")}.`);
   }
 
   $("raw").hidden = false;
@@ -119,16 +125,16 @@ function show(found, again) {
   try {
     text = JSON.stringify(JSON.parse(raw.payload), null, 2);
   } catch {
-    // It is no JSON, and shown as it is.
+    // A payload that is not JSON is shown as it is.
   }
   fill($("raw-text"), text);
-  // What somebody did takes a moment to be known.
-  const over = found.settled && Date.now() - acted > ACTED;
-  say(over ? "past" : "live", over ? "" : "looking on");
+  // The effect of an action takes a moment to appear.
+  const over = answer.settled && Date.now() - acted > ACTED;
+  say(over ? "past" : "live", over ? "" : "live");
   return !over;
 }
 
-const again = poll(() => api(`/api/messages/${id}`), (found) => show(found, () => again()), (error) => {
+const again = poll(() => api(`/api/messages/${id}`), (answer) => show(answer, () => again()), (error) => {
   fill($("note"), trouble(error));
   $("note").hidden = false;
 });

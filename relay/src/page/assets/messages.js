@@ -1,4 +1,4 @@
-// The messages: those that were, by search, and those that come, live.
+// The list of messages: older ones by search, new ones live.
 
 import { api, trouble, words } from "./api.js";
 import { $, fill, h, missing, plural, say } from "./dom.js";
@@ -8,21 +8,21 @@ import { listen } from "./live.js";
 import { draw, show } from "./timeline.js";
 
 const PAGE = 100; // messages loaded at once
-const TIMELINE = 10_000; // how often what came is counted anew, in ms
-const AHEAD = 600; // px from the end of what is loaded at which more is asked for
-const AGAIN = 2_000; // before what failed is tried again, in ms
-const DRY = 10; // pages without a new row after which more is loaded only when asked for
-const CHOICES = "hal-feed"; // what this reader has chosen, kept in the browser
+const TIMELINE = 10_000; // ms between updates of the timeline
+const AHEAD = 600; // px from the end of the loaded messages at which more are loaded
+const AGAIN = 2_000; // ms until a failed request is tried again
+const DRY = 10; // pages without a new row after which more are loaded only by the button
+const CHOICES = "hal-feed"; // key of the reader's choices in the browser's storage
 
 const filter = fromAddress(location.search);
 const form = $("filter");
 const choices = { newest: "top", grouped: true, ...kept() };
-let cursor = null; // where older messages go on
+let cursor = null; // start of the next older page
 let loading = false;
-let resting = false; // after a failure nothing is loaded by itself for a while
+let resting = false; // after a failure, loading pauses for a while
 let dry = 0; // pages since the last new row
-let counted = 0; // when the timeline was drawn
-let changed = false; // there is more to count since
+let counted = 0; // time when the timeline was drawn
+let changed = false; // there are messages that the timeline does not have
 
 const feed = createFeed({
   list: $("messages"),
@@ -39,7 +39,7 @@ const feed = createFeed({
   },
 });
 
-// What was chosen before, unless the browser keeps nothing, or something else.
+// The reader's earlier choices; null if the browser has none, or they cannot be read.
 function kept() {
   try {
     return JSON.parse(localStorage.getItem(CHOICES));
@@ -48,13 +48,13 @@ function kept() {
   }
 }
 
-// What there is to say about the last that was loaded; nothing, when it is all there.
-function note(...said) {
-  fill($("note"), said);
-  $("note").hidden = said.length === 0;
+// Shows a note about the last request; without arguments it is hidden.
+function note(...text) {
+  fill($("note"), text);
+  $("note").hidden = text.length === 0;
 }
 
-// Where somebody goes to see what is asked for now.
+// Opens the page with another filter.
 function go(next) {
   const query = toAddress(next);
   location.assign(query.size ? `/?${query}` : "/");
@@ -64,22 +64,22 @@ async function load() {
   const query = toAddress(filter);
   query.set("limit", PAGE);
   if (cursor) query.set("cursor", cursor);
-  const found = await api(`/api/messages?${query}`);
+  const answer = await api(`/api/messages?${query}`);
   const before = feed.size;
-  feed.addOlder(found.messages);
+  feed.addOlder(answer.messages);
   dry = feed.size > before ? 0 : dry + 1;
-  cursor = found.cursor;
+  cursor = answer.cursor;
   $("older").hidden = !cursor;
-  const { incomplete } = found;
-  if (incomplete) note(missing(incomplete), incomplete.passing && [": ", h("a", { href: "" }, "load it anew"), " later"], ".");
+  const { incomplete } = answer;
+  if (incomplete) note(missing(incomplete), incomplete.passing && [". ", h("a", { href: "" }, "Reload"), " later"], ".");
   else note();
   showEmpty();
-  return found;
+  return answer;
 }
 
 const end = new IntersectionObserver(goOn, { rootMargin: `${AHEAD}px` });
 
-// The end of what is loaded is in sight, or soon.
+// True if the end of the loaded messages is visible, or nearly.
 function isNearEnd() {
   const { top, bottom } = $("older").getBoundingClientRect();
   return top < innerHeight + AHEAD && bottom > -AHEAD;
@@ -91,7 +91,7 @@ async function loadOlder() {
   $("older").setAttribute("aria-busy", "true");
   try {
     await load();
-    // It only tells of changes, unless it begins anew.
+    // An observer reports only changes, unless it is started again.
     end.unobserve($("older"));
     end.observe($("older"));
   } catch (error) {
@@ -130,16 +130,16 @@ async function count() {
   }
 }
 
-// What comes is counted too, but not at each message.
+// New messages are counted too, but not each at once.
 setInterval(() => {
   if (changed && !document.hidden && Date.now() - counted >= TIMELINE) count();
 }, 1_000);
 
 function goLive(live, through) {
-  // What is over does not change.
+  // A time range in the past gets no new messages.
   if (filter.until && parseTime(filter.until) < Date.now()) {
     live.close();
-    say("past", "up to a moment that is over: nothing new comes here");
+    say("past", "this time range is over: no new messages");
     return;
   }
   let lost = "";
@@ -156,7 +156,7 @@ function goLive(live, through) {
       else say("live", "live");
     },
     lost(since) {
-      lost = `Connection lost, trying again. What is here is as of ${new Date(since).toLocaleTimeString("en-GB")}.`;
+      lost = `Connection lost, reconnecting. Last update at ${new Date(since).toLocaleTimeString("en-GB")}.`;
       say("lost", lost);
     },
     refused: (error) => say("lost", lost, " ", words(error)),
@@ -174,7 +174,7 @@ async function start() {
     } catch (error) {
       live.close();
       note(trouble(error));
-      // What is asked for cannot be answered, however often it is asked.
+      // A wrong request stays wrong, so it is not repeated.
       if (error.status && error.status < 500) return;
       say("lost", "not connected");
       await new Promise((resolve) => setTimeout(resolve, AGAIN));
@@ -182,8 +182,8 @@ async function start() {
   }
 }
 
-// What the form says, with moments as the relay reads them.
-function said() {
+// The filter in the form, with times in the relay's format.
+function formFilter() {
   const next = fromAddress(`?${new URLSearchParams(new FormData(form))}`);
   for (const name of ["since", "until"]) {
     const at = parseTime(next[name]);
@@ -199,7 +199,7 @@ function choose(change) {
   try {
     localStorage.setItem(CHOICES, JSON.stringify(choices));
   } catch {
-    // Then it holds for this page alone.
+    // Without storage, the choice holds for this page only.
   }
 }
 
@@ -209,18 +209,18 @@ function apply() {
   $("order").value = choices.newest;
   $("grouped").checked = choices.grouped;
   document.body.classList.toggle("newest-last", choices.newest !== "top");
-  // Where older ones come, so that it is not always in sight.
+  // The button is at the end with the older messages, so that it is not always visible.
   $("feed")[choices.newest === "top" ? "after" : "before"]($("older"));
 }
 
-// Somebody may have been faster than this script.
+// Fields that the reader filled in before this script ran are kept.
 for (const name of NAMES) form.elements[name].value ||= [filter[name]].flat().join(" ");
 form.addEventListener("submit", (event) => {
   event.preventDefault();
-  go(said());
+  go(formFilter());
 });
 for (const button of document.querySelectorAll("[data-ago]")) {
-  button.addEventListener("click", () => go({ ...said(), since: button.dataset.ago, until: "" }));
+  button.addEventListener("click", () => go({ ...formFilter(), since: button.dataset.ago, until: "" }));
 }
 $("order").addEventListener("change", (event) => choose({ newest: event.target.value }));
 $("grouped").addEventListener("change", (event) => choose({ grouped: event.target.checked }));
@@ -240,13 +240,13 @@ addEventListener("keydown", (event) => {
   form.elements.text.focus();
 });
 
-// Names to choose from; the form works without.
+// Names to choose from; the form works without them.
 async function suggest(name) {
   try {
     const { names } = await api(`/api/${name}?limit=500`);
     fill($(name), names.map((each) => h("option", { value: each.name }, plural(each.count, "message"))));
   } catch {
-    // Then there is nothing to choose from.
+    // Without an answer there are no names to choose from.
   }
 }
 for (const name of ["tags", "sources"]) form.addEventListener("focusin", () => suggest(name), { once: true });

@@ -1,11 +1,11 @@
-// Sources or tags: who told, about what, when last and how often.
+// Sources or tags, each with its last message and its counts.
 
 import { api, poll, trouble } from "./api.js";
 import { $, ago, count, fill, h, missing, plural, say, searchAddress, severity } from "./dom.js";
 
 const kind = location.pathname === "/tags" ? "tags" : "sources";
 const parameter = kind === "tags" ? "tag" : "source";
-const MOST = 2; // pages: the relay counts all messages anew for each
+const MOST = 2; // pages: the relay counts all messages again for each
 const EVERY = 10_000; // ms
 
 const ORDERS = {
@@ -20,11 +20,11 @@ let incomplete = null;
 
 const day = (each) => each.hours.reduce((sum, hour) => sum + hour, 0);
 
-// The last day, an hour a bar.
+// A chart of the last 24 hours, one bar for each hour.
 function spark(hours) {
   const most = Math.max(1, ...hours);
   const bars = hours.map((hour) => "▁▂▃▄▅▆▇█"[Math.min(7, Math.ceil((hour / most) * 7))]);
-  return h("span", { class: "spark", role: "img", "aria-label": `the last 24 hours: ${plural(hours.reduce((a, b) => a + b, 0), "message")}, at most ${most} an hour` }, bars.join(""));
+  return h("span", { class: "spark", role: "img", "aria-label": `last 24 hours: ${plural(hours.reduce((a, b) => a + b, 0), "message")}, ${most} in the busiest hour` }, bars.join(""));
 }
 
 function row(each) {
@@ -41,7 +41,7 @@ function show() {
   const wanted = $("wanted").value.toLowerCase();
   const shown = names.filter((each) => `${each.name} ${each.host || ""}`.toLowerCase().includes(wanted)).sort(ORDERS[order]);
   fill($("names"), shown.map(row));
-  fill($("note"), shown.length ? plural(shown.length, parameter) : names.length ? "none has this in its name" : "nobody told anything yet",
+  fill($("note"), shown.length ? plural(shown.length, parameter) : names.length ? "no name contains this" : "no messages yet",
     incomplete && `; ${missing(incomplete)}`);
   for (const head of document.querySelectorAll("th[data-order]")) {
     if (head.dataset.order === order) head.setAttribute("aria-sort", order === "name" ? "ascending" : "descending");
@@ -53,10 +53,10 @@ async function ask() {
   const all = [];
   let cursor = null;
   for (let page = 0; page < MOST; page++) {
-    const found = await api(`/api/${kind}?${new URLSearchParams(cursor ? { cursor } : {})}`);
-    all.push(...found.names);
-    ({ incomplete } = found);
-    cursor = found.cursor;
+    const answer = await api(`/api/${kind}?${new URLSearchParams(cursor ? { cursor } : {})}`);
+    all.push(...answer.names);
+    ({ incomplete } = answer);
+    cursor = answer.cursor;
     if (!cursor) break;
   }
   return all;
@@ -69,8 +69,8 @@ for (const head of document.querySelectorAll("th[data-order] button")) {
     show();
   });
 }
-poll(ask, (found) => {
-  names = found;
+poll(ask, (all) => {
+  names = all;
   show();
   say("live", "live");
 }, (error) => {

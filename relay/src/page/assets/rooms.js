@@ -1,27 +1,27 @@
-// The rooms: what each is doing, and what they could never take.
+// The rooms with their states, and their dead letters.
 
 import { api, isOperator, poll, trouble } from "./api.js";
 import { $, ago, count, duration, fill, h, messageAddress, plural, say, severity, time } from "./dom.js";
 
 const PAGE = 50; // dead letters loaded at once
-const MOST = 500; // that the relay gives at once
-const ACTED = 60_000; // how long it is kept in sight what came of an action, in ms
-const STATES = { ok: "● ok", retrying: "↻ retrying", broken: "■ broken", unknown: "○ not heard of yet" };
+const MOST = 500; // dead letters that the relay returns at once
+const ACTED = 60_000; // ms for which the result of an action stays visible
+const STATES = { ok: "● ok", retrying: "↻ retrying", broken: "■ broken", unknown: "○ unknown yet" };
 const ROLES = {
   leading: "This relay leads.",
-  standing_by: "This relay stands by: the leading one knows how its rooms are.",
+  standing_by: "This relay stands by: only the leading relay knows the states of the rooms.",
   starting: "This relay is starting.",
   stopping: "This relay is stopping.",
 };
 const room = new URLSearchParams(location.search).get("room") || "";
 let cursor = null;
 let loading = false;
-let listed = null; // how many dead letters there were when the list was loaded
-let acted = 0; // when somebody last did something about one
+let listed = null; // number of dead letters when the list was loaded
+let acted = 0; // time of the reader's last action on one
 
 function limiter(limits) {
   if (!limits) return "no limit";
-  const pace = `${limits.burst} at once, then one each ${duration(limits.every)}`;
+  const pace = `${limits.burst} at once, then one every ${duration(limits.every)}`;
   return limits.wait > 0 ? `${pace}; the next in ${duration(limits.wait)}` : `${pace}; ${limits.tokens} free now`;
 }
 
@@ -37,26 +37,26 @@ function row(each) {
     h("td", { class: "number" }, each.dead ? h("a", { href: `/rooms?room=${encodeURIComponent(each.name)}#dead` }, count(each.dead)) : "0"));
 }
 
-function showRooms(found) {
-  fill($("role"), ROLES[found.role], found.dev_room && ` Environment dev: everything goes to ${found.dev_room} and nowhere else.`);
-  const wrong = [found.problem && `Not ready: ${found.problem}`, found.config_error && `The changed configuration is refused, the old one stays in force:\n${found.config_error}`].filter(Boolean);
+function showRooms(answer) {
+  fill($("role"), ROLES[answer.role], answer.dev_room && ` Environment dev: all messages go to ${answer.dev_room} and to no other room.`);
+  const wrong = [answer.problem && `Not ready: ${answer.problem}`, answer.config_error && `The changed configuration has errors, the old one stays in force:\n${answer.config_error}`].filter(Boolean);
   fill($("wrong"), wrong.map((text) => h("pre", {}, text)));
-  fill($("rooms"), found.rooms.map(row));
+  fill($("rooms"), answer.rooms.map(row));
   if ($("dead").hidden) {
     $("dead").hidden = false;
-    // Only now is there where the address points to.
+    // The target of the address exists only now.
     if (location.hash === "#dead") $("dead").scrollIntoView();
   }
-  const dead = found.rooms.reduce((sum, each) => sum + each.dead, 0);
+  const dead = answer.rooms.reduce((sum, each) => sum + each.dead, 0);
   $("dead-count").textContent = plural(dead, "dead letter");
   if (dead !== listed && isIdle()) {
     listed = dead;
     loadLetters(true);
   }
-  say(found.problem ? "problem" : "live", found.problem ? "the relay is not ready" : "live");
+  say(answer.problem ? "problem" : "live", answer.problem ? "the relay is not ready" : "live");
 }
 
-// Nobody is in the list: it may change.
+// True while the reader does not use the list, so that it may change.
 function isIdle() {
   return !loading && !$("letters").matches(":hover, :focus-within") && Date.now() - acted > ACTED;
 }
@@ -94,11 +94,11 @@ async function loadLetters(anew) {
   loading = true;
   $("more").disabled = true;
   try {
-    // As many as there were: what somebody went on to stays.
+    // A reload gets as many letters as before, so that pages loaded by the reader stay.
     const limit = anew ? Math.min(MOST, Math.max(PAGE, $("letters").childElementCount)) : PAGE;
     const query = new URLSearchParams({ limit, ...(room && { room }), ...(cursor && !anew && { cursor }) });
-    const found = await api(`/api/dead?${query}`);
-    const items = found.letters.map((each) => {
+    const answer = await api(`/api/dead?${query}`);
+    const items = answer.letters.map((each) => {
       const item = h("li");
       item.append(...letter(each, item).filter(Boolean));
       return item;
@@ -106,13 +106,13 @@ async function loadLetters(anew) {
     if (anew) $("letters").replaceChildren(...items);
     else $("letters").append(...items);
     fill($("unloaded"));
-    cursor = found.cursor;
+    cursor = answer.cursor;
     $("more").hidden = !cursor;
     $("none").hidden = $("letters").childElementCount > 0;
     $("retry-all").hidden = !isOperator || $("letters").childElementCount < 2;
   } catch (error) {
     fill($("unloaded"), trouble(error));
-    // Then it is tried again.
+    // The list is loaded again with the next answer of the rooms.
     if (anew) listed = null;
   }
   loading = false;

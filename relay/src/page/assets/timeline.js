@@ -1,13 +1,13 @@
-// How many messages there were, over time and by severity. A range is chosen by dragging over it; who uses no
-// pointer has the fields above, which say the same.
+// The chart of messages over time, by severity. Dragging over it chooses a time range; without a pointer, the fields of
+// the filter do the same.
 
 import { missing, moment, plural } from "./dom.js";
 
 const [WIDTH, HEIGHT] = [1000, 56];
-const LEAST = 2; // px: what is bad must be seen among thousands that are not
+const LEAST = 2; // px: one bad message must be visible among thousands of others
 const SVG = "http://www.w3.org/2000/svg";
-let from = null; // where a range begins that is being dragged, from 0 to 1
-let later = null; // what is shown when it was dragged
+let from = null; // start of a range that is being dragged, from 0 to 1
+let later = null; // shows the next chart, after the range was dragged
 
 function shape(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);
@@ -16,18 +16,18 @@ function shape(name, attributes = {}, ...children) {
   return made;
 }
 
-function told(severities, counts) {
+function inWords(severities, counts) {
   const named = counts.map((number, i) => [number, severities[i]]).filter(([number]) => number > 0).reverse();
-  return named.map(([number, severity]) => `${number} ${severity}`).join(", ") || "nothing";
+  return named.map(([number, severity]) => `${number} ${severity}`).join(", ") || "no message";
 }
 
-// Shows something in the chart's place, but not under a range that is being dragged.
+// Replaces the chart, but not while a range is being dragged on it.
 export function show(place, ...what) {
   later = () => place.replaceChildren(...what);
   if (from === null) later();
 }
 
-// Draws `data` into `place`, and calls `choose(since, until)` when a range was dragged.
+// Draws the chart into `place`, and calls `choose(since, until)` when a range was dragged.
 export function draw(place, { since, until, severities, counts, incomplete }, choose) {
   const [begin, end] = [Date.parse(since), Date.parse(until)];
   const at = (i) => new Date(begin + ((end - begin) * i) / counts.length).toISOString();
@@ -36,9 +36,9 @@ export function draw(place, { since, until, severities, counts, incomplete }, ch
   const step = WIDTH / counts.length;
   const bars = counts.map((span, i) => {
     const bar = shape("g", {}, shape("title"), shape("rect", { x: i * step, y: 0, width: step, height: HEIGHT, class: "span" }));
-    bar.firstChild.textContent = `${moment(at(i))} – ${moment(at(i + 1))}: ${told(severities, span)}`;
+    bar.firstChild.textContent = `${moment(at(i))} – ${moment(at(i + 1))}: ${inWords(severities, span)}`;
     let y = HEIGHT;
-    // The worst at the bottom, where all begin.
+    // The worst severity is at the bottom, where all bars begin.
     for (let s = severities.length - 1; s >= 0; s--) {
       if (!span[s]) continue;
       const height = Math.max(LEAST, (span[s] / most) * (HEIGHT - LEAST));
@@ -51,7 +51,7 @@ export function draw(place, { since, until, severities, counts, incomplete }, ch
   const total = sums.reduce((a, b) => a + b, 0);
   const bySeverity = severities.map((_, s) => counts.reduce((sum, span) => sum + span[s], 0));
   const lacks = incomplete ? `; ${missing(incomplete)}` : "";
-  const about = `${plural(total, "message")} from ${moment(since)} to ${moment(until)}: ${told(severities, bySeverity)}${lacks}`;
+  const about = `${plural(total, "message")} from ${moment(since)} to ${moment(until)}: ${inWords(severities, bySeverity)}${lacks}`;
   const chart = shape("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, preserveAspectRatio: "none", role: "img", "aria-label": about }, ...bars, picked);
 
   const where = (event) => {
@@ -79,7 +79,7 @@ export function draw(place, { since, until, severities, counts, incomplete }, ch
     if (from === null) return;
     const [a, b] = range(where(event));
     from = null;
-    // A click is the span it is in.
+    // A click chooses the span under it.
     const click = (b - a) * chart.getBoundingClientRect().width < 4;
     const [first, last] = click ? [Math.floor(a * counts.length), Math.floor(a * counts.length) + 1] : [a * counts.length, b * counts.length];
     later();
@@ -87,7 +87,7 @@ export function draw(place, { since, until, severities, counts, incomplete }, ch
   });
   const axis = document.createElement("p");
   const peak = plural(Math.max(0, ...sums), "message");
-  axis.append(...[moment(since), `at most ${peak} a bar${lacks}`, moment(until)].map((text) => {
+  axis.append(...[moment(since), `highest bar: ${peak}${lacks}`, moment(until)].map((text) => {
     const part = document.createElement("span");
     part.textContent = text;
     return part;

@@ -4,7 +4,9 @@
 //! Every line begins with something of ours, so that no text of a message stands where another robot
 //! looks for its trigger or a client for CTCP; line ends and NUL are gone already.
 
-use crate::render::{self, View, text};
+use service::text;
+
+use crate::render::{self, View};
 use crate::room::Post;
 
 /// A line's limit, its end included.

@@ -8,12 +8,15 @@ use async_trait::async_trait;
 use reqwest::header::HeaderMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use service::config::{KeyProblem, PATH};
+use service::text;
 use tellhal::Severity;
 
-use super::http::{Answer, Endpoint, Reach, address_problem};
-use super::{Failure, LISTED_CHAT, Limiter, Part, Post, Problem, Room, Sent, TIMEOUT};
-use crate::render::{self, View, text};
-use crate::secret::{Pair, Secret};
+use super::{self as room, Part, Post, Room, Shared};
+use crate::render::{self, View};
+use service::http::{Answer, Endpoint, Reach, address_problem};
+use service::platform::{Failure, Limiter, Sent};
+use service::secret::{Pair, Secret};
 
 /// About one message a second and channel, with short bursts.
 const EVERY: Duration = Duration::from_secs(1);
@@ -35,6 +38,7 @@ pub struct Config {
     pub token: Option<Secret>,
     /// A file with the bot's token.
     #[serde(default)]
+    #[schemars(extend("format" = PATH))]
     pub token_file: Option<PathBuf>,
     /// The channel's id, such as `C0123456789`; the bot must be in it.
     #[serde(default)]
@@ -44,6 +48,7 @@ pub struct Config {
     pub webhook_url: Option<Secret>,
     /// A file with the incoming webhook's address.
     #[serde(default)]
+    #[schemars(extend("format" = PATH))]
     pub webhook_url_file: Option<PathBuf>,
     /// Where the Web API is.
     #[serde(default = "api_url")]
@@ -53,6 +58,7 @@ pub struct Config {
     pub workspace_url: Option<String>,
     /// A CA certificate to trust instead of the system's.
     #[serde(default)]
+    #[schemars(extend("format" = PATH))]
     pub tls_ca: Option<PathBuf>,
     /// Let addresses be plain http elsewhere than on this machine.
     #[serde(default)]
@@ -72,23 +78,41 @@ impl Config {
         Pair::new("webhook_url", "webhook_url_file", &self.webhook_url, &self.webhook_url_file)
     }
 
-    pub(super) fn secrets(&self) -> Vec<Pair<'_>> {
-        vec![self.token(), self.webhook_url()]
+    fn channel_problem(&self) -> Option<KeyProblem> {
+        let hint = "the id is at the end of the channel's details in Slack, such as C0123456789";
+        match &self.channel {
+            None => Some(KeyProblem::new("channel", "the channel is missing", hint)),
+            Some(id) if id.len() > 1 && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) => {
+                None
+            }
+            Some(id) => Some(KeyProblem::new("channel", format!("{id:?} is not a channel's id"), hint)),
+        }
     }
 
-    pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = self.secrets().iter().filter_map(Pair::problem).collect();
+    fn webhook_problem(&self) -> Option<KeyProblem> {
+        if self.channel.is_some() {
+            let hint = "drop it: the webhook's own channel is fixed";
+            return Some(KeyProblem::new("channel", "a webhook cannot choose its channel", hint));
+        }
+        let inline = self.webhook_url.as_ref().filter(|url| !url.reveal().contains("${"))?;
+        address_problem("webhook_url", inline.reveal(), self.allow_private)
+    }
+}
+
+impl room::Settings for Config {
+    fn problems(&self) -> Vec<KeyProblem> {
+        let mut problems: Vec<KeyProblem> = self.secrets().iter().filter_map(Pair::problem).collect();
         problems.extend(address_problem("api_url", &self.api_url, self.allow_private));
         if let Some(url) = &self.workspace_url {
             problems.extend(address_problem("workspace_url", url, false));
         }
         match (self.token().is_set(), self.webhook_url().is_set()) {
-            (true, true) => problems.push(Problem::new(
+            (true, true) => problems.push(KeyProblem::new(
                 "webhook_url",
                 "a room posts with a token or through a webhook, not both",
                 "keep token and channel, or webhook_url",
             )),
-            (false, false) => problems.push(Problem::new(
+            (false, false) => problems.push(KeyProblem::new(
                 "token",
                 "there is neither a token nor a webhook",
                 "write token_file and channel, or webhook_url_file",
@@ -99,24 +123,12 @@ impl Config {
         problems
     }
 
-    fn channel_problem(&self) -> Option<Problem> {
-        let hint = "the id is at the end of the channel's details in Slack, such as C0123456789";
-        match &self.channel {
-            None => Some(Problem::new("channel", "the channel is missing", hint)),
-            Some(id) if id.len() > 1 && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) => {
-                None
-            }
-            Some(id) => Some(Problem::new("channel", format!("{id:?} is not a channel's id"), hint)),
-        }
+    fn secrets(&self) -> Vec<Pair<'_>> {
+        vec![self.token(), self.webhook_url()]
     }
 
-    fn webhook_problem(&self) -> Option<Problem> {
-        if self.channel.is_some() {
-            let hint = "drop it: the webhook's own channel is fixed";
-            return Some(Problem::new("channel", "a webhook cannot choose its channel", hint));
-        }
-        let inline = self.webhook_url.as_ref().filter(|url| !url.reveal().contains("${"))?;
-        address_problem("webhook_url", inline.reveal(), self.allow_private)
+    fn open(&self, _shared: &Shared) -> anyhow::Result<Box<dyn Room>> {
+        Ok(Box::new(Slack::open(self)?))
     }
 }
 
@@ -327,16 +339,8 @@ fn colour(view: &View) -> Option<&'static str> {
 
 #[async_trait]
 impl Room for Slack {
-    fn listed(&self) -> usize {
-        LISTED_CHAT
-    }
-
     fn limiter(&self) -> Arc<Limiter> {
         self.limiter.clone()
-    }
-
-    fn timeout(&self) -> Duration {
-        TIMEOUT
     }
 
     fn render(&self, post: &Post) -> Vec<Part> {

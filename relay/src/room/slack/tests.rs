@@ -1,6 +1,7 @@
 //! Slack against the kit and a small server that answers like Slack.
 
 use super::*;
+use crate::room::Settings as _;
 use crate::room::conformance::{self, Behaviour, Decision, Server, decision};
 
 const TOKEN: &str = "xoxb-very-secret-token";

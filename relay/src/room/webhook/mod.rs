@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use base64::Engine as _;
@@ -12,14 +11,17 @@ use hmac::{Hmac, KeyInit, Mac};
 use reqwest::header::{HeaderMap, HeaderValue};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use service::config::{KeyProblem, PATH};
+use service::text;
 use sha2::{Digest, Sha256};
 use tellhal::{Message, Timestamp};
 
-use super::http::{Endpoint, Reach, address_problem, public_problem};
-use super::{Counted, Failure, Limiter, Part, Post, Problem, Room, Sent, TIMEOUT};
+use super::{self as room, Counted, Part, Post, Room, Shared};
 use crate::delivery::{Content, Delivery, Summary};
 use crate::render;
-use crate::secret::{Pair, Secret};
+use service::http::{Endpoint, Reach, address_problem, public_problem};
+use service::platform::{Failure, Limiter, Sent};
+use service::secret::{Pair, Secret};
 
 /// How many messages one post lists.
 const LISTED: usize = 500;
@@ -37,12 +39,14 @@ pub struct Config {
     pub url: Option<Secret>,
     /// A file with the address.
     #[serde(default)]
+    #[schemars(extend("format" = PATH))]
     pub url_file: Option<PathBuf>,
     /// Signs each post (<https://www.standardwebhooks.com>): base64, with or without `whsec_` before it.
     #[serde(default)]
     pub secret: Option<Secret>,
     /// A file with the signing secret.
     #[serde(default)]
+    #[schemars(extend("format" = PATH))]
     pub secret_file: Option<PathBuf>,
     /// More headers, such as `Authorization`; their values are secrets and may be `${NAME}`.
     #[serde(default)]
@@ -53,6 +57,7 @@ pub struct Config {
     pub allow_private: bool,
     /// A CA certificate to trust instead of the system's.
     #[serde(default)]
+    #[schemars(extend("format" = PATH))]
     pub tls_ca: Option<PathBuf>,
 }
 
@@ -68,14 +73,11 @@ impl Config {
     fn header<'a>(&self, value: &'a Secret) -> Pair<'a> {
         Pair { key: "headers", file_key: "headers", inline: Some(value), file: None }
     }
+}
 
-    pub(super) fn secrets(&self) -> Vec<Pair<'_>> {
-        let headers = self.headers.values().map(|value| self.header(value));
-        [self.url(), self.secret()].into_iter().chain(headers).collect()
-    }
-
-    pub(super) fn problems(&self) -> Vec<Problem> {
-        let mut problems: Vec<Problem> = self.url().required().into_iter().collect();
+impl room::Settings for Config {
+    fn problems(&self) -> Vec<KeyProblem> {
+        let mut problems: Vec<KeyProblem> = self.url().required().into_iter().collect();
         problems.extend(self.secrets().iter().skip(1).filter_map(Pair::problem));
         let inline = |secret: &Secret| !secret.reveal().contains("${");
         if let Some(url) = self.url.as_ref().filter(|url| inline(url)) {
@@ -92,29 +94,40 @@ impl Config {
         }
         problems
     }
+
+    fn secrets(&self) -> Vec<Pair<'_>> {
+        let headers = self.headers.values().map(|value| self.header(value));
+        [self.url(), self.secret()].into_iter().chain(headers).collect()
+    }
+
+    fn open(&self, _shared: &Shared) -> anyhow::Result<Box<dyn Room>> {
+        Ok(Box::new(Webhook::open(self)?))
+    }
 }
 
 /// The headers that are ours to set.
 const OURS: [&str; 5] = ["host", "content-length", "content-type", "transfer-encoding", "connection"];
 
-fn header_problem(name: &str) -> Option<Problem> {
+fn header_problem(name: &str) -> Option<KeyProblem> {
     let lower = name.to_ascii_lowercase();
     if OURS.contains(&lower.as_str()) || lower.starts_with("webhook-") {
-        return Some(Problem::new("headers", format!("{name} is set by the relay"), "drop it"));
+        return Some(KeyProblem::new("headers", format!("{name} is set by the relay"), "drop it"));
     }
     let bad = reqwest::header::HeaderName::try_from(name).is_err();
-    bad.then(|| Problem::new("headers", format!("{name:?} is not a header's name"), "letters, digits and -"))
+    bad.then(|| {
+        KeyProblem::new("headers", format!("{name:?} is not a header's name"), "letters, digits and -")
+    })
 }
 
 /// The signing key's bytes.
-fn key(secret: &Secret) -> Result<Vec<u8>, Problem> {
+fn key(secret: &Secret) -> Result<Vec<u8>, KeyProblem> {
     let text = secret.reveal().strip_prefix("whsec_").unwrap_or(secret.reveal());
     let hint = "24 to 64 bytes in base64, such as `openssl rand -base64 32` gives";
     let bytes = BASE64.decode(text);
-    let bytes = bytes.map_err(|_| Problem::new("secret", "the signing secret is not base64", hint))?;
+    let bytes = bytes.map_err(|_| KeyProblem::new("secret", "the signing secret is not base64", hint))?;
     match bytes.len() {
         16..=128 => Ok(bytes),
-        _ => Err(Problem::new("secret", "the signing secret is too short or too long", hint)),
+        _ => Err(KeyProblem::new("secret", "the signing secret is too short or too long", hint)),
     }
 }
 
@@ -161,7 +174,7 @@ impl<'a> Entry<'a> {
                 let mut message = message.clone();
                 if shorten && message.text.len() > KEPT {
                     entry.marks.push(format!("text shortened from {} bytes", message.text.len()));
-                    message.text = render::text::cut(&message.text, KEPT);
+                    message.text = text::cut(&message.text, KEPT);
                 }
                 entry.message = Some(message);
             }
@@ -243,10 +256,6 @@ impl Room for Webhook {
 
     fn limiter(&self) -> Arc<Limiter> {
         self.limiter.clone()
-    }
-
-    fn timeout(&self) -> Duration {
-        TIMEOUT
     }
 
     fn render(&self, post: &Post) -> Vec<Part> {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::delivery::Place;
+use crate::room::Settings as _;
 use crate::room::conformance::{self, Behaviour, Decision, Server, decision};
 
 const KEY: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";

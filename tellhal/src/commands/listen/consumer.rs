@@ -1,5 +1,5 @@
-//! A pull consumer on the log, asked by plain requests, one message at a time. async-nats has a layer for
-//! it, but that would be a twentieth of the binary every host gets. Knows nothing of tags or commands.
+//! A pull consumer on the log, used through plain requests, one message at a time. async-nats has a layer for
+//! this, but it would be a twentieth of the binary on every host. Independent of tags and commands.
 
 use std::time::Duration;
 
@@ -9,23 +9,23 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tellhal::Timestamp;
 
-/// How long the server holds one request for a message, and how much later it is asked again: so long a
-/// listener sleeps at most after the connection was lost.
+/// The time the server holds one request for a message, and the time after that until the next request:
+/// together the longest pause of a listener whose connection was lost.
 const EXPIRES: Duration = Duration::from_secs(10);
 const OVERDUE: Duration = Duration::from_secs(2);
 
-/// What a consumer shall be.
+/// The settings of a consumer.
 pub(super) struct Wanted {
     pub(super) name: String,
     pub(super) durable: bool,
     pub(super) filter: String,
     pub(super) since: Option<Timestamp>,
     pub(super) ack_wait: Duration,
-    /// How long the server remembers it without us.
+    /// The server removes an unused consumer after this time.
     pub(super) forgotten: Option<Duration>,
 }
 
-/// Why the server did not do it.
+/// The reason why a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Trouble {
     #[error("there is no such stream")]
@@ -36,7 +36,7 @@ pub(super) enum Trouble {
     Other(String),
 }
 
-/// A consumer, and where its messages arrive.
+/// A consumer, and the subscription on which its messages arrive.
 pub(super) struct Consumer {
     client: Client,
     stream: String,
@@ -56,8 +56,8 @@ pub(super) struct Delivery {
 }
 
 impl Consumer {
-    /// Makes the consumer, or goes on with a durable one that is known already; `Ok(Err(filter))` when that
-    /// one listens to something else.
+    /// Creates the consumer, or continues an existing durable one; `Ok(Err(filter))` if that has another
+    /// filter.
     pub(super) async fn make(
         client: &Client,
         stream: &str,
@@ -70,13 +70,13 @@ impl Consumer {
             ask(client, subject, json!({ "stream_name": stream, "config": config(wanted) }), timeout).await;
         match made {
             Ok(_) => {}
-            // It is known already, and where it began cannot be changed: it goes on where it was.
+            // The consumer exists, and its start cannot be changed: it continues where it stopped.
             Err(Trouble::Other(why)) if why.contains("can not be updated") => {
-                let known =
+                let existing =
                     ask(client, format!("$JS.API.CONSUMER.INFO.{stream}.{name}"), json!({}), timeout).await?;
-                let known = known["config"]["filter_subject"].as_str().unwrap_or_default();
-                if known != filter {
-                    return Ok(Err(known.to_owned()));
+                let existing = existing["config"]["filter_subject"].as_str().unwrap_or_default();
+                if existing != filter {
+                    return Ok(Err(existing.to_owned()));
                 }
             }
             Err(trouble) => return Err(trouble),
@@ -87,7 +87,7 @@ impl Consumer {
         Ok(Ok(Consumer { client, stream, name, inbox, arriving, timeout }))
     }
 
-    /// The next message, whenever it comes.
+    /// Waits for the next message.
     pub(super) async fn next(&mut self) -> Result<Delivery, Trouble> {
         let expires = u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX);
         let request = json!({ "batch": 1, "expires": expires }).to_string();
@@ -95,7 +95,7 @@ impl Consumer {
         loop {
             let (subject, inbox) = (subject.clone(), self.inbox.clone());
             self.client.publish_with_reply(subject, inbox, request.clone().into()).await.map_err(other)?;
-            // Nothing at all arrives when the server or the connection was lost meanwhile.
+            // No answer arrives when the server or the connection was lost meanwhile.
             let Ok(arrived) = tokio::time::timeout(EXPIRES + OVERDUE, self.arriving.next()).await else {
                 continue;
             };
@@ -106,13 +106,13 @@ impl Consumer {
                     None => continue,
                 },
                 Some(StatusCode::TIMEOUT | StatusCode::NOT_FOUND) => {}
-                // The server is starting, another one takes over, or the consumer is gone.
+                // The server is starting, another server takes over, or the consumer is gone.
                 Some(_) => self.look().await?,
             }
         }
     }
 
-    /// Waits a moment and fails if the consumer is gone for good.
+    /// Waits a second, and fails if the consumer is gone for good.
     async fn look(&self) -> Result<(), Trouble> {
         tokio::time::sleep(Duration::from_secs(1)).await;
         let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.name);
@@ -154,7 +154,7 @@ struct ApiError {
     description: String,
 }
 
-/// What JetStream answers to `body` on `subject`.
+/// JetStream's answer to `body` on `subject`.
 async fn ask(client: &Client, subject: String, body: Value, timeout: Duration) -> Result<Value, Trouble> {
     let asked = client.request(subject, body.to_string().into());
     let answer = match tokio::time::timeout(timeout, asked).await {
@@ -182,7 +182,7 @@ impl Delivery {
         Some(Delivery { client: client.clone(), message, sequence, tries, at })
     }
 
-    /// The command is still at it.
+    /// Tells the server that the command still runs.
     pub(super) async fn in_progress(&self) -> Result<(), String> {
         self.answer("+WPI".into()).await
     }
@@ -201,7 +201,7 @@ impl Delivery {
     }
 }
 
-/// How often it was delivered, its sequence in the log, and when the log took it, from
+/// The number of deliveries, the sequence in the log, and the time in the log, from
 /// `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<tries>.<sequence>.<…>.<nanoseconds>.<pending>[.<…>]`.
 fn position(reply: &str) -> Option<(u64, u64, Timestamp)> {
     let tokens: Vec<&str> = reply.strip_prefix("$JS.ACK.")?.split('.').collect();

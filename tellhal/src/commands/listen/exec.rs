@@ -1,4 +1,4 @@
-//! A command for one message. The text is only ever data to it: in its environment and on its standard
+//! Runs a command for one message. The text is only ever data for it: in its environment and on its standard
 //! input, never in the line that the shell reads.
 
 use std::io::Write;
@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use tellhal::Message;
 
-/// Runs `command` by `sh`; fails when it does not end with 0. On a thread of its own: tokio's way to wait for
-/// a process would make every start of tellhal set up its signals.
+/// Runs `command` with `sh`; fails unless it exits with 0. On a thread of its own: tokio's way to wait for
+/// a process would make every start of tellhal set up signals.
 pub(super) async fn run(command: &str, message: &Message) -> Result<(), String> {
     let json = serde_json::to_vec(message).map_err(|error| error.to_string())?;
     let mut shell = Command::new("/bin/sh");
@@ -23,7 +23,7 @@ pub(super) async fn run(command: &str, message: &Message) -> Result<(), String> 
 fn feed(mut command: Command, input: &[u8]) -> std::io::Result<std::process::ExitStatus> {
     let mut child = command.spawn()?;
     if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read its input is no failure.
+        // A command that does not read its input is not a failure.
         let _ = stdin.write_all(input);
     }
     child.wait()
@@ -46,6 +46,6 @@ fn environment(message: &Message) -> Vec<(&'static str, String)> {
         ("TELLHAL_KEY", optional(&message.key)),
         ("TELLHAL_STATUS", status.unwrap_or_default()),
     ];
-    // No environment can hold NUL.
+    // An environment cannot hold NUL.
     values.map(|(name, value)| (name, value.replace('\0', "\u{fffd}"))).into()
 }

@@ -1,6 +1,6 @@
-//! `tellhal listen PATTERN`: prints messages as they come, or runs a command for each.
-//! Without --durable or --since it hears what is published while it runs; with them it reads the log
-//! through a consumer of its own, so that what a command could not handle comes again.
+//! `tellhal listen PATTERN`: prints messages as they arrive, or runs a command for each.
+//! Without --durable or --since it gets the messages that are published while it runs; with them it reads
+//! the log through a consumer of its own, and a message whose command fails comes again.
 
 mod consumer;
 mod exec;
@@ -22,30 +22,30 @@ use crate::cli::Listen;
 use crate::config::{Flags, Settings, load};
 use crate::exit::{Exit, Failure, Outcome, say};
 
-/// How long a message that nobody acknowledged or extended is ours.
+/// The server delivers a message again if it is neither acknowledged nor extended within this time.
 const ACK_WAIT: Duration = Duration::from_secs(30);
-/// The first and the longest wait until a message that a command refused comes again.
+/// The first and the longest wait until a message whose command failed comes again.
 const RETRY: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
-/// A consumer without --durable is forgotten by the server after this long without us.
+/// The server removes a consumer without --durable after this long without a request.
 const FORGOTTEN: Duration = Duration::from_secs(300);
 
-pub(crate) fn listen(said: &Listen, flags: &Flags) -> Outcome {
+pub(crate) fn listen(args: &Listen, flags: &Flags) -> Outcome {
     let settings = load(flags);
     if let Some(broken) = settings.broken() {
         return Err(Failure::new(Exit::CONFIG, broken));
     }
-    block_on(hear(said, &settings))?
+    block_on(hear(args, &settings))?
 }
 
-async fn hear(said: &Listen, settings: &Settings) -> Outcome {
-    // A first connection that fails is told at once; later ones are made again for as long as it takes.
+async fn hear(args: &Listen, settings: &Settings) -> Outcome {
+    // A first connection that fails is reported at once; later ones are retried without end.
     let deadline = Instant::now() + settings.timeout;
     let publisher = Publisher::connect(&settings.nats, "tellhal listen", deadline).await?;
     let mut denials = publisher.denials();
     let listening = async {
-        match said.durable.is_some() || said.since.is_some() {
-            true => log(said, settings, &publisher).await,
-            false => live(said, &publisher).await,
+        match args.durable.is_some() || args.since.is_some() {
+            true => log(args, settings, &publisher).await,
+            false => live(args, &publisher).await,
         }
     };
     tokio::select! {
@@ -57,7 +57,7 @@ async fn hear(said: &Listen, settings: &Settings) -> Outcome {
     }
 }
 
-/// Until Ctrl-C. Without tokio's own signals: with them every start of tellhal would set those up.
+/// Waits for Ctrl-C. Without tokio's signals: every start of tellhal would set those up.
 async fn interrupted() {
     let heard = std::os::unix::net::UnixStream::pair().and_then(|(ours, theirs)| {
         signal_hook::low_level::pipe::register(SIGINT, theirs)?;
@@ -66,7 +66,7 @@ async fn interrupted() {
     });
     match heard {
         Ok(heard) => drop(heard.readable().await),
-        // Then Ctrl-C ends us as it ends any process.
+        // Then Ctrl-C ends tellhal as it ends any process.
         Err(_) => std::future::pending().await,
     }
 }
@@ -76,11 +76,11 @@ fn lacking(denial: &str) -> Failure {
     Failure::new(Exit::NOT_PERMITTED, format!("not permitted: {denial}; {what}"))
 }
 
-/// What is published from now on.
-async fn live(said: &Listen, publisher: &Publisher) -> Outcome {
+/// Handles messages that are published from now on.
+async fn live(args: &Listen, publisher: &Publisher) -> Outcome {
     let client = publisher.client();
     let failed = |error: String| Failure::new(Exit::TEMPORARY, format!("cannot listen: {error}"));
-    let subject = filter(publisher.names(), said);
+    let subject = filter(publisher.names(), args);
     let mut messages = client.subscribe(subject).await.map_err(|error| failed(error.to_string()))?;
     while let Some(message) = messages.next().await {
         let Some(received) =
@@ -88,15 +88,15 @@ async fn live(said: &Listen, publisher: &Publisher) -> Outcome {
         else {
             continue;
         };
-        if let Err(why) = handle(said, &received).await {
+        if let Err(why) = handle(args, &received).await {
             say(format!("{}: {why}; it is not run again without --durable", received.message.tag));
         }
     }
     Err(failed("the connection was closed".into()))
 }
 
-/// What the log has, from where this listener was.
-async fn log(said: &Listen, settings: &Settings, publisher: &Publisher) -> Outcome {
+/// Handles messages of the log, from where this listener stopped.
+async fn log(args: &Listen, settings: &Settings, publisher: &Publisher) -> Outcome {
     let names = publisher.names();
     let stream = names.ops_stream();
     let failed = |trouble: Trouble| match trouble {
@@ -112,37 +112,37 @@ async fn log(said: &Listen, settings: &Settings, publisher: &Publisher) -> Outco
             Failure::new(Exit::TEMPORARY, what)
         }
     };
-    let wanted = wanted(said, settings, names);
-    // One at a time: what waits in us while a command runs would run out of its time to be acknowledged.
+    let wanted = wanted(args, settings, names);
+    // One at a time: a message that waits here while a command runs would exceed its acknowledgement time.
     let made = Consumer::make(publisher.client(), &stream, &wanted, settings.timeout).await;
-    let mut consumer = made.map_err(failed)?.map_err(|known| {
+    let mut consumer = made.map_err(failed)?.map_err(|filter| {
         let name = &wanted.name;
-        Failure::usage(format!("durable {name} listens to {known}; another pattern needs another name"))
+        Failure::usage(format!("durable {name} listens to {filter}; another pattern needs another name"))
     })?;
     loop {
         let delivery = consumer.next().await.map_err(failed)?;
-        one(said, names, &delivery).await;
+        one(args, names, &delivery).await;
     }
 }
 
-fn wanted(said: &Listen, settings: &Settings, names: &Names) -> Wanted {
+fn wanted(args: &Listen, settings: &Settings, names: &Names) -> Wanted {
     let user = settings.nats.user.clone().or_else(super::user).unwrap_or_default();
     let user = tellhal::tag::legal_token(&user);
-    // A listener may use consumers of its own name only.
+    // A listener's credentials allow only consumers with its user's name.
     let passing = uuid::Uuid::now_v7().simple().to_string();
     let ago = |since| std::time::SystemTime::now().checked_sub(since).map(Timestamp::from);
     Wanted {
-        name: format!("listen-{user}-{}", said.durable.as_deref().unwrap_or(&passing)),
-        durable: said.durable.is_some(),
-        filter: filter(names, said),
-        since: said.since.map(|since| ago(since).unwrap_or_default()),
+        name: format!("listen-{user}-{}", args.durable.as_deref().unwrap_or(&passing)),
+        durable: args.durable.is_some(),
+        filter: filter(names, args),
+        since: args.since.map(|since| ago(since).unwrap_or_default()),
         ack_wait: ACK_WAIT,
-        forgotten: said.durable.is_none().then_some(FORGOTTEN),
+        forgotten: args.durable.is_none().then_some(FORGOTTEN),
     }
 }
 
-/// Handles one message of the log and tells the server how that went.
-async fn one(said: &Listen, names: &Names, delivery: &Delivery) {
+/// Handles one message of the log and acknowledges it, or asks for it again.
+async fn one(args: &Listen, names: &Names, delivery: &Delivery) {
     let message = &delivery.message;
     let Some(received) =
         understand(names, &message.subject, &message.payload, delivery.sequence, delivery.at)
@@ -150,7 +150,7 @@ async fn one(said: &Listen, names: &Names, delivery: &Delivery) {
         let _ = delivery.done().await;
         return;
     };
-    let handling = handle(said, &received);
+    let handling = handle(args, &received);
     let mut handling = std::pin::pin!(handling);
     let result = loop {
         match tokio::time::timeout(ACK_WAIT / 3, &mut handling).await {
@@ -175,18 +175,18 @@ async fn one(said: &Listen, names: &Names, delivery: &Delivery) {
     }
 }
 
-async fn handle(said: &Listen, received: &Received) -> Result<(), String> {
-    match &said.exec {
+async fn handle(args: &Listen, received: &Received) -> Result<(), String> {
+    match &args.exec {
         Some(command) => exec::run(command, &received.message).await,
         None => {
-            show::print(received, said.json);
+            show::print(received, args.json);
             Ok(())
         }
     }
 }
 
-fn filter(names: &Names, said: &Listen) -> String {
-    format!("{}.ops.*.{}", names.prefix(), said.pattern)
+fn filter(names: &Names, args: &Listen) -> String {
+    format!("{}.ops.*.{}", names.prefix(), args.pattern)
 }
 
 fn understand(

@@ -5,9 +5,9 @@ use std::io::{IsTerminal, Write};
 
 use tellhal::message::{Received, Severity};
 
-use crate::exit::visible;
+use tellhal::text::visible;
 
-/// Prints one message. A reader that is gone ends us: there is nobody to listen for.
+/// Prints one message. Exits when standard output is closed: the output has no reader any more.
 pub(super) fn print(received: &Received, json: bool) {
     let mut stdout = std::io::stdout().lock();
     let text = match json {

@@ -1,4 +1,4 @@
-//! The command itself: started, signalled, waited for. It stays in our process group, so that a terminal
+//! The command's process: started, signalled, waited for. It stays in our process group, so that a terminal
 //! treats both as one; only signals that were sent to us alone are passed on.
 
 use std::ffi::OsString;
@@ -14,15 +14,15 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::output::{Copier, Outputs};
 
-/// What others send to end, reload or poke a process.
+/// The signals to end, reload or poke a process: HUP, INT, QUIT, USR1, USR2 and TERM.
 const PASSED_ON: [i32; 6] = [1, 2, 3, 10, 12, 15];
 
-/// How a command ended.
+/// The end of a command.
 #[derive(Debug)]
 pub(super) enum How {
     Exited(i32),
     Signaled(i32),
-    /// With the status a shell would give, and why.
+    /// With the exit status a shell would give, and the reason.
     NotStarted(i32, String),
 }
 
@@ -35,36 +35,36 @@ impl How {
     }
 }
 
-/// A command that is over.
+/// A command that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) how: How,
     pub(super) duration: Duration,
-    /// The last lines of its output, with a mark of what was cut.
+    /// The last lines of its output, with a mark where lines were cut.
     pub(super) text: String,
     pub(super) cut: u64,
 }
 
-/// A command that runs.
+/// A running command.
 pub(super) struct Job {
     child: Child,
     started: Instant,
     outputs: Outputs,
     events: Receiver<Event>,
-    /// None as soon as the process may be gone and its number another's.
+    /// `None` once the process may be gone and its number reused.
     target: Arc<Mutex<Option<Pid>>>,
 }
 
-/// What the end of a command waits for.
+/// Events that the end of a command waits for.
 pub(super) enum Event {
-    /// One output has been passed through to its end.
+    /// One output was passed through to its end.
     Copied,
-    /// Somebody wants us to end.
+    /// tellhal got a signal to end.
     Signal,
 }
 
 impl Job {
-    /// Starts `command`, with its output captured if `capture` and where that changes nothing for it.
+    /// Starts `command`. With `capture` its output is captured where the command cannot notice that.
     pub(super) fn start(command: &[OsString], capture: bool) -> Result<Job, Ended> {
         let started = Instant::now();
         let not_started = |error: std::io::Error| {
@@ -76,7 +76,7 @@ impl Job {
         process.args(&command[1..]);
         let copiers = if capture { Copier::attach(&mut process).map_err(not_started)? } else { Vec::new() };
         let child = process.spawn().map_err(not_started)?;
-        // Closes our copies of the pipes' writing ends.
+        // This closes our copies of the pipes' writing ends.
         drop(process);
         let (tell, events) = channel();
         let target = Arc::new(Mutex::new(i32::try_from(child.id()).ok().and_then(Pid::from_raw)));
@@ -84,11 +84,11 @@ impl Job {
         Ok(Job { child, started, outputs: Outputs::copy(copiers, &tell), events, target })
     }
 
-    /// Waits for its end, and for what it wrote before that. A daemon it leaves behind is not waited for.
+    /// Waits for the end of the command and of its output. A daemon it leaves behind is not waited for.
     pub(super) fn wait(mut self, lines: usize) -> Ended {
         let pid = *self.target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(pid) = pid {
-            // Not reaped yet, so that its number stays its own until nobody signals it any more.
+            // Not reaped yet, so that its process id is not reused while a signal may still be passed on.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
             while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
         }
@@ -117,7 +117,7 @@ fn how(status: std::process::ExitStatus) -> How {
     }
 }
 
-/// The command is running already: its own signal handling is as if we were not there.
+/// Called when the command runs already: it inherits the signal handling of our caller.
 fn pass_signals_on(target: Arc<Mutex<Option<Pid>>>, tell: Sender<Event>) {
     let Ok(mut signals) = SignalsInfo::<WithOrigin>::new(PASSED_ON) else { return };
     std::thread::spawn(move || {
@@ -133,7 +133,7 @@ fn pass_signals_on(target: Arc<Mutex<Option<Pid>>>, tell: Sender<Event>) {
     });
 }
 
-/// What comes from the kernel, such as Ctrl-C, comes from the terminal and went to the command too.
+/// Signals from the kernel, such as Ctrl-C, come from the terminal, which sent them to the command too.
 fn pass_on(pid: Pid, origin: &Origin) {
     if matches!(origin.cause, Cause::Kernel) {
         return;

@@ -1,5 +1,6 @@
-//! `tellhal run -t TAG -- COMMAND`: runs a command and tells how it went. The command comes first: it is
-//! started before anything else is looked at, its status is ours, and nothing here can fail it.
+//! `tellhal run -t TAG -- COMMAND`: runs a command and sends messages about its start and end. The command
+//! comes first: it starts before configuration and server are looked at, its exit status becomes ours, and a
+//! failure to send does not affect it.
 
 mod job;
 mod output;
@@ -18,18 +19,18 @@ use crate::exit::{Exit, Failure, Outcome, say};
 use job::{Ended, How, Job};
 use tell::Teller;
 
-pub(crate) fn run(said: Run, flags: &Flags) -> Outcome {
-    let tag: Tag = said.tag.parse().map_err(Failure::usage)?;
-    let job = Job::start(&said.command, !said.no_output);
+pub(crate) fn run(args: Run, flags: &Flags) -> Outcome {
+    let tag: Tag = args.tag.parse().map_err(Failure::usage)?;
+    let job = Job::start(&args.command, !args.no_output);
     let story =
-        Story { tag, about: said.about, on_failure_only: said.on_failure_only, command: name(&said.command) };
-    let running = job.as_ref().is_ok_and(|_| !said.on_failure_only);
+        Story { tag, about: args.about, on_failure_only: args.on_failure_only, command: name(&args.command) };
+    let running = job.as_ref().is_ok_and(|_| !args.on_failure_only);
     let teller = Teller::start(flags.clone(), story, running);
     let ended = match job {
-        Ok(job) => job.wait(said.lines),
+        Ok(job) => job.wait(args.lines),
         Err(ended) => {
             if let How::NotStarted(_, why) = &ended.how {
-                say(format!("cannot run {}: {why}", said.command[0].to_string_lossy()));
+                say(format!("cannot run {}: {why}", args.command[0].to_string_lossy()));
             }
             ended
         }
@@ -43,7 +44,7 @@ fn name(command: &[std::ffi::OsString]) -> String {
     Path::new(&command[0]).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
-/// What is told about a command, apart from how it went.
+/// The contents of messages about a command that are known before its end.
 struct Story {
     tag: Tag,
     about: About,
@@ -60,7 +61,7 @@ impl Story {
         message
     }
 
-    /// `None` when it went well and only failures are told.
+    /// `None` when the command succeeded and only failures are sent.
     fn ended(&self, settings: &Settings, ended: Ended) -> Option<Message> {
         let well = ended.how.status() == 0;
         if well && self.on_failure_only {
@@ -98,7 +99,7 @@ impl Story {
         let mut message = super::compose(settings, self.tag.clone(), text, &self.about);
         message.severity = severity;
         message.status = self.about.status.or(Some(status));
-        // Start and finish belong together, and a success resolves the failure before it.
+        // With one key, start and end belong together, and a success resolves the failure before it.
         message.key.get_or_insert_with(|| self.tag.to_string());
         message
     }
@@ -112,7 +113,7 @@ fn took(duration: Duration) -> String {
     }
 }
 
-/// Sends what waits in the spool, beside the command.
+/// Sends the messages in the spool while the command runs.
 async fn send_older(settings: &Settings, publisher: &tellhal::Publisher) {
     let deadline = tokio::time::Instant::now() + settings.timeout;
     if let Ok(path) = &settings.spool

@@ -1,5 +1,5 @@
-//! Passes a command's output through while its end is remembered. What must not change for the command is
-//! left alone: a terminal stays a terminal, and a standard output that is a file of its own stays that file.
+//! Passes a command's output through and remembers its last lines. The command must not notice: a terminal
+//! stays a terminal, and a standard output that is a file of its own stays that file.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, PipeReader, Read, Write};
@@ -14,18 +14,18 @@ use rustix::fs::{FileType, fstat};
 use super::job::Event;
 use super::tail::Tail;
 
-/// The most that is passed through after the command's end: what a pipe can hold. A daemon that it left
+/// Bytes passed through at most after the command's end: the capacity of a pipe. A daemon that it left
 /// behind could write for ever.
 const LEFT_IN_PIPE: usize = 1024 * 1024;
 
-/// One of the command's outputs on its way to where ours goes.
+/// One of the command's outputs, copied to our own output.
 pub(super) struct Copier {
     from: PipeReader,
     to: File,
 }
 
 impl Copier {
-    /// Puts pipes between the command and our own outputs, where that changes nothing for it.
+    /// Puts pipes between the command and our own outputs, where the command cannot notice that.
     pub(super) fn attach(process: &mut Command) -> std::io::Result<Vec<Copier>> {
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
         let (out, err) = (fstat(&stdout)?, fstat(&stderr)?);
@@ -51,8 +51,8 @@ impl Copier {
         Ok(copiers)
     }
 
-    /// Copies until the last writer is gone, or nothing more comes after `over`. A reader of ours that is
-    /// gone is gone for the command too.
+    /// Copies until the last writer is gone, or until the pipe is empty after `over` was closed. When our own
+    /// output has no reader any more, the command's output has none either.
     fn copy(mut self, over: &OwnedFd, tail: &Mutex<Tail>) -> std::io::Result<()> {
         let mut chunk = vec![0; 64 * 1024];
         let mut after = 0;
@@ -83,7 +83,7 @@ impl Copier {
         }
     }
 
-    /// Writes everything, even to a standard output that somebody made non-blocking.
+    /// Writes all bytes, even to a non-blocking standard output.
     fn write(&mut self, mut bytes: &[u8]) -> std::io::Result<()> {
         while !bytes.is_empty() {
             match self.to.write(bytes) {
@@ -99,7 +99,7 @@ impl Copier {
     }
 }
 
-/// Every output of one command.
+/// All outputs of one command.
 pub(super) struct Outputs {
     tail: Arc<Mutex<Tail>>,
     count: usize,
@@ -108,7 +108,7 @@ pub(super) struct Outputs {
 }
 
 impl Outputs {
-    /// Copies each in a thread of its own and says when it is through.
+    /// Copies each output in a thread of its own, and sends an event at the end of each.
     pub(super) fn copy(copiers: Vec<Copier>, tell: &Sender<Event>) -> Outputs {
         let mut outputs = Outputs { tail: Arc::default(), count: 0, running: None };
         let Ok((over, running)) = std::io::pipe() else { return outputs };
@@ -133,7 +133,7 @@ impl Outputs {
         self.running = None;
     }
 
-    /// The last lines of all of them, and how many bytes were left out.
+    /// The last lines of all outputs, and the number of bytes before them.
     pub(super) fn last_lines(&self, lines: usize) -> (String, u64) {
         self.tail.lock().unwrap_or_else(PoisonError::into_inner).last_lines(lines)
     }

@@ -1,6 +1,6 @@
 //! The end of a long output in bounded memory. Pure.
 
-/// How much of the end is kept.
+/// Bytes of the end that are kept.
 const KEPT: usize = 16 * 1024;
 
 #[derive(Debug, Default)]
@@ -13,14 +13,14 @@ impl Tail {
     pub(super) fn push(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         self.kept.extend_from_slice(&bytes[bytes.len().saturating_sub(KEPT)..]);
-        // Room for the end twice over, so that it is moved seldom.
+        // The buffer has room for twice the end, so that it is seldom moved.
         if self.kept.len() > 2 * KEPT {
             self.kept.drain(..self.kept.len() - KEPT);
         }
     }
 
-    /// The last `lines` lines, after a mark if anything came before them, and how many bytes that was.
-    /// Of a line that was drawn over and over, such as a progress bar, the last state.
+    /// The last `lines` lines, and the number of bytes before them. A mark stands for the cut bytes.
+    /// Of a line that was drawn repeatedly, such as a progress bar, only the last state.
     pub(super) fn last_lines(&self, lines: usize) -> (String, u64) {
         let kept = &self.kept[self.kept.len().saturating_sub(KEPT)..];
         let whole = self.total == kept.len() as u64;
@@ -30,7 +30,7 @@ impl Tail {
             _ if lines == 0 => end,
             Some(newline) => newline + 1,
             None if whole => 0,
-            // Half a line is no line, unless there is nothing else.
+            // Half a line is left out, unless it is the only one.
             None => newlines.next_back().map_or(0, |newline| newline + 1),
         };
         let cut = self.total - (kept.len() - start) as u64;

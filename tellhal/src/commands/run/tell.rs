@@ -1,5 +1,5 @@
-//! Tells about the command from a thread beside it: a connection is made while it runs, and when there is
-//! none at its end, the message goes to the spool at once.
+//! Sends the messages about a command, from a thread of its own: it connects while the command runs. If there
+//! is no connection at the command's end, the message goes to the spool at once.
 
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,27 +15,27 @@ use crate::commands::{block_on, fall_back};
 use crate::config::{Flags, Settings, load};
 use crate::exit::say;
 
-/// A connection that is still being made when a short command ends may take until this long after its
-/// start: else every short command's message would be spooled. One that was lost has as long to come back.
+/// Time from the start of a short command until its connection must be ready: without it, every short
+/// command's message would be spooled. A lost connection has the same time to come back.
 const GRACE: Duration = Duration::from_millis(250);
-/// The first and the longest pause before connecting is tried again during a long command.
+/// The first and the longest pause between attempts to connect during a long command.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(60));
 
-/// The thread that tells.
+/// The thread that sends the messages.
 pub(super) struct Teller {
     ended: oneshot::Sender<Ended>,
     thread: JoinHandle<()>,
 }
 
 impl Teller {
-    /// `running` says whether there is a start to tell.
+    /// With `running`, a message about the start is sent first.
     pub(super) fn start(flags: Flags, story: Story, running: bool) -> Teller {
         let (ended, coming) = oneshot::channel();
         let thread = std::thread::spawn(move || {
             let settings = load(&flags);
             let started = running.then(|| story.started(&settings));
             let coming = async { coming.await.ok().and_then(|ended| story.ended(&settings, ended)) };
-            let telling = Telling { settings: &settings, said: None };
+            let telling = Telling { settings: &settings, reported: None };
             if let Err(failure) = block_on(telling.tell(started, coming)) {
                 say(failure.what);
             }
@@ -43,7 +43,7 @@ impl Teller {
         Teller { ended, thread }
     }
 
-    /// Waits until the end is told or spooled.
+    /// Waits until the message about the end is sent or spooled.
     pub(super) fn finish(self, ended: Ended) {
         let _ = self.ended.send(ended);
         let _ = self.thread.join();
@@ -52,8 +52,8 @@ impl Teller {
 
 struct Telling<'a> {
     settings: &'a Settings,
-    /// The last reason that was said: the same is not said twice.
-    said: Option<Refusal>,
+    /// The last reason that was printed: the same reason is not printed twice.
+    reported: Option<Refusal>,
 }
 
 impl Telling<'_> {
@@ -68,7 +68,7 @@ impl Telling<'_> {
                 connected = &mut connecting => connected,
                 message = &mut ended => {
                     over = Some(message);
-                    let late = Refusal::Silent { server: self.servers(), after: "the command's end".into() };
+                                        let late = Refusal::Silent { server: self.servers(), after: "before the command ended".into() };
                     timeout_at(began + GRACE, connecting).await.unwrap_or(Err(late))
                 }
             }
@@ -101,7 +101,7 @@ impl Telling<'_> {
         }
     }
 
-    /// While the command runs: sends what waits in the spool, and connects again where that failed.
+    /// While the command runs: sends the messages in the spool, and retries a failed connection.
     async fn meanwhile(&self, connection: &mut Result<Publisher, Refusal>) -> std::convert::Infallible {
         let mut pause = PAUSE.0;
         loop {
@@ -115,14 +115,14 @@ impl Telling<'_> {
         }
     }
 
-    /// The connection again if it is good for more.
+    /// Returns the connection if it can still be used.
     async fn publish(&mut self, publisher: Publisher, message: &Message) -> Result<Publisher, Refusal> {
-        // A connection that was lost a moment ago may be back in another, or the server says why not.
+        // A connection that was just lost may come back at once, or the server says why it does not.
         let answer = match publisher.is_connected() {
             true => publisher.publish(message, Instant::now() + self.settings.timeout).await,
             false => match publisher.lost() {
                 Refusal::Down { .. } => publisher.publish(message, Instant::now() + GRACE).await,
-                known => Err(known),
+                refusal => Err(refusal),
             },
         };
         match answer {
@@ -133,11 +133,11 @@ impl Telling<'_> {
 
     fn spool(&mut self, message: &Message, refusal: Refusal) -> Result<Publisher, Refusal> {
         let (kept, line) = fall_back(self.settings, message, refusal.clone());
-        let known = self.said.as_ref().is_some_and(|said| said.label() == refusal.label());
-        if !(known && matches!(kept, Ok(Kept::Spooled(_)))) {
+        let repeated = self.reported.as_ref().is_some_and(|before| before.label() == refusal.label());
+        if !(repeated && matches!(kept, Ok(Kept::Spooled(_)))) {
             say(line);
         }
-        self.said = Some(refusal.clone());
+        self.reported = Some(refusal.clone());
         Err(refusal)
     }
 

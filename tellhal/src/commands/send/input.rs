@@ -1,18 +1,18 @@
-//! Standard input as a text: read to its end in bounded memory, of a long one only both ends kept.
+//! Standard input as a text, read to its end in bounded memory: a long input keeps only its two ends.
 
 use std::io::{ErrorKind, Read};
 
 use tellhal::message::MAX_TEXT;
 
-/// What is kept of a longer input, as [`tellhal::message::shorten`] does.
+/// Bytes kept from the two ends of a long input, as in [`tellhal::message::shorten`].
 const HEAD: usize = 16 * 1024;
 const TAIL: usize = 48 * 1024 - 64;
-/// More than this is no message, and whoever writes it would write for ever.
+/// Reading stops here: a writer of more than this would write for ever.
 const ENOUGH: u64 = 1 << 30;
 
 pub(super) struct Input {
     pub(super) text: String,
-    /// Reading stopped before its end.
+    /// Reading stopped before the end of the input.
     pub(super) endless: bool,
 }
 
@@ -34,7 +34,7 @@ fn read_at_most(mut from: impl Read, enough: u64) -> std::io::Result<Input> {
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
-        // Room for the end twice over, so that it is moved seldom.
+        // The buffer has room for twice the end, so that it is seldom moved.
         if kept.len() > MAX_TEXT + 2 * TAIL {
             kept.drain(HEAD..kept.len() - TAIL);
         }
@@ -45,7 +45,7 @@ fn read_at_most(mut from: impl Read, enough: u64) -> std::io::Result<Input> {
     Ok(Input { text: shape(kept, total), endless })
 }
 
-/// The kept bytes as text; of a whole input without the newlines at its end.
+/// The kept bytes as text. The newlines at the end of a whole input are removed.
 fn shape(mut kept: Vec<u8>, total: u64) -> String {
     if total == kept.len() as u64 {
         while kept.last().is_some_and(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -56,7 +56,7 @@ fn shape(mut kept: Vec<u8>, total: u64) -> String {
         {
             return text.to_owned();
         }
-        // What is no UTF-8 grows when it is replaced.
+        // Replacing invalid UTF-8 makes the text longer.
         return tellhal::message::shorten(String::from_utf8_lossy(&kept).into_owned());
     }
     let split = |text: String, at: usize| (text.floor_char_boundary(at), text);

@@ -1,5 +1,5 @@
 //! `tellhal TAG MESSAGE` and `… | tellhal -p TAG`: one message, kept within the time budget.
-//! First the new message, then what waits in the spool, with what is left of the time.
+//! The new message goes first; the rest of the time is for older messages in the spool.
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
@@ -14,31 +14,32 @@ use tokio::time::Instant;
 use super::{block_on, compose, fall_back};
 use crate::cli::{Send, is_subcommand};
 use crate::config::{Flags, Settings, load};
-use crate::exit::{Exit, Failure, Outcome, say, visible};
+use crate::exit::{Exit, Failure, Outcome, count, say};
+use tellhal::text::visible;
 
 mod input;
 
-/// The most of the budget that is set aside for writing to the spool.
+/// The largest part of the time budget that is reserved for writing to the spool.
 const SPOOL_TIME: Duration = Duration::from_millis(100);
 
-pub(crate) fn send(said: Send, flags: &Flags) -> Outcome {
-    let (tag, words) = tag_and_words(&said)?;
-    let Some(text) = text(&said, &tag, &words)? else { return Ok(Exit::OK) };
+pub(crate) fn send(args: Send, flags: &Flags) -> Outcome {
+    let (tag, words) = tag_and_words(&args)?;
+    let Some(text) = text(&args, &tag, &words)? else { return Ok(Exit::OK) };
     let settings = load(flags);
-    let message = compose(&settings, tag, text, &said.about);
-    if said.verbose {
+    let message = compose(&settings, tag, text, &args.about);
+    if args.verbose {
         let _ = writeln!(std::io::stdout(), "{}: {}", message.tag, visible(&message.text));
     }
-    deliver(&settings, &message, said.require_ack)
+    deliver(&settings, &message, args.require_ack)
 }
 
-fn tag_and_words(said: &Send) -> Result<(Tag, Vec<OsString>), Failure> {
-    let (tag, words) = match &said.tag {
-        Some(tag) => (tag.clone(), said.words.clone()),
+fn tag_and_words(args: &Send) -> Result<(Tag, Vec<OsString>), Failure> {
+    let (tag, words) = match &args.tag {
+        Some(tag) => (tag.clone(), args.words.clone()),
         None => {
-            let (tag, words) = said.words.split_first().ok_or_else(|| {
+            let (tag, words) = args.words.split_first().ok_or_else(|| {
                 Failure::usage(
-                    "no tag and no message; such as: tellhal backup.mysql \"Nightly backup finished\"",
+                    "no tag and no message; for example: tellhal backup.mysql \"Nightly backup finished\"",
                 )
             })?;
             (tag.to_string_lossy().into_owned(), words.to_vec())
@@ -48,22 +49,22 @@ fn tag_and_words(said: &Send) -> Result<(Tag, Vec<OsString>), Failure> {
     Ok((tag, words))
 }
 
-/// The message's text; `None` when there is nothing to tell and that is fine.
-fn text(said: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
-    if said.pipe {
-        return piped(said, tag, words);
+/// The message's text; `None` for an empty input that is allowed to be empty.
+fn text(args: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
+    if args.pipe {
+        return piped(args, tag, words);
     }
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     let text = words.join(" ");
-    if text.trim().is_empty() && said.about.title.is_none() {
+    if text.trim().is_empty() && args.about.title.is_none() {
         return Err(Failure::usage(match near_subcommand(tag.as_str()) {
             Some(name) if words.is_empty() => {
                 format!("no message for tag {tag}; did you mean tellhal {name}?")
             }
             _ if words.is_empty() => {
-                format!("no message for tag {tag}; tellhal {tag} MESSAGE, or … | tellhal -p {tag}")
+                format!("no message for tag {tag}; write tellhal {tag} MESSAGE, or … | tellhal -p {tag}")
             }
-            _ => format!("the message for tag {tag} is empty; give it some text, or a --title"),
+            _ => format!("the message for tag {tag} is empty; add some text, or a --title"),
         }));
     }
     Ok(Some(shorten(text)))
@@ -74,15 +75,14 @@ fn near_subcommand(tag: &str) -> Option<&'static str> {
     ["run", "listen", "flush", "status", "check"].into_iter().find(near)
 }
 
-fn piped(said: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
-    let hint =
-        syslog_level(tag).map(|level| format!("; a severity is given with -s {level}")).unwrap_or_default();
+fn piped(args: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
+    let hint = syslog_level(tag).map(|level| format!("; for a severity use -s {level}")).unwrap_or_default();
     if !words.is_empty() {
-        let what = "-p reads the message from standard input, and a message was given too";
+        let what = "-p reads the message from standard input, but there is a message on the command line too";
         return Err(Failure::usage(format!("{what}{hint}")));
     }
     if !hint.is_empty() {
-        say(format!("-p means pipe here and {tag} is the tag{hint}"));
+        say(format!("-p reads standard input and {tag} is the tag{hint}"));
     }
     if std::io::stdin().is_terminal() {
         say("reading the message from the terminal; end it with Ctrl-D");
@@ -90,20 +90,20 @@ fn piped(said: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, F
     let read = input::read(std::io::stdin().lock())
         .map_err(|error| Failure::new(Exit::TEMPORARY, format!("cannot read standard input: {error}")))?;
     if read.endless {
-        say("standard input does not end; telling its first 1 GiB, shortened");
+        say("standard input does not end; sending its first 1 GiB, shortened");
     }
     debug_assert!(read.text.len() <= MAX_TEXT);
-    if !read.text.trim().is_empty() || said.about.title.is_some() {
+    if !read.text.trim().is_empty() || args.about.title.is_some() {
         return Ok(Some(read.text));
     }
-    if said.skip_empty {
+    if args.skip_empty {
         return Ok(None);
     }
     let what = "standard input was empty, so nothing was sent";
-    Err(Failure::usage(format!("{what}; -e makes that no error, --title gives it something to tell")))
+    Err(Failure::usage(format!("{what}; -e allows that, --title sends a title alone")))
 }
 
-/// The level, when a tag looks like what `logger -p` takes, such as `user.err`.
+/// The level in a tag that looks like an argument of `logger -p`, such as `user.err`.
 fn syslog_level(tag: &Tag) -> Option<&str> {
     const FACILITIES: [&str; 13] = [
         "auth", "authpriv", "cron", "daemon", "ftp", "kern", "lpr", "mail", "news", "security", "syslog",
@@ -125,17 +125,17 @@ fn deliver(settings: &Settings, message: &Message, require_ack: bool) -> Outcome
         },
     };
     let wanted = Exit::of(&refusal);
-    let (kept, said) = fall_back(settings, message, refusal);
+    let (kept, line) = fall_back(settings, message, refusal);
     match kept {
         Ok(Kept::Spooled(_)) if require_ack => {
-            Err(Failure::new(wanted, format!("{said}, but not acknowledged")))
+            Err(Failure::new(wanted, format!("{line}, but not acknowledged")))
         }
         Ok(_) => {
-            say(said);
+            say(line);
             Ok(Exit::OK)
         }
-        // Nowhere to keep it is the news, unless trying again is pointless anyway.
-        Err(_) => Err(Failure::new(wanted, said)),
+        // The exit status is the refusal's: 75 unless trying again is pointless.
+        Err(_) => Err(Failure::new(wanted, line)),
     }
 }
 
@@ -148,7 +148,7 @@ async fn publish(settings: &Settings, message: &Message) -> Result<(), Refusal> 
     Ok(())
 }
 
-/// Sends what waits in the spool. The new message is safe, so nothing here is an error.
+/// Sends the messages in the spool. The new message is safe by now, so a failure is only reported.
 async fn send_older(settings: &Settings, publisher: &Publisher, deadline: Instant) {
     let Ok(path) = &settings.spool else { return };
     match Spool::existing(path) {
@@ -161,17 +161,17 @@ async fn send_older(settings: &Settings, publisher: &Publisher, deadline: Instan
     }
 }
 
-/// One line about what a flush could not do.
+/// One line for each problem of a flush.
 pub(super) fn say_about(flushed: &Flushed, spool: &Spool) {
     let path = spool.path().display();
     for broken in &flushed.broken {
-        say(format!("put a file of {path} aside in bad/: {broken}"));
+        say(format!("moved a file of {path} to bad/: {broken}"));
     }
     for refusal in &flushed.refused {
-        say(format!("put a message of {path} aside in bad/: {refusal}"));
+        say(format!("moved a message of {path} to bad/: {refusal}"));
     }
     if let Some(reason) = &flushed.reason {
-        say(format!("{} older messages stay in {path}: {reason}", flushed.left));
+        say(format!("{} kept in {path}: {reason}", count(flushed.left, "older message")));
     }
 }
 

@@ -1,5 +1,5 @@
-//! What reads the log here: the bare consumer that parses and drops, the fold with a null sink, and the
-//! naive relay. Each prints the seconds from its first to its last message.
+//! The readers of the log: the bare consumer that parses and drops, the fold with a null sink, and the naive
+//! relay. Each prints the seconds from its first to its last message.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ async fn messages(address: SocketAddr, ack: AckPolicy) -> anyhow::Result<pull::S
     Ok(stream.messages().await?)
 }
 
-/// Parses and drops, and acknowledges each: what any consumer has to do.
+/// Parses, drops and acknowledges each message: the minimal work of a consumer.
 pub async fn bare(address: SocketAddr, count: usize) -> anyhow::Result<f64> {
     let mut messages = messages(address, AckPolicy::Explicit).await?;
     let mut start = None;

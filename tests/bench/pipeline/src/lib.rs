@@ -1,5 +1,5 @@
-//! What the relay's benchmarks share: the messages they send, the sink that counts them, the relay
-//! under test as a process, and the peers it is compared with.
+//! The shared parts of the relay's benchmarks: the messages, the sink that counts them, the relay under test as a
+//! process, and its peers.
 
 pub mod alertmanager;
 pub mod consume;

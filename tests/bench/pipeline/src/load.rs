@@ -1,5 +1,5 @@
-//! The messages: about 300 bytes of JSON each, numbered and stamped so that a sink can tell how many of them
-//! arrived and how late, whatever was made of them on the way.
+//! The messages: about 300 bytes of JSON each, with a number and a time stamp that a sink can find in any format, so that
+//! it can count them and measure their delay.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,9 +16,9 @@ use relay::engine::rule::condition::tag::Tags;
 use tellhal::message::Message;
 
 pub const SOURCE: &str = "bench";
-/// How many tags' first tokens there are; each has a route of its own.
+/// Number of different first tokens of tags; each has a route of its own.
 pub const TEAMS: usize = 100;
-/// How many publishes wait for their acknowledgement at once.
+/// Number of publishes that wait for their acknowledgement at once.
 const WINDOW: usize = 256;
 const SIZE: usize = 300;
 const MARK: &str = "bench n=";
@@ -45,7 +45,7 @@ pub fn message(number: usize) -> anyhow::Result<Message> {
     Ok(message)
 }
 
-/// Every number and time stamp in a body, in whatever format it is.
+/// All numbers and time stamps in a body of any format.
 pub fn marks(body: &str) -> impl Iterator<Item = (usize, u64)> {
     body.split(MARK).skip(1).filter_map(|rest| {
         let (number, rest) = rest.split_once(" t=")?;
@@ -54,7 +54,7 @@ pub fn marks(body: &str) -> impl Iterator<Item = (usize, u64)> {
     })
 }
 
-/// A route a team, in turn to the rooms `r0`, `r1`, ….
+/// One route per team, in turn to the rooms `r0`, `r1`, ….
 pub fn routing(rooms: usize) -> anyhow::Result<Routing> {
     let room = |number: usize| format!("r{}", number % rooms);
     let routes = (0..TEAMS).map(|team| {
@@ -79,7 +79,7 @@ pub async fn connect(address: SocketAddr) -> anyhow::Result<jetstream::Context> 
     Ok(jetstream::new(options.connect(address.to_string()).await?))
 }
 
-/// The log as the relay makes it.
+/// The log with the relay's settings.
 pub async fn log(context: &jetstream::Context) -> anyhow::Result<Stream> {
     let config = Config {
         name: "HAL_OPS".into(),
@@ -114,7 +114,7 @@ pub async fn publish(
         let body = serde_json::to_vec(&message)?;
         waiting.push(context.publish_with_headers(subject, headers, body.into()).await?.into_future());
         while waiting.len() >= WINDOW {
-            waiting.next().await.context("nothing waits")??;
+            waiting.next().await.context("no publish is waiting")??;
         }
     }
     while let Some(ack) = waiting.next().await {
@@ -123,7 +123,7 @@ pub async fn publish(
     Ok(())
 }
 
-/// Posts the messages `numbers` straight to the sink: what there is without any relay.
+/// Posts the messages `numbers` directly to the sink, for a comparison without any relay.
 pub async fn post(sink: &str, numbers: std::ops::Range<usize>, per_second: f64) -> anyhow::Result<()> {
     let client = reqwest::Client::builder().no_proxy().build()?;
     let (start, first) = (tokio::time::Instant::now(), numbers.start);

@@ -1,4 +1,4 @@
-//! The relay under test as an operator runs it: `hal-relay run --config FILE`, one webhook room a sink path.
+//! The relay under test, run like an operator's: `hal-relay run --config FILE`, one webhook room per path of the sink.
 
 use std::fmt::Write;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ pub fn program() -> anyhow::Result<Option<PathBuf>> {
     Ok(path.is_file().then_some(path))
 }
 
-/// A configuration with a route a team and `rooms` webhook rooms at `sink`. Returns its page's address too.
+/// A configuration with one route per team and `rooms` webhook rooms at `sink`; also returns its page's address.
 pub fn configure(
     folder: &Path,
     nats: SocketAddr,
@@ -44,7 +44,7 @@ pub fn configure(
     Ok((path, page))
 }
 
-/// Starts the relay and waits until `/readyz` says yes; returns how long that took.
+/// Starts the relay and waits until `/readyz` answers 200; returns the time that took.
 pub async fn start(
     program: &Path,
     folder: &Path,
@@ -73,9 +73,9 @@ pub async fn ready(page: SocketAddr) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until `deliveries` were written into the outbox and none is left: a post may count what it does
-/// not list, so the sink alone cannot tell. Each leader's fence takes a sequence too, so with several leaders
-/// it may be early by as many deliveries.
+/// Waits until `deliveries` were written into the outbox and none is left: a post may only count messages instead of
+/// listing them, so the sink alone does not know. Each leader's fence takes a sequence too, so with several leaders this
+/// may return early by as many deliveries.
 pub async fn drained(context: &jetstream::Context, deliveries: u64) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(600);
     loop {

@@ -1,5 +1,5 @@
-//! The sink: an HTTP server in a process of its own that answers every POST with 200 and counts the
-//! messages in it. `GET /stats` tells, `POST /reset` forgets.
+//! The sink: an HTTP server in a process of its own that answers every POST with 200 and counts the messages in
+//! it. `GET /stats` returns the counts, `POST /reset` clears them.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ struct Seen {
     latencies: Vec<f64>,
 }
 
-/// What arrived since the last reset.
+/// The counts since the last reset.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Stats {
     pub posts: u64,
@@ -80,7 +80,7 @@ async fn stats(State(seen): State<Shared>) -> Json<Stats> {
     Json(stats)
 }
 
-/// The sink from outside.
+/// A handle to the sink's process.
 pub struct Sink {
     pub server: Server,
     client: reqwest::Client,
@@ -100,7 +100,7 @@ impl Sink {
         Ok(Sink { server: spawn(free_address()?, log)?, client, log: log.to_owned() })
     }
 
-    /// Starts it again where it was; what it had counted is gone.
+    /// Restarts it at the same address; its counts are lost.
     pub fn restart(&mut self) -> anyhow::Result<()> {
         self.server.kill();
         self.server = spawn(self.server.address, &self.log)?;

@@ -1,4 +1,4 @@
-//! async-nats as it comes: `async-nats-plain ADDRESS SUBJECT TEXT`, every option at its default.
+//! async-nats with default options: `async-nats-plain ADDRESS SUBJECT TEXT`.
 
 use async_nats::{HeaderMap, jetstream};
 

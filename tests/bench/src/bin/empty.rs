@@ -1,3 +1,3 @@
-//! Nothing: what a process itself costs.
+//! An empty program, for the cost of a process itself.
 
 fn main() {}

@@ -24,13 +24,13 @@ const LAUNCHES: usize = 5;
 struct Case {
     name: &'static str,
     program: Program,
-    /// A slow peer runs in every `every`th round only.
+    /// The program runs in every `every`th round only; more than 1 for a slow peer.
     every: usize,
-    /// How many messages the stream holds more after one run.
+    /// The number of messages that one run adds to the stream.
     stored: u64,
     /// The same program with the server behind the given address, to count its round trips.
     behind: Option<(SocketAddr, Program)>,
-    /// Emptied before each run, so that no run finds what an earlier one left.
+    /// A folder that is emptied before each run, so that no run depends on an earlier one.
     spool: Option<PathBuf>,
 }
 
@@ -144,7 +144,7 @@ impl Bench {
         ])
     }
 
-    /// tellhal with a configuration file, and a spool that is there and empty.
+    /// tellhal with a configuration file and an empty spool.
     fn tellhal_to(&self, name: &str, to: SocketAddr, more: &str) -> anyhow::Result<Program> {
         let config = self.folder.path().join(format!("{name}-{}.toml", to.port()));
         let scheme = if more.is_empty() { "nats" } else { "tls" };
@@ -238,7 +238,7 @@ impl Bench {
         Ok(spread(peaks.collect::<anyhow::Result<Vec<_>>>()?).map_or(0.0, |spread| spread.median))
     }
 
-    /// An acknowledgement that the stream knows nothing of would make every time here worthless.
+    /// Checks that the stream has every acknowledged message: without that, the times mean nothing.
     fn check_stored(&self, cases: &[Case], results: &[Vec<Option<Cost>>]) -> anyhow::Result<()> {
         let rounds = WARM_UP + results.first().map_or(0, Vec::len);
         let runs = |case: &Case| {
@@ -248,7 +248,7 @@ impl Bench {
         let expected: u64 = cases.iter().map(|case| case.stored * runs(case) as u64).sum();
         let stored = messages(self.nats.address)?;
         if stored != expected {
-            bail!("the programs say {expected} messages were acknowledged, the stream holds {stored}");
+            bail!("the programs report {expected} acknowledged messages, the stream has {stored}");
         }
         println!("every one of the {stored} acknowledged messages is in the stream\n");
         Ok(())
@@ -322,7 +322,7 @@ impl Case {
 
 const TRIP_RUNS: usize = 3;
 
-/// How many round trips fit into the time that the long line adds, and TCP's own first one.
+/// The number of round trips in the time that the long line adds, with TCP's own first one.
 fn round_trips(case: &Case) -> anyhow::Result<Option<f64>> {
     let Some((_, program)) = &case.behind else { return Ok(None) };
     let mut runs = Vec::new();
@@ -400,7 +400,7 @@ fn messages(address: SocketAddr) -> anyhow::Result<u64> {
     })
 }
 
-/// What was measured against.
+/// The versions of the programs compared.
 fn versions() -> String {
     let ask = |name: &str, flag: &str| {
         let output = find(name).and_then(|path| std::process::Command::new(path).arg(flag).output().ok());

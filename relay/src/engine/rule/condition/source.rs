@@ -1,9 +1,10 @@
 //! `source`: one of these sent the message. The trie finds routes for every tag by it.
 
 use serde::{Deserialize, Serialize};
+use service::config::OneOrMany;
 use tellhal::tag::{is_token, legal_token};
 
-use super::written::{OneOrMany, each};
+use super::written::each;
 use super::{Asked, Condition, Mistake, Refusal};
 
 /// Any of these; every source when empty.

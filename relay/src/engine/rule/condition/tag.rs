@@ -1,9 +1,10 @@
 //! `tag`: one of these patterns covers the message's tag. The trie finds routes by it.
 
 use serde::{Deserialize, Serialize};
+use service::config::OneOrMany;
 use tellhal::tag::{Pattern, legal_token};
 
-use super::written::{OneOrMany, each};
+use super::written::each;
 use super::{Asked, Condition, Mistake, Refusal};
 
 /// Any of these; every tag when empty.

@@ -1,10 +1,6 @@
-//! What conditions are written with: one value or a list of them, and what can be wrong about it.
+//! Reads what several conditions are written with, one value or a list of them, and says what can be wrong about it.
 
-use schemars::JsonSchema;
-use serde::Deserialize;
-
-/// Stands in a list for an item of the wrong type, so that the others keep their places.
-pub const LEFT_OUT: &str = "\0";
+use service::config::OneOrMany;
 
 /// What is wrong with a value, and what would be right.
 pub type Refusal = (String, String);
@@ -22,30 +18,6 @@ pub struct Mistake {
 impl Mistake {
     pub fn new(key: impl Into<String>, (what, hint): Refusal) -> Self {
         Mistake { key: key.into(), what, hint }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum OneOrMany {
-    One(String),
-    Many(Vec<String>),
-}
-
-impl OneOrMany {
-    /// The values, each with the end of its key's path: nothing for the one, `[i]` in a list.
-    pub fn items(&self) -> Vec<(String, &str)> {
-        match self {
-            OneOrMany::One(one) => vec![(String::new(), one.as_str())],
-            OneOrMany::Many(many) => {
-                let all = many.iter().enumerate().filter(|(_, one)| *one != LEFT_OUT);
-                all.map(|(i, one)| (format!("[{i}]"), one.as_str())).collect()
-            }
-        }
-    }
-
-    pub fn is_empty(&self) -> bool {
-        matches!(self, OneOrMany::Many(many) if many.is_empty())
     }
 }
 

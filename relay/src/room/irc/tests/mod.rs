@@ -2,27 +2,32 @@
 
 mod servers;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
+use service::platform::TIMEOUT;
+use service::testing::Ca;
+
 use super::*;
 use crate::room::conformance::{self, Decision, decision};
-use crate::room::tls::tests::Ca;
+use crate::room::registry;
 
 const PASSWORD: &str = "very-secret-password";
 
 fn open(port: u16, more: &str) -> Irc {
-    open_shared(port, more, &Connections::default())
+    open_shared(port, more, &Shared::default())
 }
 
-fn open_shared(port: u16, more: &str, connections: &Connections) -> Irc {
+fn open_shared(port: u16, more: &str, shared: &Shared) -> Irc {
     let channel = if more.contains("channel =") { "" } else { "channel = '#ops'" };
     let tls = if more.contains("tls_ca") { "" } else { "tls = false" };
     let toml = format!("server = '127.0.0.1:{port}'\n{tls}\n{channel}\n{more}");
-    Irc::open(&toml::from_str(&toml).unwrap(), connections).unwrap()
+    Irc::open(&toml::from_str(&toml).unwrap(), shared).unwrap()
 }
 
 /// A server that reads lines and answers each with what `script` says; `None` closes the connection.
@@ -277,12 +282,12 @@ async fn no_error_shows_a_secret() {
 fn rooms_of_one_connection_must_agree() {
     let rooms = |second: &str| -> BTreeMap<String, Config> {
         let first = "[a]\nserver = 'irc.example.com'\nchannel = '#a'\n";
-        toml::from_str(&format!("{first}[b]\nserver = 'irc.example.com:6697'\nchannel = '#b'\n{second}"))
-            .unwrap()
+        let second = format!("[b]\nserver = 'irc.example.com:6697'\nchannel = '#b'\n{second}");
+        toml::from_str(&(first.to_owned() + &second)).unwrap()
     };
     let of = |second: &str| -> Vec<(String, &'static str)> {
-        let rooms = rooms(second);
-        let clashes = clashes(rooms.iter().map(|(name, config)| (name.as_str(), config)));
+        let rooms = rooms(second).into_iter().map(|(name, config)| (name, registry::Config::Irc(config)));
+        let clashes = registry::clashes(&rooms.collect());
         clashes.into_iter().map(|(name, problem)| (name, problem.key)).collect()
     };
     assert_eq!(of(""), []);

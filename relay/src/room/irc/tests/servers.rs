@@ -8,6 +8,8 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use service::platform::irc::line::Line;
+
 use super::*;
 
 /// A server process of the test's own; ends with it.
@@ -144,7 +146,7 @@ impl Reader {
     fn said(&self) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
         let said = lines.iter().filter_map(|line| {
-            let line = line::Line::parse(line);
+            let line = Line::parse(line);
             (line.command == "PRIVMSG").then(|| format!("{} {}", line.nick(), line.last()))
         });
         said.collect()
@@ -196,7 +198,7 @@ async fn ngircd_shows_every_line_whole() {
     let lines = reader.lines.lock().unwrap();
     let longest = lines.iter().map(String::len).max();
     assert!((440..=510).contains(&longest.unwrap()), "{longest:?}: nearly full, and nothing cut");
-    let ours = lines.iter().filter(|line| line::Line::parse(line).nick() == "hal");
+    let ours = lines.iter().filter(|line| Line::parse(line).nick() == "hal");
     let others: Vec<&String> = ours.filter(|line| !line.contains(" PRIVMSG #ops :")).collect();
     assert!(others.iter().all(|line| line.contains(" JOIN ")), "{others:?}");
 }
@@ -217,7 +219,7 @@ async fn inspircd_shows_every_line_whole_and_names_it() {
 #[tokio::test]
 async fn channels_that_do_not_let_us_in_are_named() {
     for server in [Server::ngircd(), Server::inspircd()] {
-        let connections = Connections::default();
+        let connections = Shared::default();
         let mut modes = Reader::join(server.port, "op", "#other").await;
         if server.command[0].ends_with("inspircd") {
             for (channel, mode) in [("#keyed", "+k sesame"), ("#closed", "+i"), ("#quiet", "+m")] {
@@ -241,7 +243,7 @@ async fn channels_that_do_not_let_us_in_are_named() {
 #[tokio::test]
 async fn rooms_share_a_connection_and_a_taken_nick_grows() {
     let server = Server::ngircd();
-    let connections = Connections::default();
+    let connections = Shared::default();
     let taken = Reader::join(server.port, "hal", "#one").await;
     let two = Reader::join(server.port, "two", "#Two").await;
     let one_room = open_shared(server.port, "channel = '#one'", &connections);

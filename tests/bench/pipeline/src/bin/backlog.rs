@@ -1,5 +1,5 @@
-//! The relay with many messages waiting, in the outbox for a dead room and a million in the log: its memory,
-//! how soon it is ready, how soon it delivers after the server's return. `backlog [--messages N]`.
+//! The relay with many waiting messages, in the outbox for a dead room and a million in the log: its memory, and the
+//! times until it is ready and until it delivers after the server's restart. `backlog [--messages N]`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,9 +15,9 @@ use bench_pipeline::{load, relay_process, runtime, sink};
 
 /// Delivered before the baseline is taken, so that every part of the relay has run.
 const FIRST: usize = 2_000;
-/// How often the server is killed and comes back.
+/// Number of times the server is killed and restarted.
 const RETURNS: usize = 3;
-/// Fewer than fit into a room's queue.
+/// Number of waiting deliveries: fewer than a room's queue holds.
 const IN_OUTBOX: usize = 40_000;
 
 fn main() -> anyhow::Result<()> {
@@ -91,7 +91,7 @@ async fn run(messages: usize) -> anyhow::Result<()> {
     bench.memory("after it was delivered")?;
     println!("{}", bench.table.markdown());
     let dead = context.get_stream("HAL_DEAD").await?.cached_info().state.messages;
-    println!("{dead} dead letters; the sink saw {} messages one by one", bench.sink.stats().await?.messages);
+    println!("{dead} dead letters; the sink got {} messages one by one", bench.sink.stats().await?.messages);
     Ok(())
 }
 
@@ -117,7 +117,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Waits until the outbox holds `waiting` deliveries.
+    /// Waits until the outbox has `waiting` deliveries.
     async fn waiting(&self, context: &jetstream::Context, waiting: u64) -> anyhow::Result<()> {
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
@@ -130,7 +130,7 @@ impl Bench {
         }
     }
 
-    /// Starts it and notes how long it took to be ready.
+    /// Starts the relay and records the time until it is ready.
     async fn start_relay(&mut self, what: &str) -> anyhow::Result<()> {
         let (relay, ready) =
             relay_process::start(&self.program, self.folder.path(), &self.config, self.page).await?;
@@ -139,7 +139,7 @@ impl Bench {
         Ok(())
     }
 
-    /// Kills the server and starts it again; how long until a message published then is in the room.
+    /// Kills and restarts the server; returns the time until a message published then is in the room.
     async fn restart_server(&mut self, number: usize) -> anyhow::Result<()> {
         let address = self.nats.address;
         self.sink.reset().await?;

@@ -1,5 +1,5 @@
-//! The relay's throughput and added latency, each paired in one interleaved run with what it is compared to.
-//! `relay [--rounds N] [--messages N]`; the other arguments are the roles it gives to processes of itself.
+//! The relay's throughput and added latency, each measured in one interleaved run with its peers.
+//! `relay [--rounds N] [--messages N]`; other arguments are the roles of its own child processes.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -100,7 +100,7 @@ fn fill_outbox(messages: usize) -> anyhow::Result<f64> {
     runtime()?.block_on(async {
         preload(run.nats.address, usize::try_from(messages)?).await?;
         let stream = async |context: &async_nats::jetstream::Context| -> anyhow::Result<u64> {
-            // There is no such stream before the relay has made it.
+            // The stream does not exist before the relay has created it.
             Ok(context.get_stream("HAL_OUT").await.map_or(0, |stream| stream.cached_info().state.messages))
         };
         let context = load::connect(run.nats.address).await?;
@@ -129,7 +129,7 @@ async fn preload(nats: SocketAddr, messages: usize) -> anyhow::Result<()> {
     load::publish(&context, 0..messages, None).await
 }
 
-/// Who brings messages from the bus (or an API) to the sink.
+/// The program that brings messages from the bus (or an API) to the sink.
 #[derive(Clone, Copy, PartialEq)]
 enum Courier {
     Direct,
@@ -149,7 +149,7 @@ struct Delivered {
     p99: f64,
 }
 
-/// A server, a sink and a courier of its own for every run, so that none finds another's state.
+/// A server, a sink and a courier for one run, so that no run depends on the state of another.
 struct Run {
     courier: Option<Server>,
     sink: Sink,
@@ -322,7 +322,7 @@ fn waiting(options: &Options) -> anyhow::Result<String> {
 
 type Case = (Courier, &'static str, usize);
 
-/// The cases whose program is there, and a remark on the others.
+/// The cases whose program is installed, and a remark on the others.
 fn installed(cases: Vec<Case>) -> anyhow::Result<(Vec<Case>, String)> {
     let mut sorted: BTreeMap<bool, Vec<Case>> = BTreeMap::new();
     for case in cases {

@@ -21,7 +21,7 @@ const MESSAGES: usize = 2_000;
 const ROUNDS: usize = 100;
 const WARM_UP: usize = 10;
 
-/// One set of routes with the messages it is asked about; each message takes two routes.
+/// One set of routes with its messages; each message matches two routes.
 struct Case {
     name: &'static str,
     rules: Arc<Rules>,
@@ -52,11 +52,11 @@ fn main() -> anyhow::Result<()> {
         table.row(row);
     }
     println!("{}", table.markdown());
-    println!("{MESSAGES} messages a round, {ROUNDS} rounds after {WARM_UP} of warm-up; µs a message");
+    println!("{MESSAGES} messages per round, {ROUNDS} rounds after {WARM_UP} of warm-up; µs per message");
     Ok(())
 }
 
-/// One route for what is critical anywhere, the others for a team's tags.
+/// One route for all critical messages, the others for one team's tags each.
 fn by_tag(count: usize) -> anyhow::Result<Rules> {
     let routes = (1..count).map(|team| {
         let pattern = format!("team{team}.*.done").parse().map_err(|error| anyhow::anyhow!("{error}"))?;
@@ -68,7 +68,7 @@ fn by_tag(count: usize) -> anyhow::Result<Rules> {
     rules(routes.collect::<anyhow::Result<_>>()?)
 }
 
-/// The same without a tag: nothing to look up by.
+/// The same routes without a tag, so that they cannot be found by tag.
 fn by_source(count: usize) -> anyhow::Result<Rules> {
     let source = |team| Conditions { source: Sources(vec![format!("team{team}")]), ..Conditions::default() };
     rules((1..count).map(|team| Route { conditions: source(team), ..route(team) }).collect())
@@ -107,13 +107,13 @@ impl Case {
     /// Microseconds a message for finding its routes.
     fn matching(&self) -> anyhow::Result<f64> {
         let start = Instant::now();
-        let found: usize = self
+        let routes: usize = self
             .messages
             .iter()
             .map(|message| black_box(decide(&self.rules, message, message.time)).routes().count())
             .sum();
         let time = start.elapsed();
-        anyhow::ensure!(found == 2 * MESSAGES, "{}: {found} routes for {MESSAGES} messages", self.name);
+        anyhow::ensure!(routes == 2 * MESSAGES, "{}: {routes} routes for {MESSAGES} messages", self.name);
         Ok(time.as_secs_f64() * 1e6 / MESSAGES as f64)
     }
 

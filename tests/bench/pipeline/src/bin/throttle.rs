@@ -1,4 +1,4 @@
-//! A million throttle keys: how large the engine gets, how many windows it keeps, and what each takes.
+//! A million throttle keys: the size of the engine, the number of its windows, and the memory of each.
 //! Every row is a process of its own, since memory that was freed is not given back.
 
 use std::collections::BTreeSet;
@@ -36,7 +36,7 @@ fn main() -> anyhow::Result<()> {
         table.row(vec![keys.to_string(), times.to_string(), windows.to_string(), mebibytes, each]);
     }
     println!("{}", table.markdown());
-    println!("state: resident memory of the engine, remembered ids included; bytes a window: without them");
+    println!("state: resident memory of the engine, with remembered ids; bytes per window: without them");
     Ok(())
 }
 

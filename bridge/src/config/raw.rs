@@ -1,0 +1,198 @@
+//! The file as it is written: names and shapes. Every key may be absent here, so that a file that lacks one is still
+//! read to its end.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use service::config::{OneOrMany, PATH};
+use service::platform::irc;
+use service::secret::Secret;
+use tellhal::nats::NatsConfig;
+
+pub(super) const DEFAULT_HTTP: &str = "127.0.0.1:8481";
+/// The original's port.
+pub(super) const DEFAULT_TCP: &str = "127.0.0.1:7890";
+
+/// hal-bridge's configuration: everything inbound.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[schemars(title = "bridge.toml")]
+pub(crate) struct File {
+    /// A folder for the last good version of every file; `$STATE_DIRECTORY`, else `$XDG_STATE_HOME/hal-bridge`, when
+    /// absent.
+    #[schemars(extend("format" = PATH))]
+    pub(super) state_dir: Option<PathBuf>,
+    /// A folder for messages while the bus cannot be reached; `spool` in the state folder when absent.
+    #[schemars(extend("format" = PATH))]
+    pub(super) spool: Option<PathBuf>,
+    /// How to reach the NATS server.
+    pub(super) nats: Option<NatsConfig>,
+    /// Health and metrics.
+    pub(super) http: Option<Http>,
+    /// The original's port.
+    pub(super) tcp: Option<Tcp>,
+    /// Chats whose commands are heard: `[chat.NAME.KIND]`.
+    pub(super) chat: BTreeMap<String, Chat>,
+    /// The people who may ask for something, by their accounts.
+    pub(super) people: Vec<Person>,
+    /// Who may ask for which command.
+    pub(super) commands: Vec<Command>,
+    /// Messages at their times.
+    pub(super) schedules: Vec<Schedule>,
+    /// Measurements whose changes become messages.
+    pub(super) monitors: Vec<Monitor>,
+    /// Requests from elsewhere: `POST /in/NAME`.
+    pub(super) webhooks: BTreeMap<String, Webhook>,
+    /// Topics that become messages.
+    pub(super) mqtt: BTreeMap<String, Mqtt>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Http {
+    /// Address and port, on the loopback interface; `127.0.0.1:8481` when absent.
+    pub(super) listen: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Tcp {
+    /// Address and port; `127.0.0.1:7890` when absent.
+    pub(super) listen: Option<String>,
+    /// Let it listen beyond the loopback interface.
+    pub(super) allow_remote: bool,
+}
+
+/// One chat.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[expect(dead_code, reason = "chats are not built yet")]
+pub(super) enum Chat {
+    Irc(IrcChat),
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[schemars(extend("additionalProperties" = false))]
+#[expect(dead_code, reason = "chats are not built yet")]
+pub(super) struct IrcChat {
+    #[serde(flatten)]
+    server: irc::Server,
+    /// The channels to listen in.
+    #[serde(default)]
+    channels: Vec<String>,
+    /// The sign before a command, such as `!`.
+    #[serde(default)]
+    trigger: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Person {
+    name: Option<String>,
+    roles: Vec<String>,
+    /// A services account.
+    irc: Option<String>,
+    /// `T1/U1`: workspace and user.
+    slack: Option<String>,
+    matrix: Option<String>,
+    xmpp: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Command {
+    /// `*` stands for every other command that is served.
+    name: Option<String>,
+    args: Vec<Argument>,
+    /// The roles that may ask for it.
+    allow: Vec<String>,
+    approve: Option<Approve>,
+    timeout: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Argument {
+    name: Option<String>,
+    one_of: Vec<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Approve {
+    None,
+    Confirm,
+    SecondPerson,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Schedule {
+    name: Option<String>,
+    /// A time of day, such as `10:30`.
+    at: Option<String>,
+    /// Such as `mon-fri`.
+    days: Option<String>,
+    zone: Option<String>,
+    /// An interval, such as `30s`.
+    every: Option<String>,
+    tag: Option<String>,
+    text: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Monitor {
+    name: Option<String>,
+    tag: Option<String>,
+    severity: Option<String>,
+    every: Option<String>,
+    graphite: Option<Graphite>,
+    expect: Option<Expect>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Graphite {
+    /// Graphite's address, in which a password may stand.
+    url: Option<Secret>,
+    target: Option<String>,
+    above: Option<f64>,
+    below: Option<f64>,
+    at_least: Option<f64>,
+    at_most: Option<f64>,
+    window: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Expect {
+    /// The tag of the message that should come.
+    seen: Option<String>,
+    within: Option<String>,
+    grace: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Webhook {
+    /// The secret that signs requests.
+    secret: Option<Secret>,
+    /// A file with it.
+    #[schemars(extend("format" = PATH))]
+    secret_file: Option<PathBuf>,
+    /// The tag, in which `{name}` stands for a part of the request.
+    tag: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Mqtt {
+    /// The broker's address, in which a password may stand.
+    url: Option<Secret>,
+    topics: Option<OneOrMany>,
+    /// The tag, in which `{1}` stands for the first part of the topic that a wildcard took.
+    tag: Option<String>,
+}

@@ -1,0 +1,102 @@
+//! New versions of the configuration: taken into service, or refused and told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use service::config::{Problems, watch};
+use tellhal::message::{Message, Severity, Status};
+use tellhal::tag::Tag;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::Config;
+use crate::metrics::{Metrics, ReloadOutcome};
+use crate::outbox::{Outbox, SOURCE};
+use crate::source::Sources;
+
+/// The source of a message's metrics: the bridge's own.
+const OWN: &str = "own";
+
+/// The configuration in force, and the news of its files.
+pub(crate) struct Reload {
+    news: mpsc::Receiver<Result<Config, Problems>>,
+    in_force: Config,
+    outbox: Outbox,
+    metrics: Arc<Metrics>,
+    refused: bool,
+}
+
+impl Reload {
+    pub(crate) fn new(
+        path: PathBuf,
+        in_force: Config,
+        outbox: Outbox,
+        metrics: Arc<Metrics>,
+        stop: &CancellationToken,
+        tasks: &TaskTracker,
+    ) -> Self {
+        let (sender, news) = mpsc::channel(1);
+        let stop = stop.clone();
+        tasks.spawn(async move {
+            if let Err(error) = watch(path, sender, stop).await {
+                tracing::error!(%error, "the configuration is not watched");
+            }
+        });
+        metrics.config_ok.set(1);
+        Reload { news, in_force, outbox, metrics, refused: false }
+    }
+
+    /// Takes new versions until the watcher ends.
+    pub(crate) async fn run(&mut self, sources: &mut Sources) {
+        while let Some(config) = self.news.recv().await {
+            let applied = match config {
+                Ok(config) => self.apply(config, sources).await,
+                Err(problems) => Err(problems.report(false)),
+            };
+            match applied {
+                Ok(()) => self.accept().await,
+                Err(problems) => self.refuse(&problems).await,
+            }
+        }
+        std::future::pending().await
+    }
+
+    async fn apply(&mut self, config: Config, sources: &mut Sources) -> Result<(), String> {
+        config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
+        let old = &self.in_force;
+        if (&config.nats, config.http, &config.spool) != (&old.nats, old.http, &old.spool) {
+            tracing::warn!("[nats], [http] and spool change only with a restart");
+        }
+        sources.change(&config, &self.outbox).await.map_err(|error| format!("{error:#}"))?;
+        self.in_force = config;
+        Ok(())
+    }
+
+    async fn accept(&mut self) {
+        tracing::info!("configuration reloaded");
+        self.metrics.config_ok.set(1);
+        self.metrics.reloads.get_or_create(&ReloadOutcome { kind: "accepted" }).inc();
+        if std::mem::take(&mut self.refused) {
+            let text = "the changed configuration is in force";
+            self.tell("bridge.config.accepted", Severity::Notice, Status::Resolved, text.into()).await;
+        }
+    }
+
+    async fn refuse(&mut self, problems: &str) {
+        tracing::error!(problems, "the changed configuration is refused, the old one stays in force");
+        self.metrics.config_ok.set(0);
+        self.metrics.reloads.get_or_create(&ReloadOutcome { kind: "refused" }).inc();
+        self.refused = true;
+        let text = format!("the changed configuration is refused, the old one stays in force\n{problems}");
+        self.tell("bridge.config.refused", Severity::Error, Status::Failed, text).await;
+    }
+
+    async fn tell(&self, tag: &str, severity: Severity, status: Status, text: String) {
+        let mut message = Message::new(SOURCE, Tag::nearest(tag), text);
+        message.severity = severity;
+        message.status = Some(status);
+        message.key = Some("config".into());
+        self.outbox.publish(OWN, &message).await;
+    }
+}

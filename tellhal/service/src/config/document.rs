@@ -1,0 +1,212 @@
+//! One file: its text read as TOML and held against the schema, with the place of every key.
+//! Finds everything that has the wrong shape at once; what remains is well formed.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use toml::de::DeTable;
+
+use super::problem::{Level, Problem};
+use super::shape::Shape;
+use super::span::{Place, Spans};
+
+/// A file that was read, as far as it could be. `F` is what its keys mean.
+#[derive(Debug)]
+pub struct Document<F> {
+    /// The file's path, as problems name it.
+    pub file: PathBuf,
+    text: String,
+    places: BTreeMap<String, Spans>,
+    names: BTreeMap<String, Vec<String>>,
+    /// What the file says, without what has the wrong shape.
+    pub raw: F,
+    /// The file is not TOML, or empty: what it lacks may stand in what could not be read.
+    pub unreadable: bool,
+}
+
+impl<F: Default + DeserializeOwned> Document<F> {
+    /// Reads `text`, which stands in `file`, and holds it against `schema`. `least` is an example of the shortest
+    /// file that means something.
+    pub(super) fn read(
+        file: &Path,
+        text: &str,
+        schema: &Value,
+        least: &str,
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut document = Document {
+            file: file.into(),
+            text: text.into(),
+            places: BTreeMap::new(),
+            names: BTreeMap::new(),
+            raw: F::default(),
+            unreadable: false,
+        };
+        let (table, errors) = DeTable::parse_recoverable(text);
+        // A key that is there twice leaves the rest readable; after a real mistake it may only seem to be.
+        let twice = |error: &&toml::de::Error| error.message().contains("duplicate key");
+        document.unreadable = !errors.iter().all(|error| twice(&error));
+        for error in errors.iter().filter(|error| !(document.unreadable && twice(error))) {
+            problems.push(document.syntax(error.message(), error.span(), twice(&error)));
+        }
+        if document.unreadable {
+            return document;
+        }
+        if text.trim().is_empty() {
+            problems.push(Problem::whole(file, "the file is empty", format!("the least is: {least}")));
+            document.unreadable = true;
+        }
+        let read = Shape::of(schema, file.parent()).read(table.get_ref());
+        (document.places, document.names) = (read.places, read.names);
+        for (key, what, hint, span) in read.misshapen {
+            let place = Some(Place::of(text, &span, document.places.values()));
+            let (level, file) = (Level::Error, document.file.clone());
+            problems.push(Problem { level, file, place, key, what, hint, at_start: false });
+        }
+        document.fill(read.value, problems);
+        document
+    }
+
+    /// Takes what the shape allows. A value that serde refuses all the same is left out, so that it hides no other's
+    /// problems; its text is not shown, since it may be a secret's.
+    fn fill(&mut self, mut value: Value, problems: &mut Vec<Problem>) {
+        loop {
+            let error = match serde_path_to_error::deserialize(&value) {
+                Ok(raw) => {
+                    self.raw = raw;
+                    return;
+                }
+                Err(error) => error,
+            };
+            let key = self.known_key(&error.path().to_string());
+            let hint = "the command schema tells what may stand here".to_owned();
+            problems.push(self.problem(Level::Error, &key, "cannot be read".into(), hint));
+            if !forget(&mut value, error.path()) {
+                return;
+            }
+        }
+    }
+}
+
+/// Takes out the value at `path`, or the table around it when it is gone already. False when nothing is left to take.
+fn forget(value: &mut Value, path: &serde_path_to_error::Path) -> bool {
+    let steps: Vec<String> = path.iter().map(ToString::to_string).collect();
+    (1..=steps.len()).rev().any(|depth| {
+        let (last, before) = (&steps[depth - 1], &steps[..depth - 1]);
+        let parent = before.iter().try_fold(&mut *value, |value, step| child(value, step));
+        match parent {
+            Some(Value::Object(table)) => table.remove(last).is_some(),
+            _ => false,
+        }
+    })
+}
+
+fn child<'v>(value: &'v mut Value, step: &str) -> Option<&'v mut Value> {
+    match value {
+        Value::Object(table) => table.get_mut(step),
+        Value::Array(list) => list.get_mut(step.trim_matches(['[', ']']).parse::<usize>().ok()?),
+        _ => None,
+    }
+}
+
+impl<F> Document<F> {
+    fn syntax(&self, message: &str, span: Option<Range<usize>>, twice: bool) -> Problem {
+        let place = span.as_ref().map(|span| match twice {
+            true => Place::key(&self.text, span),
+            false => Place::bare(&self.text, span),
+        });
+        let (key, what, hint) = match span.filter(|_| twice) {
+            None => (String::new(), format!("not TOML: {message}"), "see https://toml.io for the syntax"),
+            Some(span) => {
+                let (key, what) = self.twice(span);
+                (key, what, "keep one of the two")
+            }
+        };
+        let (level, hint) = (Level::Error, hint.to_owned());
+        Problem { level, file: self.file.clone(), place, key, what, hint, at_start: false }
+    }
+
+    /// Says where the first of two headers is; of other keys it is not known.
+    fn twice(&self, span: Range<usize>) -> (String, String) {
+        let line = self.text[..span.start].matches('\n').count();
+        let header = self.text.lines().nth(line).map(str::trim).filter(|header| header.starts_with('['));
+        let first = self.text.lines().take(line).position(|before| Some(before.trim()) == header);
+        match (header, first) {
+            (Some(header), Some(first)) => {
+                let what = format!("is defined twice in this file, first in line {}", first + 1);
+                (header.trim_matches(['[', ']']).to_owned(), what)
+            }
+            _ => (self.text[span].to_owned(), "is defined twice in this file".to_owned()),
+        }
+    }
+
+    /// The nearest key around `path` that stands in the file.
+    fn known_key(&self, path: &str) -> String {
+        let mut key = path;
+        while !self.places.contains_key(key) {
+            match key.rfind(['.', '[']) {
+                Some(end) => key = &key[..end],
+                None => return String::new(),
+            }
+        }
+        key.to_owned()
+    }
+
+    /// The names in the table `key`, also of those whose values are wrong.
+    pub fn names(&self, key: &str) -> Vec<String> {
+        self.names.get(key).cloned().unwrap_or_default()
+    }
+
+    /// Whether the file has this key, also with a wrong value.
+    pub fn has(&self, key: &str) -> bool {
+        self.unreadable || self.places.contains_key(key)
+    }
+
+    /// An error at `key`, a path such as `routes[2].tag`.
+    pub fn error(&self, key: &str, what: impl Into<String>, hint: impl Into<String>) -> Problem {
+        self.problem(Level::Error, key, what.into(), hint.into())
+    }
+
+    /// A warning at `key`.
+    pub fn warning(&self, key: &str, what: impl Into<String>, hint: impl Into<String>) -> Problem {
+        self.problem(Level::Warning, key, what.into(), hint.into())
+    }
+
+    /// `file:line` of a key, to name one place from another.
+    pub fn at(&self, key: &str) -> String {
+        match self.place(key) {
+            Some(place) => format!("{}:{}", self.file.display(), place.line),
+            None => self.file.display().to_string(),
+        }
+    }
+
+    fn problem(&self, level: Level, key: &str, what: String, hint: String) -> Problem {
+        Problem {
+            level,
+            file: self.file.clone(),
+            place: self.place(key),
+            key: key.into(),
+            what,
+            hint,
+            at_start: false,
+        }
+    }
+
+    /// Where the value of `key` is, or of the nearest table around it.
+    fn place(&self, key: &str) -> Option<Place> {
+        let mut key = key;
+        loop {
+            if let Some(spans) = self.places.get(key) {
+                // A table's value is all its lines: its name is the better place.
+                let span =
+                    if self.text[spans.value.clone()].contains('\n') { &spans.key } else { &spans.value };
+                return Some(Place::of(&self.text, span, self.places.values()));
+            }
+            key = &key[..key.rfind(['.', '['])?];
+        }
+    }
+}

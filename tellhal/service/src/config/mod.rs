@@ -1,0 +1,142 @@
+//! A service's configuration: read from a file or a folder, checked, every error at once. How it behaves is stated here
+//! and is the same for every service:
+//!
+//! - **Files**: `--config` names a file, or a folder of which every `*.toml` is read in the order of their names, hidden
+//!   ones left out. A file that everybody may write is refused. A byte order mark and CRLF are accepted.
+//! - **Relative paths** are relative to the folder of the file they stand in.
+//! - **Secrets** are written inline, as `${NAME}` of the environment, or in a file named by the same key with `_file`:
+//!   exactly one of them ([`crate::secret`]). A value of that type is never shown, whatever is wrong around it, and a
+//!   syntax error shows no value at all ([`span`]).
+//! - **Errors** come all at once, each with file, line, key and a hint, with "did you mean" for a name that is nearly
+//!   right ([`tellhal::nearest`]). A secret that cannot be had is a warning of `check` and an error of `run`.
+//! - **Reload** on SIGHUP and when a file changes ([`watch`]). A refused version leaves the old one in force.
+//! - **Last good version**: at start, a broken file of a folder is replaced by its last good version ([`last_good`]).
+//!
+//! ```text
+//!  files ──▶ document (TOML, held against the schema of C::File) ──▶ C::check ──▶ C
+//!               └─────────── problems, each with its place and a hint ──┘
+//! ```
+
+mod check_command;
+mod checks;
+mod document;
+pub mod files;
+mod last_good;
+mod problem;
+mod shape;
+mod span;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod toy;
+mod values;
+mod watch;
+
+use std::path::{Path, PathBuf};
+
+use schemars::{JsonSchema, Schema};
+use serde::de::DeserializeOwned;
+
+pub use check_command::check_command;
+pub use checks::Checks;
+pub use document::Document;
+pub use problem::{KeyProblem, Level, Problem, Problems};
+pub use shape::{PATH, joined};
+pub use span::Place;
+pub use values::{OneOrMany, duration, duration_in, listen_address};
+pub use watch::watch;
+
+/// One service's configuration, in which everything named exists and every value makes sense.
+pub trait Configuration: Sized + Send + 'static {
+    /// The file as it is written: every key may be absent, so that a file that lacks one is still read to its end.
+    type File: Default + DeserializeOwned + JsonSchema;
+
+    /// The program, such as `hal-relay`: hints name its commands, and its state folder is called so.
+    const SERVICE: &'static str;
+
+    /// The shortest file that means something.
+    const LEAST: &'static str;
+
+    /// Makes the configuration, and tells `checks` what is wrong. It is used only if no problem is an error.
+    fn check(checks: &mut Checks<'_, Self::File>) -> Self;
+
+    /// The warnings of this configuration.
+    fn warnings(&mut self) -> &mut Vec<Problem>;
+
+    /// The state folder a file names.
+    fn state_dir_of(file: &Self::File) -> Option<&PathBuf>;
+
+    /// The JSON Schema of the file.
+    fn schema() -> Schema {
+        schemars::schema_for!(Self::File)
+    }
+
+    /// Reads a file, or every `*.toml` of a folder in the order of their names.
+    fn load(path: &Path) -> Result<Self, Problems> {
+        Self::from_texts(&files::read(path)?)
+    }
+
+    /// [`Configuration::parse`] with its problems where they belong.
+    fn from_texts(files: &[(PathBuf, String)]) -> Result<Self, Problems> {
+        let (config, problems) = Self::parse(files);
+        match config {
+            Some(mut config) => {
+                *config.warnings() = problems;
+                Ok(config)
+            }
+            None => Err(Problems(problems)),
+        }
+    }
+
+    /// Reads configuration texts. Gives a configuration exactly if no problem is an error. Looks at the files that
+    /// secrets are in, and at nothing else.
+    fn parse(files: &[(PathBuf, String)]) -> (Option<Self>, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let documents = documents::<Self>(files, &mut problems);
+        let mut checks = Checks::new(&documents, Self::SERVICE, !problems.is_empty());
+        let config = Self::check(&mut checks);
+        problems.extend(checks.problems);
+        let sound = problems.iter().all(|problem| problem.level != Level::Error);
+        (Some(config).filter(|_| sound), Problems::sorted(problems).0)
+    }
+
+    /// The configuration, if it can be used as it stands: a secret that cannot be had is an error here.
+    fn ready(mut self) -> Result<Self, Problems> {
+        if !self.warnings().iter().any(|problem| problem.at_start) {
+            return Ok(self);
+        }
+        let error = |problem: Problem| match problem.at_start {
+            true => Problem { level: Level::Error, ..problem },
+            false => problem,
+        };
+        Err(Problems(std::mem::take(self.warnings()).into_iter().map(error).collect()))
+    }
+
+    /// Reads the configuration a service starts with, and keeps it for the next time. Broken files are replaced by their
+    /// last good versions, which is then among the warnings. A secret that cannot be had is an error.
+    fn start(path: &Path) -> Result<Self, Problems> {
+        let state_dir = values::default_state_dir(Self::SERVICE, |name| std::env::var(name).ok());
+        last_good::start_in(path, state_dir.as_deref())
+    }
+}
+
+/// The folder for what must outlive a service: the one its files name, else `$STATE_DIRECTORY`, else
+/// `$XDG_STATE_HOME/<service>`.
+pub fn state_dir<C: Configuration>(named: Option<&Path>) -> Option<PathBuf> {
+    let default = || values::default_state_dir(C::SERVICE, |name| std::env::var(name).ok());
+    named.map(Path::to_owned).or_else(default)
+}
+
+fn documents<C: Configuration>(
+    files: &[(PathBuf, String)],
+    problems: &mut Vec<Problem>,
+) -> Vec<Document<C::File>> {
+    let schema = C::schema().into();
+    files.iter().map(|(file, text)| Document::read(file, text, &schema, C::LEAST, problems)).collect()
+}
+
+/// The state folder these texts name, also if something else is wrong with them.
+fn named_state_dir<C: Configuration>(files: &[(PathBuf, String)]) -> Option<PathBuf> {
+    let documents = documents::<C>(files, &mut Vec::new());
+    documents.iter().find_map(|document| C::state_dir_of(&document.raw).cloned())
+}

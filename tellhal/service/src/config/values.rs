@@ -1,0 +1,83 @@
+//! Values that every configuration writes in the same way: durations, addresses to listen on, one or several.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::shape::LEFT_OUT;
+
+/// The longest time a window, a hold or a wait may take.
+const LONGEST: Duration = Duration::from_secs(5 * 24 * 3600);
+
+/// One value, or a list of them.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl OneOrMany {
+    /// The values, each with the end of its key's path: nothing for the one, `[i]` in a list.
+    pub fn items(&self) -> Vec<(String, &str)> {
+        match self {
+            OneOrMany::One(one) => vec![(String::new(), one.as_str())],
+            OneOrMany::Many(many) => {
+                let all = many.iter().enumerate().filter(|(_, one)| *one != LEFT_OUT);
+                all.map(|(i, one)| (format!("[{i}]"), one.as_str())).collect()
+            }
+        }
+    }
+
+    /// Whether it is a list of nothing.
+    pub fn is_empty(&self) -> bool {
+        matches!(self, OneOrMany::Many(many) if many.is_empty())
+    }
+}
+
+/// A duration from one second to five days, or what is wrong and what would be right.
+pub fn duration(text: &str) -> Result<Duration, (String, String)> {
+    duration_in(text, Duration::from_secs(1), LONGEST, "from 1s to 5 days, such as 10m")
+}
+
+/// A duration between two others; `range` says which, with an example.
+pub fn duration_in(
+    text: &str,
+    least: Duration,
+    most: Duration,
+    range: &str,
+) -> Result<Duration, (String, String)> {
+    let range = range.to_owned();
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err((format!("{text:?} is no time at all"), range)),
+        Ok(time) if time < least || time > most => Err((format!("{text} is out of range"), range)),
+        Ok(time) => Ok(time),
+        Err(_) if text.trim_start().starts_with('-') => Err((format!("{text:?} is negative"), range)),
+        Err(_) => Err((
+            format!("{text:?} is not a duration"),
+            "a number and a unit: 30s, 10m, 1h 30m, 2days".into(),
+        )),
+    }
+}
+
+/// An address and a port to listen on, or what is wrong and what would be right.
+pub fn listen_address(text: &str, example: &str) -> Result<SocketAddr, (String, String)> {
+    text.parse().map_err(|_| (format!("{text:?} is not an address and a port"), format!("such as {example}")))
+}
+
+/// The default state folder: the one systemd gives, else the user's.
+pub(super) fn default_state_dir(service: &str, env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty());
+    // systemd separates several by colons; ours is the first.
+    if let Some(given) = set("STATE_DIRECTORY") {
+        return given.split(':').next().map(PathBuf::from);
+    }
+    let state = set("XDG_STATE_HOME").map(PathBuf::from);
+    let state = state.or_else(|| set("HOME").map(|home| PathBuf::from(home).join(".local/state")));
+    state.map(|state| state.join(service))
+}

@@ -1,0 +1,261 @@
+//! What all rooms over HTTP share: one POST, bounded in time and size, and what its answer means.
+//! Follows no redirect, retries nothing, and shows no address beyond its host.
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{StatusCode, Url, dns};
+use tokio::time::Instant;
+
+use super::address::{is_private, is_private_literal};
+use crate::platform::{Failure, Sent, TIMEOUT};
+use crate::secret::Secret;
+use crate::text::{cut, one_line};
+use crate::tls;
+
+/// When we give up ourselves, so that it is known here whether the request had been sent.
+const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
+const CONNECT: Duration = Duration::from_secs(2);
+/// How long the rest of an answer may take once its status is there.
+const BODY: Duration = Duration::from_secs(1);
+/// The most of an answer that is read.
+const BODY_LIMIT: usize = 64 * 1024;
+/// The longest wait a room may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+/// How much of an answer an error shows, in bytes.
+const EXCERPT: usize = 200;
+
+/// Where a room posts to.
+pub struct Endpoint {
+    client: reqwest::Client,
+    url: Url,
+    headers: HeaderMap,
+    /// What no error may show, even if the other side repeats it.
+    hidden: Vec<String>,
+    public_only: bool,
+}
+
+/// How to reach it.
+#[derive(Default)]
+pub struct Reach<'a> {
+    /// Refuse addresses of this machine and of private networks, and use no proxy of the environment.
+    pub public_only: bool,
+    /// A CA certificate to trust instead of the system's.
+    pub tls_ca: Option<&'a Path>,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub body: String,
+    /// The body ended within the limits.
+    pub complete: bool,
+    wait: Option<Duration>,
+}
+
+impl Endpoint {
+    pub fn new(url: &str, reach: &Reach) -> anyhow::Result<Self> {
+        // The parser's error is fine, the address is not to be shown.
+        let url = Url::parse(url).map_err(|error| anyhow::anyhow!("the address: {error}"))?;
+        let mut client = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls::client(reach.tls_ca)?)
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .user_agent(concat!("tellhal/", env!("CARGO_PKG_VERSION")));
+        if reach.public_only {
+            client = client.no_proxy().dns_resolver(Arc::new(PublicOnly));
+        }
+        let beyond_host: String = [url.path(), url.query().unwrap_or_default()].concat();
+        let hidden = (beyond_host.len() > 8).then(|| url.path().to_owned()).into_iter();
+        let hidden = hidden.chain(url.query().map(str::to_owned)).chain(url.password().map(str::to_owned));
+        Ok(Endpoint {
+            client: client.build().map_err(reqwest::Error::without_url)?,
+            hidden: hidden.filter(|text| text.len() > 1).collect(),
+            url,
+            headers: HeaderMap::from_iter([(
+                CONTENT_TYPE,
+                HeaderValue::from_static("application/json; charset=utf-8"),
+            )]),
+            public_only: reach.public_only,
+        })
+    }
+
+    /// A header of every request whose value is a secret.
+    pub fn header(&mut self, name: &str, value: &Secret) -> anyhow::Result<()> {
+        let name = reqwest::header::HeaderName::try_from(name)?;
+        let mut header = HeaderValue::from_str(value.reveal())
+            .map_err(|_| anyhow::anyhow!("header {name}: its value cannot be sent"))?;
+        header.set_sensitive(true);
+        self.headers.insert(name, header);
+        // `Bearer x` is hidden as a whole and so is `x` alone.
+        let words = value.reveal().split_whitespace().filter(|word| word.len() >= 8);
+        self.hidden.extend(words.chain([value.reveal()]).map(str::to_owned));
+        Ok(())
+    }
+
+    /// One POST of JSON.
+    pub async fn post(&self, body: String, headers: HeaderMap) -> Result<Answer, Failure> {
+        if self.public_only && is_private_literal(&self.url) {
+            return Err(self.private());
+        }
+        let deadline = Instant::now() + DEADLINE;
+        let request =
+            self.client.post(self.url.clone()).headers(self.headers.clone()).headers(headers).body(body);
+        match tokio::time::timeout_at(deadline, request.send()).await {
+            Ok(Ok(response)) => Ok(read(response, deadline).await),
+            Ok(Err(error)) => Err(self.unsent(error)),
+            Err(_) => Err(self.no_answer("no answer in time")),
+        }
+    }
+
+    /// What the status alone says; `Ok` for 2xx.
+    pub fn by_status(&self, answer: &Answer) -> Result<(), Failure> {
+        let reason = self.reason(&format!("answered {}: {}", answer.status, one_line(&answer.body)));
+        let reason = reason.trim_end_matches([' ', ':']).to_owned();
+        match answer.status.as_u16() {
+            200..=299 => Ok(()),
+            300..=399 => Err(Failure::Auth { reason: format!("{reason}; redirects are not followed") }),
+            401 | 403 | 404 | 407 | 410 => Err(Failure::Auth { reason }),
+            408 | 425 | 429 => Err(Failure::Transient { reason, wait: answer.wait, ambiguous: false }),
+            400..=499 => Err(Failure::Permanent { reason }),
+            // A gateway that lost its answer may have passed the post on.
+            code => {
+                Err(Failure::Transient { reason, wait: answer.wait, ambiguous: code == 502 || code == 504 })
+            }
+        }
+    }
+
+    /// What there is to say of an answer that means "taken".
+    pub fn taken(&self, answer: &Answer) -> Sent {
+        Sent { answer: self.reason(&format!("answered {}", answer.status)), ..Sent::default() }
+    }
+
+    /// A failure to try again later, with the room's own wish when.
+    pub fn later(&self, answer: &Answer, what: &str, ambiguous: bool) -> Failure {
+        Failure::Transient { reason: self.reason(what), wait: answer.wait, ambiguous }
+    }
+
+    /// `host: what`, without any secret.
+    pub fn reason(&self, what: &str) -> String {
+        let mut text = what.to_owned();
+        for hidden in &self.hidden {
+            text = text.replace(hidden, "…");
+        }
+        format!("{}: {}", self.url.host_str().unwrap_or_default(), cut(&text, EXCERPT))
+    }
+
+    /// The request was sent and its fate is unknown.
+    fn no_answer(&self, what: &str) -> Failure {
+        Failure::Transient { reason: self.reason(what), wait: None, ambiguous: true }
+    }
+
+    fn private(&self) -> Failure {
+        let what = "is an address of this machine or of a private network; allow_private = true allows it";
+        Failure::Auth { reason: self.reason(what) }
+    }
+
+    fn unsent(&self, error: reqwest::Error) -> Failure {
+        if chain(&error).any(|cause| cause.is::<Private>()) {
+            return self.private();
+        }
+        let what = tls::refusal(&error).unwrap_or_else(|| match error.is_timeout() {
+            true => "no connection in time".into(),
+            false => chain(&error).last().map(ToString::to_string).unwrap_or_default(),
+        });
+        match error.is_connect() {
+            true => Failure::transient(self.reason(&what)),
+            false if error.is_builder() => Failure::Permanent { reason: self.reason(&what) },
+            false => self.no_answer(&what),
+        }
+    }
+}
+
+/// An error's causes, itself left out: it shows the address.
+fn chain<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    let mut next = error.source();
+    std::iter::from_fn(move || {
+        let error: &'a (dyn std::error::Error + 'static) = next?;
+        next = error.source();
+        Some(error)
+    })
+}
+
+async fn read(mut response: reqwest::Response, deadline: Instant) -> Answer {
+    let status = response.status();
+    let wait =
+        response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+    let deadline = deadline.min(Instant::now() + BODY);
+    let mut body = Vec::new();
+    let mut complete = false;
+    while body.len() < BODY_LIMIT {
+        match tokio::time::timeout_at(deadline, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT - body.len())]),
+            Ok(Ok(None)) => {
+                complete = true;
+                break;
+            }
+            Ok(Err(_)) | Err(_) => break,
+        }
+    }
+    Answer { status, wait, complete, body: String::from_utf8_lossy(&body).into_owned() }
+}
+
+/// Seconds or a date, at most an hour; nothing for what is neither.
+fn retry_after(value: &str) -> Option<Duration> {
+    let value = value.trim();
+    let wait = match value.parse::<f64>() {
+        Ok(seconds) if seconds >= 0.0 => Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST_WAIT),
+        Ok(_) => return None,
+        Err(_) => {
+            let at = httpdate::parse_http_date(value).ok()?;
+            at.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
+}
+
+/// Resolves names, and refuses those that lead to a private address: checked on what is connected to.
+struct PublicOnly;
+
+#[derive(Debug, thiserror::Error)]
+#[error("a private address")]
+struct Private;
+
+impl dns::Resolve for PublicOnly {
+    fn resolve(&self, name: dns::Name) -> dns::Resolving {
+        Box::pin(async move {
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if found.iter().any(|address| is_private(address.ip())) {
+                return Err(Private.into());
+            }
+            Ok(Box::new(found.into_iter()) as dns::Addrs)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_read_and_capped() {
+        let seconds = |value| retry_after(value).map(|wait| wait.as_secs());
+        assert_eq!(seconds("0"), Some(0));
+        assert_eq!(seconds(" 30 "), Some(30));
+        assert_eq!(retry_after("1.5"), Some(Duration::from_millis(1500)));
+        assert_eq!(seconds("99999"), Some(3600));
+        assert_eq!(seconds("1e400"), Some(3600));
+        for garbage in ["", "soon", "-1", "NaN", "1s"] {
+            assert_eq!(seconds(garbage), None, "{garbage}");
+        }
+        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+        assert!((55..=60).contains(&seconds(&soon).unwrap()), "{soon}");
+        assert_eq!(seconds("Wed, 21 Oct 2015 07:28:00 GMT"), Some(0));
+        assert_eq!(seconds("Fri, 31 Dec 9999 23:59:59 GMT"), Some(3600));
+    }
+}

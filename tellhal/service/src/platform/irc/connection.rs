@@ -1,0 +1,199 @@
+//! One connection, shared by rooms: opened when somebody has something to say, closed with the last room.
+//!
+//! `say` waits for a line's fate; a task of the connection's own reads, answers PING and matches what
+//! the server says with the lines that wait.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::{Instant, timeout_at};
+
+use super::Settings;
+use super::register::register;
+use super::session::Session;
+use super::stream::Stream;
+use crate::platform::{Failure, Limiter, Sent, TIMEOUT};
+use crate::secret::Secret;
+
+/// When we give up ourselves, so that it is known here whether the line had been written.
+const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
+/// How long getting in may take; a line that waits for it gives up earlier and comes back.
+const CONNECT: Duration = Duration::from_secs(30);
+/// How many lines may wait for the connection's task.
+const WAITING: usize = 16;
+
+/// A line on its way, and where to tell what became of it.
+#[derive(Debug)]
+pub(super) struct Say {
+    /// The post's: the same line of the same post again is a retry.
+    pub(super) id: String,
+    pub(super) channel: String,
+    pub(super) key: Option<Secret>,
+    /// The whole command.
+    pub(super) line: String,
+    pub(super) stage: Arc<Stage>,
+    pub(super) reply: oneshot::Sender<Result<Sent, Failure>>,
+}
+
+/// Whether a line was written or given up, whichever came first.
+#[derive(Debug, Default)]
+pub(super) struct Stage(AtomicU8);
+
+const WAITS: u8 = 0;
+const WRITTEN: u8 = 1;
+const GIVEN_UP: u8 = 2;
+
+impl Stage {
+    /// Whether the line may be written now.
+    pub(super) fn write(&self) -> bool {
+        self.0.compare_exchange(WAITS, WRITTEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Whether it could be given up before it was written.
+    fn give_up(&self) -> bool {
+        self.0.compare_exchange(WAITS, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == WRITTEN
+    }
+}
+
+/// Where an attempt to connect stands.
+#[derive(Clone, Debug)]
+enum State {
+    Connecting,
+    Up(mpsc::Sender<Say>),
+    Down(Failure),
+}
+
+/// A connection, shared by everybody with the same settings.
+#[derive(Debug)]
+pub struct Connection {
+    settings: Arc<Settings>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    pub limiter: Arc<Limiter>,
+    /// The longest `nick!user@host` of ours that was seen.
+    mask: Arc<AtomicUsize>,
+    attempt: Mutex<Option<watch::Receiver<State>>>,
+}
+
+impl Connection {
+    pub(super) fn new(settings: Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
+        Connection {
+            limiter: Arc::new(Limiter::new(settings.line_every, settings.burst)),
+            settings: Arc::new(settings),
+            tls,
+            mask: Arc::default(),
+            attempt: Mutex::new(None),
+        }
+    }
+
+    /// The length of the longest `nick!user@host` of ours that was seen, in bytes.
+    pub fn mask(&self) -> usize {
+        self.mask.load(Ordering::Relaxed)
+    }
+
+    /// Posts one line and waits for the server's word on it.
+    /// `id` is the message's: the same line of the same message again is a retry.
+    pub async fn say(
+        &self,
+        channel: &str,
+        key: Option<&Secret>,
+        id: &str,
+        line: &str,
+    ) -> Result<Sent, Failure> {
+        let deadline = Instant::now() + DEADLINE;
+        let up = self.up(deadline).await?;
+        let (reply, answer) = oneshot::channel();
+        let stage = Arc::new(Stage::default());
+        let say = Say {
+            id: id.to_owned(),
+            channel: channel.to_owned(),
+            key: key.cloned(),
+            line: line.to_owned(),
+            stage: stage.clone(),
+            reply,
+        };
+        let handed = timeout_at(deadline, up.send(say)).await;
+        if !matches!(handed, Ok(Ok(()))) {
+            return Err(self.settings.transient("the connection was lost"));
+        }
+        match timeout_at(deadline, answer).await {
+            Ok(Ok(answer)) => answer,
+            _ if stage.give_up() => Err(self.settings.transient(&format!("no way into {channel} in time"))),
+            _ => Err(Failure::Transient {
+                reason: self.settings.reason("the server did not confirm the line"),
+                wait: None,
+                ambiguous: true,
+            }),
+        }
+    }
+
+    /// The running connection, or one attempt to get it.
+    async fn up(&self, deadline: Instant) -> Result<mpsc::Sender<Say>, Failure> {
+        let mut attempt = self.attempt();
+        let state = match timeout_at(deadline, attempt.wait_for(|state| !matches!(state, State::Connecting)))
+            .await
+        {
+            Ok(Ok(state)) => state.clone(),
+            Ok(Err(_)) => return Err(self.settings.transient("the connection was lost")),
+            Err(_) => return Err(self.settings.transient("the server is slow to let us in; still trying")),
+        };
+        match state {
+            State::Up(up) => Ok(up),
+            State::Down(failure) => Err(failure),
+            State::Connecting => Err(self.settings.transient("still connecting")),
+        }
+    }
+
+    fn attempt(&self) -> watch::Receiver<State> {
+        let mut attempt = self.attempt.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let usable = |attempt: &&watch::Receiver<State>| match &*attempt.borrow() {
+            State::Connecting => attempt.has_changed().is_ok(),
+            State::Up(up) => !up.is_closed(),
+            State::Down(_) => false,
+        };
+        if let Some(attempt) = attempt.as_ref().filter(usable) {
+            return attempt.clone();
+        }
+        let (tx, rx) = watch::channel(State::Connecting);
+        tokio::spawn(run(self.settings.clone(), self.tls.clone(), self.mask.clone(), tx));
+        *attempt = Some(rx.clone());
+        rx
+    }
+}
+
+/// A connection's whole life.
+async fn run(
+    settings: Arc<Settings>,
+    tls: Option<Arc<rustls::ClientConfig>>,
+    mask: Arc<AtomicUsize>,
+    state: watch::Sender<State>,
+) {
+    let connect = async {
+        let mut stream = Stream::connect(&settings.host, settings.port, tls).await?;
+        let registered = register(&mut stream, &settings).await?;
+        Ok((stream, registered))
+    };
+    let connected = tokio::select! {
+        connected = tokio::time::timeout(CONNECT, connect) => connected,
+        () = state.closed() => return,
+    };
+    let (stream, registered) =
+        match connected.unwrap_or_else(|_| Err(settings.transient("no way in in time"))) {
+            Ok(connected) => connected,
+            Err(failure) => {
+                tracing::debug!(server = settings.host, %failure, "irc connection failed");
+                state.send_replace(State::Down(failure));
+                return;
+            }
+        };
+    tracing::info!(server = settings.host, nick = registered.nick, "irc connected");
+    let (up, says) = mpsc::channel(WAITING);
+    state.send_replace(State::Up(up));
+    let ended = Session::new(&settings, stream, registered, &mask).run(says, &state).await;
+    tracing::info!(server = settings.host, reason = %ended, "irc connection ended");
+}

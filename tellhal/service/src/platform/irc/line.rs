@@ -1,0 +1,107 @@
+//! One line of IRC: read into its parts, and channel names compared the way servers do. Pure.
+
+/// A line a server sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Line<'a> {
+    tags: &'a str,
+    /// `nick!user@host` or a server's name.
+    pub prefix: &'a str,
+    /// A word in capitals or a number of three digits.
+    pub command: &'a str,
+    pub params: Vec<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    /// Reads a line without its end; an empty one gives an empty command, which nothing handles.
+    pub fn parse(text: &'a str) -> Line<'a> {
+        let mut line = Line::default();
+        let mut rest = text.trim_end_matches(['\r', '\n']);
+        if let Some(tagged) = rest.strip_prefix('@') {
+            (line.tags, rest) = tagged.split_once(' ').unwrap_or((tagged, ""));
+            rest = rest.trim_start_matches(' ');
+        }
+        if let Some(prefixed) = rest.strip_prefix(':') {
+            (line.prefix, rest) = prefixed.split_once(' ').unwrap_or((prefixed, ""));
+        }
+        let (command, mut rest) =
+            rest.trim_start_matches(' ').split_once(' ').unwrap_or((rest.trim_start_matches(' '), ""));
+        line.command = command;
+        loop {
+            rest = rest.trim_start_matches(' ');
+            if let Some(last) = rest.strip_prefix(':') {
+                line.params.push(last);
+                return line;
+            }
+            if rest.is_empty() {
+                return line;
+            }
+            let (param, next) = rest.split_once(' ').unwrap_or((rest, ""));
+            line.params.push(param);
+            rest = next;
+        }
+    }
+
+    /// A tag's value as it stands.
+    pub fn tag(&self, name: &str) -> Option<&'a str> {
+        let mut tags = self.tags.split(';').map(|tag| tag.split_once('=').unwrap_or((tag, "")));
+        tags.find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The nick the line comes from.
+    pub fn nick(&self) -> &'a str {
+        self.prefix.split(['!', '@']).next().unwrap_or_default()
+    }
+
+    pub fn param(&self, index: usize) -> &'a str {
+        self.params.get(index).copied().unwrap_or_default()
+    }
+
+    /// The last parameter: what a person reads.
+    pub fn last(&self) -> &'a str {
+        self.params.last().copied().unwrap_or_default()
+    }
+
+    /// The number of a numeric reply.
+    pub fn number(&self) -> Option<u16> {
+        (self.command.len() == 3).then(|| self.command.parse().ok()).flatten()
+    }
+}
+
+/// A nick or channel for comparison, by the widest of the rules servers use (`rfc1459`).
+pub fn fold(name: &str) -> String {
+    let fold = |c: char| match c {
+        '{' => '[',
+        '}' => ']',
+        '|' => '\\',
+        '^' => '~',
+        c => c.to_ascii_lowercase(),
+    };
+    name.chars().map(fold).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reads_what_servers_send() {
+        let line = Line::parse("@label=x1;msgid=a:b :hal!~h@h.example PRIVMSG #ops :hi: there\r\n");
+        assert_eq!((line.tag("label"), line.tag("msgid"), line.tag("time")), (Some("x1"), Some("a:b"), None));
+        assert_eq!((line.nick(), line.command), ("hal", "PRIVMSG"));
+        assert_eq!(line.params, ["#ops", "hi: there"]);
+        let line = Line::parse(":irc.a 404 hal  #ops :Cannot send");
+        assert_eq!((line.number(), line.param(1), line.last()), (Some(404), "#ops", "Cannot send"));
+        assert_eq!(Line::parse("PING :x y").params, ["x y"]);
+        assert_eq!(Line::parse("PING x").params, ["x"]);
+        assert_eq!(Line::parse(":a JOIN :").params, [""]);
+        assert_eq!(fold("#Ops{}"), fold("#opS[]"));
+    }
+
+    proptest! {
+        #[test]
+        fn reading_never_panics(text in "\\PC{0,80}") {
+            Line::parse(&text);
+        }
+    }
+}

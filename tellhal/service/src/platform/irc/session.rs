@@ -1,0 +1,330 @@
+//! A connection that is in: joins, says, and matches what the server answers with what waits for it.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use super::Settings;
+use super::connection::Say;
+use super::line::{Line, fold};
+use super::register::Registered;
+use super::stream::Stream;
+use crate::platform::{Failure, Sent};
+
+/// How often silence is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// After so long a silence we ask whether the server is there, and after twice as long it is not.
+const SILENCE: Duration = Duration::from_secs(60);
+/// A line that is not confirmed for so long means a connection that is not worth keeping.
+const UNCONFIRMED: Duration = Duration::from_secs(10);
+/// How long to leave a server alone that says we are too fast.
+const TOO_FAST: Duration = Duration::from_secs(30);
+/// How many late confirmations are kept.
+const LATE: usize = 32;
+
+pub(super) struct Session<'a> {
+    settings: &'a Settings,
+    stream: Stream,
+    nick: String,
+    /// The server labels its answers and echoes what we say.
+    labels: bool,
+    mask: &'a AtomicUsize,
+    joined: HashSet<String>,
+    /// Lines that wait for their channel.
+    joining: BTreeMap<String, Vec<Say>>,
+    /// Lines that were written, oldest first.
+    written: VecDeque<Written>,
+    /// Lines that were confirmed when nobody waited any more: their retry is not written again.
+    late: VecDeque<(Say, Sent)>,
+    /// The labelled batch that is open, as reference and token.
+    batch: Option<(String, String)>,
+    count: u64,
+    heard: Instant,
+}
+
+struct Written {
+    token: String,
+    channel: String,
+    /// What the server called our line.
+    id: Option<String>,
+    at: Instant,
+    say: Say,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        settings: &'a Settings,
+        stream: Stream,
+        registered: Registered,
+        mask: &'a AtomicUsize,
+    ) -> Self {
+        let labels = ["labeled-response", "echo-message", "batch"];
+        Session {
+            settings,
+            stream,
+            nick: registered.nick,
+            labels: labels.iter().all(|cap| registered.caps.contains(*cap)),
+            mask,
+            joined: HashSet::new(),
+            joining: BTreeMap::new(),
+            written: VecDeque::new(),
+            late: VecDeque::new(),
+            batch: None,
+            count: 0,
+            heard: Instant::now(),
+        }
+    }
+
+    /// Until the connection or its last room is gone; the reason why it ended.
+    pub(super) async fn run<T>(mut self, mut says: mpsc::Receiver<Say>, rooms: &watch::Sender<T>) -> Failure {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ended = loop {
+            let done = tokio::select! {
+                line = self.stream.line() => match line {
+                    Ok(line) => self.hear(&line).await,
+                    Err(error) => Err(self.settings.lost(&error)),
+                },
+                Some(say) = says.recv() => self.say(say).await,
+                _ = look.tick() => self.look().await,
+                () = rooms.closed() => {
+                    // Politeness only: nobody waits for anything any more.
+                    let _ = self.stream.write(&["QUIT"]).await;
+                    break self.settings.transient("no room uses it any more");
+                }
+            };
+            if let Err(failure) = done {
+                break failure;
+            }
+        };
+        says.close();
+        while let Ok(say) = says.try_recv() {
+            self.joining.entry(String::new()).or_default().push(say);
+        }
+        self.fail_all(&ended.to_string());
+        ended
+    }
+
+    async fn write(&mut self, lines: &[&str]) -> Result<(), Failure> {
+        self.stream.write(lines).await.map_err(|error| self.settings.lost(&error))
+    }
+
+    /// Says it, or joins its channel first. A retry of what a slow server has, or has confirmed since, is not said.
+    async fn say(&mut self, say: Say) -> Result<(), Failure> {
+        let again = |other: &Say| {
+            (&other.id, &other.channel, &other.line) == (&say.id, &say.channel, &say.line)
+                && other.reply.is_closed()
+        };
+        if let Some(at) = self.late.iter().position(|(late, _)| again(late)) {
+            if let Some((_, sent)) = self.late.remove(at) {
+                let _ = say.reply.send(Ok(sent));
+            }
+            return Ok(());
+        }
+        if let Some(waits) = self.written.iter_mut().find(|waits| again(&waits.say)) {
+            if say.stage.write() {
+                waits.say = say;
+            }
+            return Ok(());
+        }
+        let channel = fold(&say.channel);
+        if self.joined.contains(&channel) {
+            return self.put(channel, say).await;
+        }
+        let key = say.key.as_ref().map(|key| format!(" {}", key.reveal())).unwrap_or_default();
+        let join = format!("JOIN {}{key}", say.channel);
+        let waiting = self.joining.entry(channel).or_default();
+        // Who gave up while we were waiting for the channel asks again, and so do we.
+        waiting.retain(|say| !say.reply.is_closed());
+        waiting.push(say);
+        if waiting.len() == 1 { self.write(&[&join]).await } else { Ok(()) }
+    }
+
+    async fn put(&mut self, channel: String, say: Say) -> Result<(), Failure> {
+        if say.reply.is_closed() || !say.stage.write() {
+            return Ok(());
+        }
+        self.count += 1;
+        let token = format!("hal{}", self.count);
+        let line = say.line.clone();
+        let waits = Written { token: token.clone(), channel, id: None, at: Instant::now(), say };
+        self.written.push_back(waits);
+        if self.labels {
+            return self.write(&[&format!("@label={token} {line}")]).await;
+        }
+        self.write(&[&line, &format!("PING :{token}")]).await
+    }
+
+    async fn hear(&mut self, text: &str) -> Result<(), Failure> {
+        self.heard = Instant::now();
+        let line = Line::parse(text);
+        let ours = fold(line.nick()) == fold(&self.nick);
+        match line.command {
+            "PING" => return self.write(&[&format!("PONG :{}", line.last())]).await,
+            "PONG" => self.confirm(line.last(), None),
+            "ERROR" => return Err(self.settings.transient(line.last())),
+            "JOIN" if ours => return self.entered(&line).await,
+            "PART" if ours => self.left(line.param(0)),
+            "KICK" if fold(line.param(1)) == fold(&self.nick) => self.left(line.param(0)),
+            "NICK" if ours => self.nick = line.param(0).to_owned(),
+            "BATCH" => self.batch(&line),
+            "PRIVMSG" | "NOTICE" if ours => self.echo(&line),
+            "ACK" => {
+                if let Some(token) = self.token(&line) {
+                    self.confirm(&token, None);
+                }
+            }
+            "FAIL" => self.failed(&line),
+            _ => self.refused(&line),
+        }
+        Ok(())
+    }
+
+    /// We are in a channel: what waited for it goes out.
+    async fn entered(&mut self, line: &Line<'_>) -> Result<(), Failure> {
+        self.mask.fetch_max(line.prefix.len(), Ordering::Relaxed);
+        let channel = fold(line.param(0));
+        self.joined.insert(channel.clone());
+        for say in self.joining.remove(&channel).unwrap_or_default() {
+            self.put(channel.clone(), say).await?;
+        }
+        Ok(())
+    }
+
+    fn left(&mut self, channel: &str) {
+        self.joined.remove(&fold(channel));
+    }
+
+    fn batch(&mut self, line: &Line) {
+        let reference = line.param(0);
+        match (reference.strip_prefix('+'), line.tag("label")) {
+            (Some(reference), Some(label)) => self.batch = Some((reference.to_owned(), label.to_owned())),
+            _ => self.batch = None,
+        }
+    }
+
+    /// The token a line answers, by its label or its batch's.
+    fn token(&self, line: &Line) -> Option<String> {
+        let batch = || self.batch.as_ref().filter(|(open, _)| line.tag("batch") == Some(open));
+        line.tag("label").map(str::to_owned).or_else(|| batch().map(|(_, token)| token.clone()))
+    }
+
+    fn echo(&mut self, line: &Line) {
+        let id = line.tag("msgid").map(str::to_owned);
+        match self.token(line) {
+            Some(token) => self.confirm(&token, id),
+            // Without labels the echo only tells the id; the PONG behind it confirms.
+            None => {
+                let channel = fold(line.param(0));
+                let waits =
+                    self.written.iter_mut().find(|waits| waits.channel == channel && waits.id.is_none());
+                if let Some(waits) = waits {
+                    waits.id = id;
+                }
+            }
+        }
+    }
+
+    fn confirm(&mut self, token: &str, id: Option<String>) {
+        if let Some(waits) = self.take(|waits| waits.token == token) {
+            let post = id.or(waits.id);
+            let how = if post.is_some() { "echoed" } else { "confirmed" };
+            let sent = Sent { answer: self.settings.reason(how), post, link: None };
+            if waits.say.reply.is_closed() {
+                self.late.truncate(LATE - 1);
+                self.late.push_front((waits.say, sent));
+            } else {
+                let _ = waits.say.reply.send(Ok(sent));
+            }
+        }
+    }
+
+    /// The new way of refusing, which has no numbers.
+    fn failed(&mut self, line: &Line) {
+        let Some(token) = self.token(line) else { return };
+        if let Some(waits) = self.take(|waits| waits.token == token) {
+            let reason = self.settings.reason(line.last());
+            let _ = waits.say.reply.send(Err(Failure::Permanent { reason }));
+        }
+    }
+
+    fn take(&mut self, wanted: impl Fn(&Written) -> bool) -> Option<Written> {
+        let at = self.written.iter().position(wanted)?;
+        self.written.remove(at)
+    }
+
+    /// An error of the server's: about a channel we want to enter, or about a line of ours.
+    fn refused(&mut self, line: &Line) {
+        let Some(number) = line.number().filter(|number| *number == 263 || *number >= 400) else { return };
+        let failure = self.failure(number, line);
+        if let Some(token) = self.token(line) {
+            if let Some(waits) = self.take(|waits| waits.token == token) {
+                self.left_if_out(number, &waits.channel);
+                let _ = waits.say.reply.send(Err(failure));
+            }
+            return;
+        }
+        let channel = fold(line.param(1));
+        if let Some(says) = self.joining.remove(&channel) {
+            for say in says {
+                let _ = say.reply.send(Err(failure.clone()));
+            }
+            return;
+        }
+        // Some errors name the command or nothing: then it is the oldest line that waits.
+        let named = self.written.iter().any(|waits| waits.channel == channel);
+        let oldest = matches!(number, 411 | 412 | 417 | 461) && self.joining.is_empty();
+        if named || oldest {
+            self.left_if_out(number, &channel);
+            if let Some(waits) = self.take(|waits| !named || waits.channel == channel) {
+                let _ = waits.say.reply.send(Err(failure));
+            }
+        }
+    }
+
+    /// After "not on channel" or "cannot send" the next line asks to be let in again.
+    fn left_if_out(&mut self, number: u16, channel: &str) {
+        if matches!(number, 401 | 403 | 404 | 442) {
+            self.joined.remove(channel);
+        }
+    }
+
+    fn failure(&self, number: u16, line: &Line) -> Failure {
+        let about = line.params.iter().skip(1).copied().collect::<Vec<_>>().join(" ");
+        let reason = self.settings.reason(&format!("{number} {about}"));
+        match number {
+            263 | 439 | 707 => Failure::Transient { reason, wait: Some(TOO_FAST), ambiguous: false },
+            437 | 442 => Failure::transient(reason),
+            407 | 411 | 412 | 417 | 421 | 461 => Failure::Permanent { reason },
+            _ => Failure::Auth { reason },
+        }
+    }
+
+    /// Is the server there, does it confirm, and is our own nick free again?
+    async fn look(&mut self) -> Result<(), Failure> {
+        let late = self.written.front().is_some_and(|waits| waits.at.elapsed() > UNCONFIRMED);
+        if late || self.heard.elapsed() > SILENCE * 2 {
+            return Err(self.settings.transient("the server stopped answering"));
+        }
+        if self.heard.elapsed() <= SILENCE {
+            return Ok(());
+        }
+        if fold(&self.nick) != fold(&self.settings.nick) {
+            let nick = format!("NICK {}", self.settings.nick);
+            self.write(&[&nick]).await?;
+        }
+        self.write(&["PING :hal"]).await
+    }
+
+    fn fail_all(&mut self, reason: &str) {
+        let joining = std::mem::take(&mut self.joining).into_values().flatten();
+        for say in self.written.drain(..).map(|waits| waits.say).chain(joining) {
+            let ambiguous = say.stage.is_written();
+            let failure = Failure::Transient { reason: reason.to_owned(), wait: None, ambiguous };
+            let _ = say.reply.send(Err(failure));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Chat platforms' own protocols, both directions, and the words in which all of them answer. A relay's room and a
+//! bridge's chat source are thin files over a platform. No platform retries, sleeps on a failure or routes.
+
+pub mod irc;
+
+use std::time::Duration;
+
+/// How long sending one part may take: a post must end before the lease of the relay that started it (5 s,
+/// renewed each second), so that a successor never posts beside it.
+pub const TIMEOUT: Duration = Duration::from_millis(3500);
+
+/// What a platform said when it took a part.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Sent {
+    /// Its answer in words, for whoever looks at what became of a message.
+    pub answer: String,
+    /// The platform's own id of the post, and its address.
+    pub post: Option<String>,
+    pub link: Option<String>,
+}
+
+/// Why a part was not taken; decided where the answer is known, and also a metric's label.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Failure {
+    /// Later may succeed. `wait` is the platform's own wish. `ambiguous` when the room may have taken it.
+    #[error("{reason}")]
+    Transient { reason: String, wait: Option<Duration>, ambiguous: bool },
+    /// This post will never be taken.
+    #[error("{reason}")]
+    Permanent { reason: String },
+    /// Nothing of ours will be taken until somebody mends credentials or the room.
+    #[error("{reason}")]
+    Auth { reason: String },
+}
+
+/// A token bucket: `burst` at once, then one each `every`.
+#[derive(Debug)]
+pub struct Limiter {
+    every: Duration,
+    burst: u32,
+    /// When the bucket will be full again.
+    full_at: std::sync::Mutex<tokio::time::Instant>,
+}
+
+impl Limiter {
+    pub fn new(every: Duration, burst: u32) -> Self {
+        Limiter { every, burst: burst.max(1), full_at: std::sync::Mutex::new(tokio::time::Instant::now()) }
+    }
+
+    /// No limit at all.
+    pub fn none() -> Self {
+        Limiter::new(Duration::ZERO, u32::MAX)
+    }
+
+    /// How much it lets through: after a burst of so many one each so often. Nothing when it sets no limit.
+    pub fn rate(&self) -> Option<(Duration, u32)> {
+        (!self.every.is_zero()).then_some((self.every, self.burst))
+    }
+
+    /// Takes one token, or says how long until there is one.
+    pub fn take(&self) -> Result<(), Duration> {
+        let now = tokio::time::Instant::now();
+        let mut full_at = self.full_at();
+        match self.missing(*full_at, now) {
+            Some(wait) => Err(wait),
+            None => {
+                *full_at = (*full_at).max(now) + self.every;
+                Ok(())
+            }
+        }
+    }
+
+    /// How long until there is a token; none when there is one.
+    pub fn wait(&self) -> Option<Duration> {
+        self.missing(*self.full_at(), tokio::time::Instant::now())
+    }
+
+    /// How many tokens there are.
+    pub fn tokens(&self) -> usize {
+        if self.every.is_zero() {
+            return usize::MAX;
+        }
+        let spent = self.full_at().saturating_duration_since(tokio::time::Instant::now());
+        let left = self.every.saturating_mul(self.burst).saturating_sub(spent);
+        usize::try_from(left.as_nanos() / self.every.as_nanos()).unwrap_or(usize::MAX)
+    }
+
+    fn missing(&self, full_at: tokio::time::Instant, now: tokio::time::Instant) -> Option<Duration> {
+        let next = full_at.max(now) + self.every;
+        let over = next.duration_since(now).saturating_sub(self.every.saturating_mul(self.burst));
+        (!over.is_zero()).then_some(over)
+    }
+
+    fn full_at(&self) -> std::sync::MutexGuard<'_, tokio::time::Instant> {
+        self.full_at.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Failure {
+    /// A failure to be tried again, of which the room cannot have taken anything.
+    pub fn transient(reason: impl Into<String>) -> Self {
+        Failure::Transient { reason: reason.into(), wait: None, ambiguous: false }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_gives_its_burst_and_then_one_each_while() {
+        let limiter = Limiter::new(Duration::from_secs(2), 4);
+        assert!((0..4).all(|_| limiter.take().is_ok()));
+        assert_eq!(limiter.take(), Err(Duration::from_secs(2)));
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!((limiter.take(), limiter.take()), (Ok(()), Err(Duration::from_secs(2))));
+        assert!((0..100_000).all(|_| Limiter::none().take().is_ok()));
+    }
+}
