@@ -10,7 +10,7 @@ use relay::admin::Operator;
 use relay::admin::dead;
 use relay::admin::trace::{Fate, Search};
 use relay::deliver::outbox::INBOX;
-use relay::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Place, Receipt};
+use relay::delivery::{Attempts, Content, DeadLetter, Delivery, Id, Outcome, Place, Receipt};
 use relay::engine::entry::Retry;
 use tellhal::message::Message;
 use tellhal::{Names, Timestamp};
@@ -40,7 +40,7 @@ impl Bus {
         let subject = self.operator.names.ops("db1", &message.tag);
         let sequence = self.publish(subject, &message).await;
         let delivery = Delivery {
-            id: format!("{}/ops", message.id),
+            id: Id::of_message(&message.id, "ops"),
             room: "ops".into(),
             place: Place { sequence, number: 0 },
             at: Timestamp::now(),
@@ -63,7 +63,7 @@ impl Bus {
         let receipt = Receipt {
             room: "ops".into(),
             outcome: Outcome::Posted,
-            ids: vec![delivery.id.clone()],
+            ids: vec![delivery.id.to_string()],
             place: delivery.place,
             at: Timestamp::now(),
             tries: 1,
@@ -103,9 +103,11 @@ async fn a_message_is_found_by_id_beginning_and_sequence_with_what_became_of_it(
     }
     let (message, delivery) = bus.tell("wanted").await;
     bus.wait(&delivery).await;
-    bus.wait(&Delivery { id: format!("{}/dba", message.id), room: "dba".into(), ..delivery.clone() }).await;
+    bus.wait(&Delivery { id: Id::of_message(&message.id, "dba"), room: "dba".into(), ..delivery.clone() })
+        .await;
     bus.post(&delivery).await;
-    bus.bury(Delivery { id: format!("{}/hook", message.id), room: "hook".into(), ..delivery.clone() }).await;
+    bus.bury(Delivery { id: Id::of_message(&message.id, "hook"), room: "hook".into(), ..delivery.clone() })
+        .await;
     for n in 0..20 {
         let (_, other) = bus.tell(&format!("later {n}")).await;
         bus.wait(&other).await;
@@ -137,7 +139,7 @@ async fn a_dead_letter_is_tried_again_once_and_traced() {
     bus.bury(delivery.clone()).await;
     let letters = bus.letters(Some("ops")).await;
     let json = serde_json::to_value(&letters).unwrap();
-    assert_eq!(json[0]["id"], delivery.id);
+    assert_eq!(json[0]["id"], delivery.id.as_str());
     assert_eq!(json[0]["room"], "ops");
     assert_eq!(json[0]["reason"], "no such channel");
     assert_eq!(json[0]["message"]["text"], "wanted");
@@ -157,7 +159,7 @@ async fn a_dead_letter_is_tried_again_once_and_traced() {
     let retry: Retry = serde_json::from_slice(&entry.payload).unwrap();
     assert_eq!((retry.delivery, retry.room.as_str()), (delivery.clone(), "ops"));
     let again = Place { sequence: before, number: 0 };
-    bus.wait(&Delivery { id: format!("{}/r{before}", delivery.id), place: again, ..delivery }).await;
+    bus.wait(&Delivery { id: delivery.id.again(before), place: again, ..delivery }).await;
     let fate = bus.fate(&message.id).await;
     assert_eq!((fate.retries.len(), fate.waiting.len(), fate.dead.len()), (1, 1, 0));
 }

@@ -56,7 +56,7 @@ impl Letter {
                     Content::Message(message) => serde_json::to_value(message),
                     Content::Summary(summary) => serde_json::to_value(summary),
                 };
-                let (id, message) = (delivery.id.clone(), message.unwrap_or_default());
+                let (id, message) = (delivery.id.to_string(), message.unwrap_or_default());
                 let delivery = Some(Box::new(delivery));
                 Letter { id, room, reason, message, at, tries, attempts, sequence, delivery }
             }

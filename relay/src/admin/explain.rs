@@ -10,8 +10,9 @@ use tellhal::timestamp::Timestamp;
 
 use crate::delivery::Delivery;
 use crate::engine::entry::{Entry, Happening};
-use crate::engine::routing::{Route, ThrottleBy};
+use crate::engine::routing::Route;
 use crate::engine::rule::condition::{Asked, Reason};
+use crate::engine::state::throttle;
 use crate::engine::{Engine, Output, Rules, decide};
 use crate::render;
 use crate::room::{Post, Room};
@@ -155,33 +156,9 @@ fn said(route: &Route, reason: Reason, stopped: Option<&Route>, message: &Messag
         drop: route.drop,
         throttle: route.throttle.map(|within| Throttled {
             within: humantime::format_duration(within).to_string(),
-            key: throttle_key(route, message),
+            key: throttle::words(route, message),
         }),
     }
-}
-
-fn throttle_key(route: &Route, message: &Message) -> String {
-    let by: &[ThrottleBy] = match route.throttle_by.as_slice() {
-        [] => &[ThrottleBy::Tag, ThrottleBy::Source],
-        by => by,
-    };
-    let part = |by: &ThrottleBy| {
-        let (name, value): (&str, Option<&str>) = match by {
-            ThrottleBy::Tag => ("tag", Some(message.tag.as_str())),
-            ThrottleBy::Source => ("source", Some(&message.source)),
-            ThrottleBy::Severity => ("severity", Some(message.severity.as_str())),
-            ThrottleBy::Key => ("key", message.key.as_deref()),
-            ThrottleBy::Status => ("status", message.status.map(|status| status.as_str())),
-            ThrottleBy::Title => ("title", message.title.as_deref()),
-            ThrottleBy::Host => ("host", message.host.as_deref()),
-            ThrottleBy::Field(name) => {
-                let value = message.fields.get(name).map_or("-", String::as_str);
-                return format!("field.{name}={value}");
-            }
-        };
-        format!("{name}={}", value.unwrap_or("-"))
-    };
-    by.iter().map(part).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

@@ -119,7 +119,7 @@ impl Operator {
     pub async fn find(&self, id: &str) -> anyhow::Result<Search> {
         let log = self.log().await?;
         // A delivery's id begins with its message's.
-        let id = id.split('/').next().unwrap_or(id);
+        let id = message_id(id);
         if let Some(sequence) = id.strip_prefix("seq-").and_then(|n| n.parse().ok()) {
             return self.at_sequence(&log, sequence).await;
         }
@@ -192,7 +192,7 @@ impl Operator {
         let mut retries = Vec::new();
         for found in self.read(&self.names.ops_stream(), &index.traces(ids.clone()).await?.retries).await? {
             let Ok(retry) = serde_json::from_slice::<Retry>(&found.payload) else { continue };
-            let (id, room, reason) = (retry.delivery.id, retry.room, retry.reason);
+            let (id, room, reason) = (retry.delivery.id.into(), retry.room, retry.reason);
             retries.push(Retried { sequence: found.sequence, at: found.at, room, reason, id });
         }
         let waiting = self.all_waiting(&located, &retries).await?;
@@ -241,7 +241,7 @@ impl Operator {
         while let Some(found) = scan.next().await? {
             let Ok(retry) = serde_json::from_slice::<Retry>(&found.payload) else { continue };
             if message_id(&retry.delivery.id) == located.message.id {
-                let (sequence, at, id) = (found.sequence, found.at, retry.delivery.id);
+                let (sequence, at, id) = (found.sequence, found.at, retry.delivery.id.into());
                 retries.push(Retried { sequence, at, room: retry.room, reason: retry.reason, id });
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Subcommand;
 use relay::config::Config;
-use relay::delivery::{Content, Delivery, Place};
+use relay::delivery::{Content, Delivery, Id, Place};
 use relay::room::{self, Part, Post, Room, registry};
 use serde::Serialize;
 use service::config::Configuration as _;
@@ -219,7 +219,7 @@ fn delivery(room: &str) -> anyhow::Result<Delivery> {
     let text = format!("This is a test from hal-relay: room {room} works");
     let message = Message::new("relay", "hal.test".parse().context("the test's tag")?, text);
     Ok(Delivery {
-        id: format!("{}/{room}", message.id),
+        id: Id::of_message(&message.id, room),
         room: room.to_owned(),
         place: Place::default(),
         at: Timestamp::now(),

@@ -6,6 +6,7 @@ use anyhow::bail;
 use relay::admin::trace::{Fate, Located, Search};
 use relay::admin::{Operator, one_line};
 use relay::config::Config;
+use relay::delivery::fate::{self, FateState};
 use relay::delivery::{Outcome, Receipt};
 use relay::engine::NOWHERE;
 use service::config::Configuration as _;
@@ -57,13 +58,13 @@ fn timeline(fate: &Fate) -> String {
     lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt))));
     for letter in &fate.dead {
         let (room, tries, reason) = (&letter.room, letter.tries, one_line(&letter.reason));
-        lines.push((letter.at, format!("{room}: dead, tries {tries}: {reason}")));
+        lines.push((letter.at, format!("{room}: {}, tries {tries}: {reason}", FateState::Dead.words())));
     }
     for retry in &fate.retries {
         lines.push((retry.at, format!("{}: {}", retry.room, one_line(&retry.reason))));
     }
     for delivery in &fate.waiting {
-        lines.push((delivery.at, format!("{}: waiting since then", delivery.room)));
+        lines.push((delivery.at, format!("{}: {} since then", delivery.room, FateState::Waiting.words())));
     }
     lines.sort_by_key(|(at, _)| *at);
     let mut text = headline(located) + "\n";
@@ -78,21 +79,18 @@ fn timeline(fate: &Fate) -> String {
 }
 
 fn sentence(receipt: &Receipt) -> String {
-    let what = match receipt.outcome {
-        Outcome::Posted => "posted".to_owned(),
-        Outcome::Counted => format!("in a post of {}", receipt.ids.len()),
-        Outcome::Throttled => "held back by a throttle and counted".to_owned(),
-        Outcome::Dropped => "dropped".to_owned(),
-        Outcome::Duplicate => "it came before; not posted again".to_owned(),
-        Outcome::Moved => "sent on to another room".to_owned(),
-    };
+    let mut what = FateState::of(receipt.outcome).words().to_owned();
+    if receipt.outcome == Outcome::Counted {
+        let _ = write!(what, " ({} messages in one post)", receipt.ids.len());
+    }
     // A message that is dropped before a room is chosen has no room.
     let mut line = if receipt.room == NOWHERE { what } else { format!("{}: {what}", receipt.room) };
     if receipt.tries > 1 {
         let _ = write!(line, " at try {}", receipt.tries);
     }
-    for more in [&receipt.reason, &receipt.post, &receipt.link].into_iter().flatten() {
-        let _ = write!(line, "; {}", one_line(more));
+    let (reason, post, link) = (fate::reason(receipt), receipt.post.clone(), receipt.link.clone());
+    for more in [reason, post, link].into_iter().flatten() {
+        let _ = write!(line, "; {}", one_line(&more));
     }
     if receipt.possible_duplicate {
         line += "; possibly posted twice: the answer to an earlier attempt was lost";

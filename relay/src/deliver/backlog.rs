@@ -67,7 +67,7 @@ impl<A> Backlog<A> {
         let listed = taken.iter().take_while(|waiting| !waiting.reduced).take(self.listed).count().max(1);
         let post = Post {
             room: first.delivery.room.clone(),
-            id: first.delivery.id.clone(),
+            id: first.delivery.id.to_string(),
             listed: taken[..listed].iter().map(|waiting| waiting.delivery.clone()).collect(),
             counted: count_up(&taken[listed..]),
         };
@@ -107,12 +107,12 @@ fn count_up<A>(rest: &[Waiting<A>]) -> Option<Counted> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Place;
+    use crate::delivery::{Id, Place};
     use tellhal::{Message, Timestamp};
 
     fn delivery(number: u64, text: &str) -> Delivery {
         Delivery {
-            id: format!("m{number}/ops"),
+            id: Id::of_message(&format!("m{number}"), "ops"),
             room: "ops".into(),
             place: Place { sequence: number, number: 0 },
             at: Timestamp(number as i64),

@@ -176,7 +176,8 @@ impl Outbox {
         let (subject, publish) = match &output {
             Output::Deliver(delivery) => {
                 let payload = encode(delivery, limit.saturating_sub(HEADROOM))?;
-                let publish = PublishMessage::build().payload(payload.into()).message_id(&delivery.id);
+                let publish =
+                    PublishMessage::build().payload(payload.into()).message_id(delivery.id.as_str());
                 let publish = publish.expected_last_sequence(self.expected);
                 (self.bus.names.out(&delivery.room), self.chain(publish))
             }
@@ -200,7 +201,7 @@ impl Outbox {
     /// write in between takes the sequence of the first, and the second would fit after it.
     fn chain(&self, publish: PublishMessage) -> PublishMessage {
         let in_flight = self.window.iter().rev().find_map(|writing| match &writing.output {
-            Output::Deliver(delivery) => Some(&delivery.id),
+            Output::Deliver(delivery) => Some(delivery.id.as_str()),
             Output::Note(_) => None,
         });
         match in_flight {
@@ -312,7 +313,7 @@ pub async fn bury(bus: &Bus, lease: &Lease, letter: DeadLetter) -> anyhow::Resul
         tracing::error!(
             room,
             reason,
-            id = delivery.id,
+            id = delivery.id.as_str(),
             sequence,
             "the stream of dead letters is full; the log still has the message"
         );

@@ -140,7 +140,7 @@ impl Queue {
         let posted = receipt.as_ref().filter(|receipt| receipt.tries > 0).map(|receipt| receipt.at);
         let refused = letter.as_ref().map(|letter| (letter.at, letter.reason.clone()));
         self.done = receipt.into_iter().flat_map(|receipt| receipt.ids).collect();
-        self.done.extend(letter.map(|letter| letter.delivery.id));
+        self.done.extend(letter.map(|letter| letter.delivery.id.into()));
         self.shared.status.room(&self.room, |room| room.remember(posted, refused));
         Ok(())
     }
@@ -166,7 +166,7 @@ impl Queue {
         self.behind = info.pending;
         let (message, acker) = message.split();
         match serde_json::from_slice::<Delivery>(&message.payload) {
-            Ok(delivery) if !self.done.contains(&delivery.id) => {
+            Ok(delivery) if !self.done.contains(delivery.id.as_str()) => {
                 return Ok(Some(Pulled { delivery, size: message.payload.len(), sequence, acker }));
             }
             Ok(_) => acknowledge(&acker).await?,

@@ -194,7 +194,7 @@ impl Worker {
         let receipt = Receipt {
             room: self.name.clone(),
             outcome,
-            ids: taken.iter().map(|waiting| waiting.delivery.id.clone()).collect(),
+            ids: taken.iter().map(|waiting| waiting.delivery.id.to_string()).collect(),
             place: taken.iter().map(|waiting| waiting.delivery.place).max().unwrap_or_default(),
             at: now,
             tries: sending.tries,
@@ -229,7 +229,7 @@ impl Worker {
             let full = self.shared.lease.bound(self.shared.streams.out.direct_get(waiting.sequence)).await?;
             let delivery = full.ok().and_then(|message| serde_json::from_slice(&message.payload).ok());
             let delivery: Delivery = delivery.unwrap_or_else(|| waiting.delivery.clone());
-            tracing::error!(room = self.name, id = delivery.id, %failure, "dead letter");
+            tracing::error!(room = self.name, id = delivery.id.as_str(), %failure, "dead letter");
             let letter = DeadLetter {
                 room: self.name.clone(),
                 reason: failure.to_string(),
@@ -281,7 +281,7 @@ impl Worker {
             match &mut room.retrying {
                 Some(retrying) if sending.tries > 1 => retrying.attempts = attempts,
                 _ => {
-                    let ids = taken.iter().map(|waiting| waiting.delivery.id.clone()).collect();
+                    let ids = taken.iter().map(|waiting| waiting.delivery.id.to_string()).collect();
                     room.retrying = Some(Retrying { ids, attempts });
                 }
             }

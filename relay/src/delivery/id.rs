@@ -1,13 +1,114 @@
-//! The ids of deliveries.
+//! The ids of deliveries: made from what they are about, so that the same fold makes the same ids, and read again.
+//!
+//! ```text
+//! <message id>/<room>                 a message
+//! <route>/<first id>/sum/<room>       what a throttle held back after the message <first id>
+//! …/r<sequence>                       either, tried again by this entry of the log
+//! ```
+//!
+//! Message ids, routes and rooms have no slash in them.
 
-/// The id of the message a delivery's id is about: see [`super::Delivery::id`]. A message's own id is about itself.
-pub fn message_id(delivery: &str) -> &str {
-    let summary = delivery.split_once('/').and_then(|(_, rest)| rest.split_once("/sum/"));
-    summary.map_or_else(|| delivery.split('/').next().unwrap_or(delivery), |(id, _)| id)
+use std::fmt;
+use std::ops::Deref;
+
+use serde::{Deserialize, Serialize};
+
+const SUMMARY: &str = "sum";
+const RETRY: &str = "r";
+
+/// The id of a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Id(String);
+
+/// What an id says.
+#[derive(Debug, PartialEq, Eq)]
+struct Parts<'i> {
+    message: &'i str,
+    /// The id at the first try.
+    first: &'i str,
+    /// The entry of the log that asked for this try.
+    retry: Option<u64>,
+}
+
+impl Id {
+    pub fn of_message(message: &str, room: &str) -> Self {
+        Id(format!("{message}/{room}"))
+    }
+
+    pub fn of_summary(route: &str, first: &str, room: &str) -> Self {
+        Id(format!("{route}/{first}/{SUMMARY}/{room}"))
+    }
+
+    /// The id of the same delivery, tried again by the entry `sequence` of the log.
+    pub fn again(&self, sequence: u64) -> Self {
+        Id(format!("{}/{RETRY}{sequence}", read(&self.0).first))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The id of the message that a delivery's id is about. A message's own id is about itself.
+pub fn message_id(id: &str) -> &str {
+    read(id).message
+}
+
+/// The entry of the log that asked for this delivery again.
+pub fn retry_of(id: &str) -> Option<u64> {
+    read(id).retry
+}
+
+fn read(id: &str) -> Parts<'_> {
+    let mut words = id.split('/');
+    let (first, second, third) = (words.next().unwrap_or(id), words.next(), words.next());
+    let is_summary = third == Some(SUMMARY) && words.next().is_some();
+    let last = if is_summary { words.next() } else { third };
+    let number = |word: &str| word.strip_prefix(RETRY)?.parse::<u64>().ok();
+    let retry = last.and_then(number);
+    let message = second.filter(|_| is_summary).unwrap_or(first);
+    let cut = last.filter(|_| retry.is_some()).map_or(0, |word| word.len() + 1);
+    Parts { message, first: &id[..id.len().saturating_sub(cut)], retry }
+}
+
+impl Deref for Id {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<Id> for String {
+    fn from(id: Id) -> String {
+        id.0
+    }
+}
+
+/// An id as it was read from somewhere; any text is one.
+impl From<&str> for Id {
+    fn from(text: &str) -> Id {
+        Id(text.to_owned())
+    }
+}
+
+impl From<String> for Id {
+    fn from(text: String) -> Id {
+        Id(text)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -18,5 +119,30 @@ mod tests {
         // Rooms and routes may have any name of one word.
         assert_eq!(message_id("m-1/sum"), "m-1");
         assert_eq!(message_id("m-1/sum/r7"), "m-1");
+    }
+
+    #[test]
+    fn a_retry_replaces_the_retry_before_and_a_room_may_be_named_like_one() {
+        let id = Id::of_message("m-1", "r9");
+        assert_eq!((id.as_str(), retry_of(&id)), ("m-1/r9", None));
+        let again = id.again(7).again(8);
+        assert_eq!((again.as_str(), retry_of(&again)), ("m-1/r9/r8", Some(8)));
+        let summary = Id::of_summary("backups", "m-1", "ops");
+        assert_eq!(summary.as_str(), "backups/m-1/sum/ops");
+        assert_eq!(summary.again(7).again(9).as_str(), "backups/m-1/sum/ops/r9");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_made_is_read_again(
+            message in "[a-z0-9:@._-]{1,8}", room in "[a-z0-9_-]{1,4}|r[0-9]|sum", route in "[a-z0-9_-]{1,4}|sum",
+            retry in any::<Option<u64>>(),
+        ) {
+            for id in [Id::of_message(&message, &room), Id::of_summary(&route, &message, &room)] {
+                let tried = retry.map_or(id.clone(), |sequence| id.again(sequence));
+                let expected = Parts { message: &message, first: id.as_str(), retry };
+                prop_assert_eq!(read(&tried), expected);
+            }
+        }
     }
 }

@@ -7,18 +7,18 @@ use tellhal::message::{Mark, Message, Severity};
 use tellhal::timestamp::Timestamp;
 
 pub mod attempt;
+pub mod fate;
 pub mod id;
 pub mod receipt;
 
 pub use attempt::{Answered, Attempt, Attempts};
-pub use id::message_id;
+pub use id::{Id, message_id};
 pub use receipt::{DeadLetter, Outcome, Receipt};
 
 /// One thing for one room to show. Published on `hal.out.<room>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// `<message id>/<room>`; a summary's is `<route>/<first id>/sum/<room>`, a retry's ends in `/r<sequence>`.
-    pub id: String,
+    pub id: Id,
     pub room: String,
     /// Where in the log it was decided, and as which of that entry's deliveries: the outbox's order.
     pub place: Place,

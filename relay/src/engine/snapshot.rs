@@ -1,16 +1,16 @@
-//! The fold's state as it is kept between two relays: `{sequence, version, configuration, state}`.
+//! The fold's state as it is kept between two relays: `{sequence, version, configuration, now, state}`. Each state has its
+//! own part, which may be missing, and parts that this relay does not know are ignored.
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tellhal::timestamp::Timestamp;
 
-use super::state::seen::Seen;
-use super::state::throttle::{Throttle, Window};
+use super::state::{Kept, States};
 use super::{Engine, Rules};
 
-/// The version of [`Snapshot`] this relay writes and reads.
-pub const VERSION: u32 = 2;
+/// The version of [`Snapshot`] this relay writes and reads. A part that comes or goes is no new version.
+pub const VERSION: u32 = 3;
 
 /// Everything the fold knows after the entry `sequence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,9 +20,8 @@ pub struct Snapshot {
     /// Hash of the rules in force; their text is in `HAL_FILES`.
     pub configuration: String,
     pub now: Timestamp,
-    pub windows: Vec<Window>,
-    /// The ids of the last hour, packed: there may be a hundred thousand, each minute.
-    pub seen: String,
+    #[serde(default)]
+    pub state: Kept,
 }
 
 impl Engine {
@@ -33,16 +32,13 @@ impl Engine {
             sequence: self.sequence,
             configuration: self.rules.hash.clone(),
             now: self.now,
-            windows: self.throttle.windows().cloned().collect(),
-            seen: self.seen.pack(),
+            state: self.states.keep(),
         }
     }
 
     /// The engine as it was. `rules` are those the snapshot names.
     pub fn restore(snapshot: Snapshot, rules: Arc<Rules>) -> Self {
-        let mut throttle = Throttle::default();
-        snapshot.windows.into_iter().for_each(|window| throttle.open(window));
-        let seen = Seen::unpack(&snapshot.seen);
-        Engine { rules, sequence: snapshot.sequence, now: snapshot.now, throttle, seen }
+        let Snapshot { sequence, now, state, .. } = snapshot;
+        Engine { rules, sequence, now, states: States::restore(state) }
     }
 }

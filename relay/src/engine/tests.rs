@@ -15,6 +15,8 @@ use super::state::throttle;
 use super::*;
 use tellhal::message::Message;
 
+use crate::delivery::Delivery;
+
 fn routing(routes: Vec<Route>) -> Routing {
     let rooms = ["ops", "dba", "page"].map(String::from);
     Routing { dev_room: None, default_room: "page".into(), rooms: rooms.into(), routes }
@@ -188,6 +190,44 @@ fn windows_are_bounded_and_what_finds_no_place_passes() {
         assert_eq!(ids(&engine.apply(entry)).len(), 1);
     }
     assert_eq!(engine.open_windows(), throttle::MAX_WINDOWS);
+}
+
+/// The snapshot of an engine that has counted a repeat, changed as another version of the relay would have it.
+fn restored(change: impl Fn(&mut serde_json::Value)) -> (Engine, Vec<String>) {
+    let throttled = Route { throttle: Some(Duration::from_secs(60)), ..route("t", ">", &["ops"]) };
+    let mut engine = engine(routing(vec![throttled]));
+    engine.apply(message(1, 0, "a", "m1"));
+    engine.apply(message(2, 1, "a", "m2"));
+    let mut value = serde_json::to_value(engine.snapshot()).unwrap();
+    change(&mut value);
+    let snapshot: snapshot::Snapshot = serde_json::from_value(value).unwrap();
+    let unreadable = snapshot.state.unreadable().iter().map(|(part, _)| (*part).to_owned()).collect();
+    (Engine::restore(snapshot, engine.rules().clone()), unreadable)
+}
+
+fn is_duplicate(engine: &mut Engine) -> bool {
+    notes(&engine.apply(message(3, 2, "a", "m1"))) == [(NOWHERE, Outcome::Duplicate)]
+}
+
+#[test]
+fn an_older_snapshot_lacks_a_part_and_a_newer_one_has_others() {
+    let (mut older, unreadable) =
+        restored(|value| _ = value["state"].as_object_mut().unwrap().remove("throttle"));
+    assert!(unreadable.is_empty() && older.open_windows() == 0 && is_duplicate(&mut older));
+
+    let (mut newer, unreadable) = restored(|value| {
+        value["state"]["digest"] = serde_json::json!({ "open": [1, 2] });
+        value["state"]["throttle"]["more"] = true.into();
+    });
+    assert!(unreadable.is_empty() && newer.open_windows() == 1 && is_duplicate(&mut newer));
+    assert_eq!(ids(&newer.apply(tick(4, 60))), ["t/m1/sum/ops"]);
+}
+
+#[test]
+fn a_part_that_cannot_be_read_is_named_and_costs_no_other() {
+    let (mut engine, unreadable) = restored(|value| value["state"]["throttle"]["windows"] = "none".into());
+    assert_eq!((unreadable, engine.open_windows()), (vec!["throttle".to_owned()], 0));
+    assert!(is_duplicate(&mut engine));
 }
 
 /// A random log: messages of a few kinds, ticks and reloads, with a clock that jumps now and then.

@@ -320,6 +320,9 @@ impl Leading {
 /// The fold from the snapshot, or from before the first entry.
 async fn restore(bus: &Bus, streams: &Streams, own: &Arc<Rules>) -> anyhow::Result<Engine> {
     if let Some(snapshot) = files::load_snapshot(&streams.files).await? {
+        for (part, error) in snapshot.state.unreadable() {
+            tracing::warn!(part, error, "a part of the snapshot cannot be read; it starts empty");
+        }
         if let Some(rules) = files::load_rules(&streams.files, &snapshot.configuration).await? {
             return Ok(Engine::restore(snapshot, rules));
         }

@@ -87,7 +87,7 @@ async fn move_on(subject: &str, rooms: &Rooms, shared: &Shared) -> anyhow::Resul
 async fn resend(delivery: Delivery, sequence: u64, rooms: &Rooms, shared: &Shared) -> anyhow::Result<()> {
     tracing::warn!(
         room = delivery.room,
-        id = delivery.id,
+        id = delivery.id.as_str(),
         "unknown room; moving the delivery to the default room"
     );
     let reason = format!("no relay serves room {}", delivery.room);

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use service::platform::{Failure, Sent};
 
 use super::{Counted, Post, Room};
-use crate::delivery::{Content, Delivery, Place};
+use crate::delivery::{Content, Delivery, Id, Place};
 
 /// Texts that try to ping, forge markup, inject a line or confuse a reader.
 pub(super) const HOSTILE: [&str; 14] = [
@@ -34,7 +34,7 @@ pub(super) const HOSTILE: [&str; 14] = [
 
 pub(super) fn delivery(id: &str, message: Message) -> Delivery {
     Delivery {
-        id: format!("{id}/room"),
+        id: Id::of_message(id, "room"),
         room: "room".into(),
         place: Place::default(),
         at: Timestamp(10_801_000),

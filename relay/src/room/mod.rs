@@ -81,7 +81,12 @@ pub struct Counted {
 impl Post {
     /// A delivery in a post of its own.
     pub fn single(delivery: Delivery) -> Self {
-        Post { room: delivery.room.clone(), id: delivery.id.clone(), listed: vec![delivery], counted: None }
+        Post {
+            room: delivery.room.clone(),
+            id: delivery.id.to_string(),
+            listed: vec![delivery],
+            counted: None,
+        }
     }
 
     /// Whether this is a backlog going out at once.

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tellhal::timestamp::Timestamp;
+
+use super::State;
 
 /// How long an id is remembered, as the stream does.
 pub const MEMORY: Duration = Duration::from_secs(3600);
@@ -35,6 +38,41 @@ pub struct Seen {
     order: VecDeque<(Timestamp, u64)>,
 }
 
+/// The ids in a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    /// Each with its time and source, oldest first: 20 bytes each, in base64, since there may be a hundred thousand.
+    ids: String,
+}
+
+impl State for Seen {
+    type Kept = Kept;
+
+    fn keep(&self) -> Kept {
+        let mut bytes = Vec::with_capacity(self.order.len() * ENTRY);
+        for &(at, id) in &self.order {
+            let Some(source) = self.sources.get(&id) else { continue };
+            bytes.extend_from_slice(&at.0.to_be_bytes());
+            bytes.extend_from_slice(&id.to_be_bytes());
+            bytes.extend_from_slice(&source.to_be_bytes());
+        }
+        Kept { ids: STANDARD.encode(bytes) }
+    }
+
+    /// What cannot be read is forgotten: the stream's own dedupe remains.
+    fn restore(kept: Kept) -> Self {
+        let mut seen = Seen::default();
+        for entry in STANDARD.decode(kept.ids).unwrap_or_default().chunks_exact(ENTRY) {
+            let number = |range: std::ops::Range<usize>| {
+                entry[range].iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte))
+            };
+            seen.insert(Timestamp(number(0..8) as i64), number(8..16), number(16..20) as u32);
+        }
+        seen
+    }
+}
+
 impl Seen {
     /// Remembers the id and says whether it was there.
     pub fn check(&mut self, source: &str, id: &str, now: Timestamp) -> Verdict {
@@ -48,30 +86,6 @@ impl Seen {
                 Verdict::New
             }
         }
-    }
-
-    /// Every id with its time and source, oldest first, as text for a snapshot: 20 bytes each, in base64.
-    pub fn pack(&self) -> String {
-        let mut bytes = Vec::with_capacity(self.order.len() * ENTRY);
-        for &(at, id) in &self.order {
-            let Some(source) = self.sources.get(&id) else { continue };
-            bytes.extend_from_slice(&at.0.to_be_bytes());
-            bytes.extend_from_slice(&id.to_be_bytes());
-            bytes.extend_from_slice(&source.to_be_bytes());
-        }
-        STANDARD.encode(bytes)
-    }
-
-    /// What [`Seen::pack`] packed. What is not that is forgotten: the stream's own dedupe remains.
-    pub fn unpack(text: &str) -> Self {
-        let mut seen = Seen::default();
-        for entry in STANDARD.decode(text).unwrap_or_default().chunks_exact(ENTRY) {
-            let number = |range: std::ops::Range<usize>| {
-                entry[range].iter().fold(0, |number: u64, byte| number << 8 | u64::from(*byte))
-            };
-            seen.insert(Timestamp(number(0..8) as i64), number(8..16), number(16..20) as u32);
-        }
-        seen
     }
 
     fn insert(&mut self, at: Timestamp, id: u64, source: u32) {

@@ -3,14 +3,17 @@
 //! At most [`MAX_WINDOWS`] are open; what finds no place passes, so that a flood of kinds costs posts, not
 //! messages. A window keeps its rooms and its end: it finishes under the configuration that opened it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tellhal::message::Message;
+use tellhal::message::{Mark, Message};
 use tellhal::timestamp::Timestamp;
 
-use crate::delivery::Summary;
+use super::{Admission, State, Verdict};
+use crate::delivery::{Content, Id, Outcome, Summary};
+use crate::engine::output::Outputs;
 use crate::engine::rule::routing::{Route, ThrottleBy};
 
 /// How many windows can be open at once; each takes about 400 bytes, and a kilobyte once it counts.
@@ -19,15 +22,11 @@ pub const MAX_WINDOWS: usize = 100_000;
 pub const MAX_TAGS: usize = 20;
 const MAX_HEADLINE: usize = 200;
 
-/// What a throttle says to a message.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is the first of its kind.
-    Pass,
-    /// It is a repeat and was counted.
-    Held,
-    /// It passes because no more windows fit.
-    Overflow,
+/// The open windows in a snapshot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Kept {
+    windows: Vec<Window>,
 }
 
 /// One kind of message under one route.
@@ -52,15 +51,23 @@ pub struct Throttle {
     owing: BTreeSet<(Timestamp, Arc<str>)>,
 }
 
-impl Throttle {
-    /// Passes the first of a kind and counts the repeats. `rooms` are those a summary will go to.
-    pub fn admit(
-        &mut self,
-        route: &Route,
-        rooms: &Arc<[String]>,
-        message: &Message,
-        now: Timestamp,
-    ) -> Verdict {
+impl State for Throttle {
+    type Kept = Kept;
+
+    fn keep(&self) -> Kept {
+        // Soonest end first.
+        Kept { windows: self.ends.iter().filter_map(|(_, key)| self.windows.get(key)).cloned().collect() }
+    }
+
+    fn restore(kept: Kept) -> Self {
+        let mut throttle = Throttle::default();
+        kept.windows.into_iter().for_each(|window| throttle.open(window));
+        throttle
+    }
+
+    /// Passes the first of a kind and counts the repeats.
+    fn admit(&mut self, admission: Admission) -> Verdict {
+        let Admission { route, rooms, message, now } = admission;
         let Some(length) = route.throttle else { return Verdict::Pass };
         let key = key(route, message);
         if let Some(window) = self.windows.get_mut(key.as_str()) {
@@ -68,10 +75,10 @@ impl Throttle {
                 self.owing.insert((window.until, window.key.clone()));
             }
             window.count(message, now);
-            return Verdict::Held;
+            return Verdict::Kept(Outcome::Throttled);
         }
         if self.windows.len() >= MAX_WINDOWS {
-            return Verdict::Overflow;
+            return Verdict::Marked(Mark::Unthrottled);
         }
         self.open(Window {
             key: key.into(),
@@ -84,8 +91,25 @@ impl Throttle {
         Verdict::Pass
     }
 
-    /// Puts a window back, as it was in a snapshot.
-    pub fn open(&mut self, window: Window) {
+    /// When the next summary is owed.
+    fn due(&self) -> Option<Timestamp> {
+        self.owing.first().map(|(until, _)| *until)
+    }
+
+    fn close(&mut self, now: Timestamp, outputs: &mut Outputs) {
+        while let Some(window) = self.close_due(now) {
+            let Some(held) = window.held else { continue };
+            for room in window.rooms.iter() {
+                let id = Id::of_summary(&window.route, &window.first_id, room);
+                let routes = vec![window.route.to_string()];
+                outputs.deliver(id, room, routes, Vec::new(), Content::Summary((*held).clone()));
+            }
+        }
+    }
+}
+
+impl Throttle {
+    fn open(&mut self, window: Window) {
         self.ends.insert((window.until, window.key.clone()));
         if window.held.is_some() {
             self.owing.insert((window.until, window.key.clone()));
@@ -94,21 +118,11 @@ impl Throttle {
     }
 
     /// Closes and returns the next window that has ended by `now`.
-    pub fn close_due(&mut self, now: Timestamp) -> Option<Window> {
+    fn close_due(&mut self, now: Timestamp) -> Option<Window> {
         let end = self.ends.first().filter(|(until, _)| *until <= now)?.clone();
         self.ends.remove(&end);
         self.owing.remove(&end);
         self.windows.remove(&end.1)
-    }
-
-    /// When the next summary is owed.
-    pub fn next_due(&self) -> Option<Timestamp> {
-        self.owing.first().map(|(until, _)| *until)
-    }
-
-    /// Every open window, soonest end first.
-    pub fn windows(&self) -> impl Iterator<Item = &Window> {
-        self.ends.iter().filter_map(|(_, key)| self.windows.get(key))
     }
 
     pub fn len(&self) -> usize {
@@ -155,26 +169,55 @@ pub fn count_tag(tags: &mut BTreeMap<String, u64>, tag: &str) {
 
 /// What makes two messages the same under a route. Parts are joined by a byte no tag or source holds;
 /// long parts (titles, fields) are kept short by their hash.
-pub fn key(route: &Route, message: &Message) -> String {
-    let by: &[ThrottleBy] = match route.throttle_by.as_slice() {
-        [] => &[ThrottleBy::Tag, ThrottleBy::Source],
-        by => by,
-    };
+fn key(route: &Route, message: &Message) -> String {
     let mut key = route.name.clone();
-    for part in by {
+    for by in parts(route) {
         key.push('\u{1f}');
-        match part {
-            ThrottleBy::Tag => key.push_str(message.tag.as_str()),
-            ThrottleBy::Source => key.push_str(&message.source),
-            ThrottleBy::Severity => key.push_str(message.severity.as_str()),
-            ThrottleBy::Status => key.push_str(message.status.map_or("", |status| status.as_str())),
-            ThrottleBy::Key => push_short(&mut key, message.key.as_deref()),
-            ThrottleBy::Title => push_short(&mut key, message.title.as_deref()),
-            ThrottleBy::Host => push_short(&mut key, message.host.as_deref()),
-            ThrottleBy::Field(name) => push_short(&mut key, message.fields.get(name).map(String::as_str)),
+        match by {
+            ThrottleBy::Tag | ThrottleBy::Source => key.push_str(value(by, message).unwrap_or("")),
+            by => push_short(&mut key, value(by, message)),
         }
     }
     key
+}
+
+/// The same in words, such as `tag=backup.mysql source=db1`.
+pub fn words(route: &Route, message: &Message) -> String {
+    let part = |by: &ThrottleBy| format!("{}={}", name(by), value(by, message).unwrap_or("-"));
+    parts(route).iter().map(part).collect::<Vec<_>>().join(" ")
+}
+
+fn parts(route: &Route) -> &[ThrottleBy] {
+    match route.throttle_by.as_slice() {
+        [] => &[ThrottleBy::Tag, ThrottleBy::Source],
+        by => by,
+    }
+}
+
+fn name(by: &ThrottleBy) -> Cow<'static, str> {
+    match by {
+        ThrottleBy::Tag => "tag".into(),
+        ThrottleBy::Source => "source".into(),
+        ThrottleBy::Severity => "severity".into(),
+        ThrottleBy::Key => "key".into(),
+        ThrottleBy::Status => "status".into(),
+        ThrottleBy::Title => "title".into(),
+        ThrottleBy::Host => "host".into(),
+        ThrottleBy::Field(name) => format!("field.{name}").into(),
+    }
+}
+
+fn value<'m>(by: &ThrottleBy, message: &'m Message) -> Option<&'m str> {
+    match by {
+        ThrottleBy::Tag => Some(message.tag.as_str()),
+        ThrottleBy::Source => Some(&message.source),
+        ThrottleBy::Severity => Some(message.severity.as_str()),
+        ThrottleBy::Key => message.key.as_deref(),
+        ThrottleBy::Status => message.status.map(|status| status.as_str()),
+        ThrottleBy::Title => message.title.as_deref(),
+        ThrottleBy::Host => message.host.as_deref(),
+        ThrottleBy::Field(name) => message.fields.get(name).map(String::as_str),
+    }
 }
 
 fn push_short(key: &mut String, text: Option<&str>) {

@@ -7,7 +7,9 @@ use serde::Serialize;
 use tellhal::timestamp::Timestamp;
 
 use crate::admin::trace::{Fate, Retried};
-use crate::delivery::{Attempts, Delivery, Outcome, Receipt, message_id};
+use crate::delivery::fate::{self, FateState};
+use crate::delivery::id::{message_id, retry_of};
+use crate::delivery::{Attempts, Delivery, Outcome, Receipt};
 use crate::engine::NOWHERE;
 use crate::status::RoomState;
 
@@ -18,48 +20,21 @@ pub(super) struct RoomFate {
     /// Such as `irc`; absent for a room that is gone.
     pub(super) kind: Option<&'static str>,
     state: FateState,
+    /// The state in a character, and in words.
+    sign: &'static str,
+    words: &'static str,
     /// What happened, oldest first.
     steps: Vec<Step>,
 }
 
-/// Where a message stands in a room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum FateState {
-    /// It is to be delivered, and nothing is known of it yet.
-    Expected,
-    /// In the room's queue.
-    Waiting,
-    /// In the room's queue, and was tried.
-    Retrying,
-    /// In a post of its own.
-    Posted,
-    /// In a post with others, listed or counted.
-    Counted,
-    /// Held back by a throttle and counted in its summary.
-    Held,
-    /// Sent on to another room.
-    Moved,
-    /// The room can never take it: a dead letter on the list.
-    Dead,
-    /// A dead letter that somebody gave up.
-    Dropped,
-    /// Somebody asked for another try; what came of it is another step.
-    Retried,
-    /// It was to be delivered, and nothing is known of it: so old that its receipt is gone.
-    Forgotten,
-}
-
-impl FateState {
-    /// What is still to come tells more of a room than what was, whatever the clocks say: some moments are the
-    /// server's, others a relay's.
-    fn weight(self) -> u8 {
-        match self {
-            FateState::Waiting | FateState::Retrying => 3,
-            FateState::Expected => 2,
-            FateState::Retried => 0,
-            _ => 1,
-        }
+/// What is still to come tells more of a room than what was, whatever the clocks say: some moments are the
+/// server's, others a relay's.
+fn weight(state: FateState) -> u8 {
+    match state {
+        FateState::Waiting | FateState::Retrying => 3,
+        FateState::Expected => 2,
+        FateState::Retried => 0,
+        _ => 1,
     }
 }
 
@@ -68,6 +43,9 @@ impl FateState {
 pub(super) struct Step {
     at: Timestamp,
     state: FateState,
+    /// The state in a character, and in words.
+    sign: &'static str,
+    words: &'static str,
     /// In words: the route that held it, why it is dead, who tried it again.
     reason: Option<String>,
     /// The delivery this is about.
@@ -122,9 +100,9 @@ pub(super) fn told(
     let rooms = rooms.into_iter().map(|(room, mut steps)| {
         steps.sort_by_key(|step| step.at);
         let nothing = if fresh { FateState::Expected } else { FateState::Forgotten };
-        let state = steps.iter().max_by_key(|step| (step.state.weight(), step.at));
+        let state = steps.iter().max_by_key(|step| (weight(step.state), step.at));
         let state = state.map_or(nothing, |step| step.state);
-        RoomFate { room, kind: None, state, steps }
+        RoomFate { room, kind: None, state, sign: state.sign(), words: state.words(), steps }
     });
     let rooms: Vec<RoomFate> = rooms.collect();
     let open = [FateState::Expected, FateState::Waiting, FateState::Retrying];
@@ -150,17 +128,17 @@ fn steps(fate: &Fate, now: &BTreeMap<String, RoomState>) -> Vec<(String, Step)> 
         steps.push((letter.room.clone(), step));
     }
     // A delivery may be posted while its traces are gathered.
-    let done = |id: &String| {
-        fate.receipts.iter().any(|receipt| receipt.ids.contains(id))
-            || fate.dead.iter().any(|letter| letter.id == *id)
+    let done = |id: &str| {
+        fate.receipts.iter().any(|receipt| receipt.ids.iter().any(|done| done == id))
+            || fate.dead.iter().any(|letter| letter.id == id)
     };
     for delivery in fate.waiting.iter().filter(|delivery| !done(&delivery.id)) {
         let room = now.get(&delivery.room);
         let retrying = room.and_then(|room| room.retrying.as_ref());
-        let retrying = retrying.filter(|retrying| retrying.ids.contains(&delivery.id));
+        let retrying = retrying.filter(|retrying| retrying.ids.iter().any(|id| *id == *delivery.id));
         let state = if retrying.is_some() { FateState::Retrying } else { FateState::Waiting };
         let step = Step {
-            delivery: Some(delivery.id.clone()),
+            delivery: Some(delivery.id.to_string()),
             tries: retrying.and(room).map_or(0, |room| room.tries),
             attempts: retrying.map(|retrying| retrying.attempts.clone()).unwrap_or_default(),
             ..Step::new(delivery.at, state)
@@ -185,41 +163,20 @@ fn steps(fate: &Fate, now: &BTreeMap<String, RoomState>) -> Vec<(String, Step)> 
 
 /// Where a retry has led, once there is a trace of it.
 fn room_of_retry<'a>(fate: &'a Fate, retry: &Retried) -> Option<&'a str> {
-    let end = format!("/r{}", retry.sequence);
+    let is_its = |id: &str| retry_of(id) == Some(retry.sequence);
     let is_spent =
         |receipt: &Receipt| receipt.outcome == Outcome::Duplicate && receipt.place.sequence == retry.sequence;
-    let receipt = fate
-        .receipts
-        .iter()
-        .find(|receipt| is_spent(receipt) || receipt.ids.iter().any(|id| id.ends_with(&end)));
-    let letter = fate.dead.iter().find(|letter| letter.id.ends_with(&end));
-    let waiting = fate.waiting.iter().find(|delivery| delivery.id.ends_with(&end));
+    let receipt =
+        fate.receipts.iter().find(|receipt| is_spent(receipt) || receipt.ids.iter().any(|id| is_its(id)));
+    let letter = fate.dead.iter().find(|letter| is_its(&letter.id));
+    let waiting = fate.waiting.iter().find(|delivery| is_its(&delivery.id));
     let room = receipt.map(|receipt| &receipt.room).or(letter.map(|letter| &letter.room));
     room.or(waiting.map(|delivery| &delivery.room)).map(String::as_str)
 }
 
 fn of_receipt(receipt: &Receipt, own: &str) -> (String, Step) {
-    let state = match receipt.outcome {
-        Outcome::Posted => FateState::Posted,
-        Outcome::Counted => FateState::Counted,
-        Outcome::Throttled => FateState::Held,
-        Outcome::Dropped | Outcome::Duplicate => FateState::Dropped,
-        Outcome::Moved => FateState::Moved,
-    };
-    let reason = match receipt.outcome {
-        Outcome::Throttled => {
-            receipt.reason.as_ref().map(|route| format!("by the throttle of route {route}"))
-        }
-        Outcome::Dropped if receipt.room == NOWHERE => {
-            receipt.reason.as_ref().map(|route| format!("route {route} drops it"))
-        }
-        Outcome::Duplicate => {
-            receipt.reason.as_ref().map(|reason| format!("{reason}, and not delivered again"))
-        }
-        _ => receipt.reason.clone(),
-    };
     let step = Step {
-        reason,
+        reason: fate::reason(receipt),
         delivery: receipt.ids.iter().find(|id| message_id(id) == own).cloned(),
         together: receipt.ids.len(),
         tries: receipt.tries,
@@ -227,7 +184,7 @@ fn of_receipt(receipt: &Receipt, own: &str) -> (String, Step) {
         post: receipt.post.clone(),
         link: receipt.link.clone(),
         possible_duplicate: receipt.possible_duplicate,
-        ..Step::new(receipt.at, state)
+        ..Step::new(receipt.at, FateState::of(receipt.outcome))
     };
     (receipt.room.clone(), step)
 }
@@ -237,6 +194,8 @@ impl Step {
         Step {
             at,
             state,
+            sign: state.sign(),
+            words: state.words(),
             reason: None,
             delivery: None,
             together: 1,
@@ -256,7 +215,7 @@ mod tests {
 
     use super::*;
     use crate::admin::trace::Located;
-    use crate::delivery::{Content, Place};
+    use crate::delivery::{Content, Id, Place};
 
     fn message() -> Message {
         let mut message = Message::new("db1", "backup".parse().unwrap(), "x");
@@ -265,7 +224,7 @@ mod tests {
     }
 
     fn delivery(room: &str) -> Delivery {
-        let (id, room) = (format!("m-1/{room}"), room.to_owned());
+        let (id, room) = (Id::of_message("m-1", room), room.to_owned());
         let (place, at) = (Place { sequence: 7, number: 0 }, Timestamp(1));
         Delivery {
             id,

@@ -10,22 +10,8 @@ const refused = new Map(); // by dead letter: the error of an action on it
 const id = location.pathname.slice("/messages/".length); // stays encoded
 
 const OUTCOMES = { ok: "✓ taken", transient: "✗ not now", permanent: "✗ never", auth: "✗ not allowed, or not there" };
-const STATES = {
-  expected: ["…", "to be delivered"],
-  waiting: ["…", "waiting in the room's queue"],
-  retrying: ["↻", "not taken yet, tried again"],
-  posted: ["✓", "posted"],
-  counted: ["✓", "posted together with others"],
-  held: ["‖", "held back and counted"],
-  moved: ["→", "sent on to another room"],
-  dead: ["✗", "dead letter: the room cannot take it"],
-  dropped: ["–", "dropped"],
-  retried: ["↻", "tried again"],
-  forgotten: ["?", "nothing is known of it: its receipt is not kept any more"],
-};
 
-function state(name) {
-  const [sign, words] = STATES[name];
+function state({ state: name, sign, words }) {
   return h("span", { class: `state ${name}` }, `${sign} ${words}`);
 }
 
@@ -66,14 +52,14 @@ function act(step, again) {
 }
 
 // The step's reason, without the words of its state when it begins with them.
-function reason({ state: name, reason: text }) {
-  const words = `${STATES[name][1]} `;
-  return text && [": ", h("bdi", {}, text.startsWith(words) ? text.slice(words.length) : text)];
+function reason({ words, reason: text }) {
+  const known = `${words} `;
+  return text && [": ", h("bdi", {}, text.startsWith(known) ? text.slice(known.length) : text)];
 }
 
 function stepRow(step, room, again) {
   return h("li", {},
-    time(step.at), " ", state(step.state), reason(step),
+    time(step.at), " ", state(step), reason(step),
     step.together > 1 && ` (${plural(step.together, "message")} in one post)`,
     step.possible_duplicate && h("em", {}, " possibly posted twice: the answer to an earlier attempt was lost"),
     (step.post || step.link) && facts([["post", step.post], ["link", step.link && link(step.link)]]),
@@ -81,9 +67,9 @@ function stepRow(step, room, again) {
     act(step, again));
 }
 
-function room({ room, kind, state: now, steps }, again) {
+function room({ room, kind, state: now, sign, words, steps }, again) {
   return h("section", { class: `room ${now}`, "aria-label": `Room ${room}` },
-    h("h3", {}, h("bdi", {}, room), kind && h("small", {}, ` ${kind}`), " ", state(now)),
+    h("h3", {}, h("bdi", {}, room), kind && h("small", {}, ` ${kind}`), " ", state({ state: now, sign, words })),
     steps.length > 0 && h("ol", { class: "steps" }, steps.map((step) => stepRow(step, room, again))));
 }
 
@@ -99,7 +85,7 @@ function show(answer, again) {
   fill($("contents"), body({ sequence, at, message, marks }));
 
   $("fate").hidden = false;
-  fill($("rooms"), answer.rooms.map((each) => room(each, again)), answer.notes.map((step) => h("p", {}, time(step.at), " ", state(step.state), ": ", h("bdi", {}, step.reason || ""))));
+  fill($("rooms"), answer.rooms.map((each) => room(each, again)), answer.notes.map((step) => h("p", {}, time(step.at), " ", state(step), ": ", h("bdi", {}, step.reason || ""))));
   const notes = [
     answer.not_yet_folded && "The relay has not processed this message yet.",
     answer.also.length > 0 && `Its id is in the log ${plural(answer.also.length + 1, "time")}: also at sequence ${answer.also.map(count).join(", ")}.`,

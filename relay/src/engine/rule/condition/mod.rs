@@ -63,7 +63,6 @@ macro_rules! conditions {
         // A documentation comment here would be the description of a route in the schema.
         #[derive(Debug, Default, Deserialize, JsonSchema)]
         #[serde(default)]
-        #[expect(missing_docs, reason = "see above")]
         pub struct Written {
             $($(#[$about])* pub $name: <$condition as Condition>::Written,)+
         }

@@ -1,0 +1,83 @@
+//! Where a message stands in a room, and the words for it: one table for `hal-relay trace`, the API and the page.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::{Outcome, Receipt};
+
+/// Where a message stands in a room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum FateState {
+    /// It is to be delivered, and nothing is known of it yet.
+    Expected,
+    /// In the room's queue.
+    Waiting,
+    /// In the room's queue, and was tried.
+    Retrying,
+    /// In a post of its own.
+    Posted,
+    /// In a post with others, listed or counted.
+    Counted,
+    /// Held back by a throttle and counted in its summary.
+    Held,
+    /// Sent on to another room.
+    Moved,
+    /// The room can never take it: a dead letter on the list.
+    Dead,
+    /// A dead letter that somebody gave up, or a message that is delivered nowhere.
+    Dropped,
+    /// Somebody asked for another try; what came of it is another step.
+    Retried,
+    /// It was to be delivered, and nothing is known of it: so old that its receipt is gone.
+    Forgotten,
+}
+
+impl FateState {
+    /// Its sign and its words.
+    const fn shown(self) -> (&'static str, &'static str) {
+        match self {
+            FateState::Expected => ("…", "to be delivered"),
+            FateState::Waiting => ("…", "waiting in the room's queue"),
+            FateState::Retrying => ("↻", "not taken yet, tried again"),
+            FateState::Posted => ("✓", "posted"),
+            FateState::Counted => ("✓", "posted together with others"),
+            FateState::Held => ("‖", "held back and counted"),
+            FateState::Moved => ("→", "sent on to another room"),
+            FateState::Dead => ("✗", "dead letter: the room cannot take it"),
+            FateState::Dropped => ("–", "dropped"),
+            FateState::Retried => ("↻", "tried again"),
+            FateState::Forgotten => ("?", "nothing is known of it: its receipt is not kept any more"),
+        }
+    }
+
+    pub const fn sign(self) -> &'static str {
+        self.shown().0
+    }
+
+    pub const fn words(self) -> &'static str {
+        self.shown().1
+    }
+
+    /// Where a receipt leaves it.
+    pub fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Posted => FateState::Posted,
+            Outcome::Counted => FateState::Counted,
+            Outcome::Throttled => FateState::Held,
+            Outcome::Dropped | Outcome::Duplicate => FateState::Dropped,
+            Outcome::Moved => FateState::Moved,
+        }
+    }
+}
+
+/// A receipt's reason, as a sentence goes on with it.
+pub fn reason(receipt: &Receipt) -> Option<String> {
+    let reason = receipt.reason.as_ref()?;
+    Some(match receipt.outcome {
+        Outcome::Throttled => format!("by the throttle of route {reason}"),
+        Outcome::Dropped if receipt.room == crate::engine::NOWHERE => format!("route {reason} drops it"),
+        Outcome::Duplicate => format!("{reason}, and not delivered again"),
+        _ => reason.clone(),
+    })
+}
