@@ -52,7 +52,7 @@ impl Page {
         status.change(|now| now.role = Role::Leading);
         let config = Config::from_texts(&[("relay.toml".into(), config.to_owned())]).unwrap();
         let nats = toml::from_str(&format!("url = \"{}\"", server.url)).unwrap();
-        let rules = Arc::new(Rules::new(config.routing.clone()).unwrap());
+        let rules = Arc::new(Rules::new(config.routing.clone()));
         let stranded_after = config.stranded_after;
         let rooms = Rooms { open: BTreeMap::new(), default_room: "page".into(), stranded_after };
         let shared = Shared {

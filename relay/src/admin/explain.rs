@@ -10,9 +10,9 @@ use tellhal::timestamp::Timestamp;
 
 use crate::delivery::Delivery;
 use crate::engine::entry::{Entry, Happening};
-use crate::engine::matcher::Condition;
 use crate::engine::routing::{Route, ThrottleBy};
-use crate::engine::{Engine, Output, Rules};
+use crate::engine::rule::condition::{Asked, Reason};
+use crate::engine::{Engine, Output, Rules, decide};
 use crate::render;
 use crate::room::{Post, Room};
 
@@ -111,27 +111,21 @@ pub fn shown(delivery: &Delivery, kind: &'static str, room: Result<&dyn Room, St
 
 /// Explains `message`, as if it came at `at` and nothing had come before.
 pub fn explain(rules: &Arc<Rules>, message: Message, at: Timestamp) -> Explanation {
-    let taken = rules.routes(&message);
-    let stopped = taken.last().copied().filter(|&last| rules.matcher.route(last).stop);
-    let count = rules.routing.routes.len();
-    let routes = (0..count).map(|index| said(rules, index, &message, stopped)).collect();
-    let taking = || taken.iter().map(|&index| rules.matcher.route(index));
+    let decision = decide(rules, &message, at);
+    let asked = Asked { message: &message, at };
+    let routes = decision.reasons(asked);
+    let routes = routes.map(|(route, reason, stopped)| said(route, reason, stopped, &message)).collect();
+    let instead_of = decision.dev_room().map(|dev_room| InsteadOf {
+        dev_room: dev_room.to_owned(),
+        rooms: decision.rooms_before_dev().into_iter().map(str::to_owned).collect(),
+    });
+    let dropped_by = decision.drops().map(|route| route.name.clone()).collect();
+    let said = Said { routes, dropped_by, by_default: decision.is_default(), instead_of };
 
-    let dropped_by = taking().filter(|route| route.drop).map(|route| route.name.clone()).collect();
     let received = Received { message: message.clone(), marks: Vec::new() };
     let entry = Entry { sequence: 1, at, what: Happening::Message(received) };
     let outputs = Engine::new(rules.clone()).apply(entry);
-    let deliveries: Vec<Delivery> = outputs.into_iter().filter_map(delivery).collect();
-    let instead_of = rules.routing.dev_room.clone().filter(|_| !deliveries.is_empty()).map(|dev_room| {
-        let mut rooms: Vec<String> = taking().flat_map(|route| route.rooms.clone()).collect();
-        if taken.is_empty() {
-            rooms.push(rules.routing.default_room.clone());
-        }
-        rooms.sort();
-        rooms.dedup();
-        InsteadOf { dev_room, rooms }
-    });
-    let said = Said { routes, dropped_by, by_default: taken.is_empty(), instead_of };
+    let deliveries = outputs.into_iter().filter_map(delivery).collect();
     Explanation { message, said, deliveries }
 }
 
@@ -142,22 +136,19 @@ fn delivery(output: Output) -> Option<Delivery> {
     }
 }
 
-fn said(rules: &Rules, index: usize, message: &Message, stopped: Option<usize>) -> RouteSaid {
-    let route = rules.matcher.route(index);
-    let refusal = rules.matcher.refusal(index, message);
-    let by = stopped.filter(|&stopped| stopped < index);
-    let (verdict, refused) = match (refusal, by) {
-        (Some(condition), _) => (Verdict::Refuses, Some(why_not(route, condition, message))),
+fn said(route: &Route, reason: Reason, stopped: Option<&Route>, message: &Message) -> RouteSaid {
+    let Reason { held, refused } = reason;
+    let (verdict, refused) = match (refused, stopped) {
+        (Some(refused), _) => (Verdict::Refuses, Some(refused)),
         (None, Some(by)) => {
-            let reason = format!("would match, but route {} said stop", rules.matcher.route(by).name);
-            (Verdict::NotAsked, Some(reason))
+            (Verdict::NotAsked, Some(format!("would match, but route {} said stop", by.name)))
         }
         (None, None) => (Verdict::Matches, None),
     };
     RouteSaid {
         name: route.name.clone(),
         verdict,
-        held: held(route, refusal, message),
+        held,
         refused,
         rooms: route.rooms.clone(),
         stop: route.stop,
@@ -167,71 +158,6 @@ fn said(rules: &Rules, index: usize, message: &Message, stopped: Option<usize>) 
             key: throttle_key(route, message),
         }),
     }
-}
-
-/// The conditions before the one that refused, or all of them.
-fn held(route: &Route, refusal: Option<Condition>, message: &Message) -> Vec<String> {
-    const ORDER: [Condition; 5] =
-        [Condition::Tag, Condition::Severity, Condition::Source, Condition::Field, Condition::Text];
-    let before = ORDER.iter().take_while(|condition| Some(**condition) != refusal);
-    before.flat_map(|condition| why(route, *condition, message)).collect()
-}
-
-fn why(route: &Route, condition: Condition, message: &Message) -> Vec<String> {
-    match condition {
-        Condition::Tag => match route.tag.iter().find(|pattern| pattern.matches(&message.tag)) {
-            Some(pattern) => vec![format!("tag {} is covered by {pattern}", message.tag)],
-            None => vec!["every tag".into()],
-        },
-        Condition::Severity => {
-            let least = route.severity.iter();
-            least.map(|least| format!("severity {} is {least} or above", message.severity)).collect()
-        }
-        Condition::Source if route.source.is_empty() => Vec::new(),
-        Condition::Source => vec![format!("source {} is listed", message.source)],
-        Condition::Field => {
-            let value = |name: &String| message.fields.get(name).map_or("", String::as_str);
-            route.fields.keys().map(|name| format!("field {name} is {:?}", value(name))).collect()
-        }
-        Condition::Text => route.text.iter().map(|text| format!("text has {}", quoted(text))).collect(),
-    }
-}
-
-fn why_not(route: &Route, condition: Condition, message: &Message) -> String {
-    match condition {
-        Condition::Tag => {
-            let patterns: Vec<&str> = route.tag.iter().map(|pattern| pattern.as_str()).collect();
-            format!("tag {} is not covered by {}", message.tag, patterns.join(", "))
-        }
-        Condition::Severity => {
-            let least = route.severity.unwrap_or_default();
-            format!("severity {} is below {least}", message.severity)
-        }
-        Condition::Source => format!("source {} is none of {}", message.source, route.source.join(", ")),
-        Condition::Field => {
-            route.fields.iter().find_map(|(name, want)| field(name, want, message)).unwrap_or_default()
-        }
-        Condition::Text => {
-            let text = route.text.as_deref().unwrap_or_default();
-            format!("neither title nor text has {}", quoted(text))
-        }
-    }
-}
-
-/// Why a field does not hold, if it does not.
-fn field(name: &str, want: &[String], message: &Message) -> Option<String> {
-    match message.fields.get(name) {
-        None => Some(format!("there is no field {name}")),
-        Some(value) if !want.is_empty() && !want.contains(value) => {
-            let want: Vec<String> = want.iter().map(|want| format!("{want:?}")).collect();
-            Some(format!("field {name} is {value:?}, not {}", want.join(" or ")))
-        }
-        Some(_) => None,
-    }
-}
-
-fn quoted(expression: &str) -> String {
-    format!("/{expression}/")
 }
 
 fn throttle_key(route: &Route, message: &Message) -> String {
@@ -292,7 +218,7 @@ mod tests {
         let config = Config::from_texts(&[("relay.toml".into(), text)]).unwrap();
         let mut message = Message::new("db1", tag.parse().unwrap(), "slow 7");
         change(&mut message);
-        explain(&Arc::new(Rules::new(config.routing).unwrap()), message, Timestamp(0))
+        explain(&Arc::new(Rules::new(config.routing)), message, Timestamp(0))
     }
 
     fn rooms(explanation: &Explanation) -> Vec<&str> {

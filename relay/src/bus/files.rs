@@ -39,7 +39,7 @@ pub async fn save_snapshot(files: &ObjectStore, snapshot: &Snapshot) -> anyhow::
 pub async fn load_rules(files: &ObjectStore, hash: &str) -> anyhow::Result<Option<Arc<Rules>>> {
     let Some(bytes) = get(files, &rules_name(hash)).await? else { return Ok(None) };
     let routing: Routing = serde_json::from_slice(&bytes).with_context(|| format!("configuration {hash}"))?;
-    Ok(Some(Arc::new(Rules::new(routing)?)))
+    Ok(Some(Arc::new(Rules::new(routing))))
 }
 
 pub async fn save_rules(files: &ObjectStore, rules: &Rules) -> anyhow::Result<()> {

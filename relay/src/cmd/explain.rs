@@ -77,7 +77,7 @@ impl Explain {
         let config = Config::load(&self.path.config)?;
         let at = self.at.unwrap_or_else(Timestamp::now);
         let json = self.json;
-        let rules = Arc::new(Rules::new(config.routing.clone())?);
+        let rules = Arc::new(Rules::new(config.routing.clone()));
         let explanation = explain::explain(&rules, self.message(at)?, at);
         let shared = room::Shared::default();
         let rooms = explanation.deliveries.iter().map(|delivery| shown(&config, delivery, &shared)).collect();

@@ -43,7 +43,7 @@ impl Run {
         let config = Config::start(&path)?;
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let shared = Arc::new(room::Shared::default());
-        let rules = Arc::new(Rules::new(config.routing.clone())?);
+        let rules = Arc::new(Rules::new(config.routing.clone()));
         let rooms = Arc::new(open_rooms(&config, &shared)?);
         let listener = page::bind(config.page.listen)?;
         tracing::info!(page = %listener.local_addr()?, rooms = rooms.open.len(), routes = config.routing.routes.len(), "starting");
@@ -214,7 +214,7 @@ impl Reload {
         if old.nats != new.nats || old.page != new.page {
             tracing::warn!("[nats] and [page] change only with a restart");
         }
-        let rules = Arc::new(Rules::new(config.routing.clone()).context("routes")?);
+        let rules = Arc::new(Rules::new(config.routing.clone()));
         let rooms = Arc::new(open_rooms(&config, &self.shared)?);
         self.rooms.send_replace(rooms);
         self.rules.send_replace(rules);

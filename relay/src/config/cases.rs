@@ -6,17 +6,16 @@ use tellhal::tag::BadTag;
 use tellhal::{Message, Severity};
 
 use super::raw::Test;
-use super::routes::{severity, source};
 use super::{Checks, Document};
-use crate::engine::Rules;
 use crate::engine::routing::Routing;
+use crate::engine::rule::condition::{severity, source};
+use crate::engine::{Rules, decide};
 
 /// How many tests there are; those that fail become problems. Without sound rules they are only read,
 /// since running them would repeat what is wrong with the rules. What the environment `dev` does after
 /// routing is left out, so that the same tests hold on a developer's machine.
 pub(super) fn run(checks: &mut Checks, routing: &Routing, sound: bool) -> usize {
-    // Every expression was compiled on its own by then.
-    let rules = Rules::new(Routing { dev_room: None, ..routing.clone() }).ok().filter(|_| sound);
+    let rules = sound.then(|| Rules::new(routing.clone()));
     let mut count = 0;
     for document in checks.documents {
         for (i, test) in document.raw.tests.iter().enumerate() {
@@ -39,12 +38,12 @@ struct Case<'c, 'd> {
 
 impl Case<'_, '_> {
     fn run(&mut self, message: &Message, want: &BTreeSet<String>, rules: &Rules) {
-        let routes = rules.routes(message);
-        let got = rooms(rules, &routes);
+        let decision = decide(rules, message, message.time);
+        let got: BTreeSet<String> = decision.rooms_before_dev().into_iter().map(str::to_owned).collect();
         if got == *want {
             return;
         }
-        let names: Vec<&str> = routes.iter().map(|&i| rules.matcher.route(i).name.as_str()).collect();
+        let names: Vec<&str> = decision.routes().map(|route| route.name.as_str()).collect();
         let by = if names.is_empty() { "no route".to_owned() } else { format!("by {}", names.join(", ")) };
         let Message { tag, severity, .. } = message;
         let (got, want) = (set(&got), set(want));
@@ -68,9 +67,9 @@ impl Case<'_, '_> {
             return None;
         };
         let tag = tag.parse().map_err(|bad: BadTag| self.wrong(".tag", (bad.what, bad.hint)));
-        let sender = source(test.source.as_deref().unwrap_or("test"));
+        let sender = source::parse(test.source.as_deref().unwrap_or("test"));
         let sender = sender.map_err(|bad| self.wrong(".source", bad));
-        let severity = test.severity.as_deref().map_or(Ok(Severity::Info), severity);
+        let severity = test.severity.as_deref().map_or(Ok(Severity::Info), severity::parse);
         let severity = severity.map_err(|bad| self.wrong(".severity", bad));
         let mut message = Message::new(&sender.ok()?, tag.ok()?, test.text.clone().unwrap_or_default());
         message.severity = severity.ok()?;
@@ -95,15 +94,6 @@ impl Case<'_, '_> {
         }
         Some(rooms.items().into_iter().map(|(_, room)| room.to_owned()).collect())
     }
-}
-
-/// The rooms these routes lead to; the default room when there are none.
-fn rooms(rules: &Rules, routes: &[usize]) -> BTreeSet<String> {
-    if routes.is_empty() {
-        return [rules.routing.default_room.clone()].into();
-    }
-    let leading = routes.iter().map(|&i| rules.matcher.route(i)).filter(|route| !route.drop);
-    leading.flat_map(|route| route.rooms.clone()).collect()
 }
 
 fn set(rooms: &BTreeSet<String>) -> String {

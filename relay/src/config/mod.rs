@@ -96,8 +96,9 @@ mod tests {
         let proxy = config.page.proxy.unwrap();
         assert_eq!((proxy.addresses.len(), proxy.operators.len()), (2, 2));
         let [noise, databases] = &config.routing.routes[..] else { panic!() };
-        assert!(noise.drop && noise.stop && noise.fields["ticket"].is_empty());
-        assert_eq!((noise.tag.len(), noise.source.len(), noise.fields["shard"].len()), (2, 2, 2));
+        let asks = &noise.conditions;
+        assert!(noise.drop && noise.stop && asks.fields.0["ticket"].is_empty());
+        assert_eq!((asks.tag.0.len(), asks.source.0.len(), asks.fields.0["shard"].len()), (2, 2, 2));
         assert_eq!(databases.throttle, Some(Duration::from_secs(5400)));
         assert_eq!(databases.throttle_by.len(), 8);
         assert_eq!(config.tests, 3);

@@ -10,6 +10,7 @@ use service::config::{OneOrMany, PATH};
 use service::secret::Secret;
 use tellhal::nats::NatsConfig;
 
+use crate::engine::rule::condition;
 use crate::room::registry;
 
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
@@ -107,21 +108,16 @@ pub struct Proxy {
     pub operators: Option<OneOrMany>,
 }
 
+// Flattened fields and deny_unknown_fields exclude each other; the schema says it, and every file is held against it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
+#[schemars(extend("additionalProperties" = false))]
 pub struct Route {
     /// One word, unlike every other route's. Required.
     pub name: Option<String>,
-    /// One tag pattern or a list: `*` stands for one word, a last `>` for the rest. Every tag when absent.
-    pub tag: Option<OneOrMany>,
-    /// This and above: debug, info, notice, warning, error or critical.
-    pub severity: Option<String>,
-    /// One source or a list. Every source when absent.
-    pub source: Option<OneOrMany>,
-    /// Fields the message must have: one value, a list, or `true` for any.
-    pub fields: BTreeMap<String, FieldMatch>,
-    /// A regular expression that is searched in title and text.
-    pub text: Option<String>,
+    /// What it asks of a message.
+    #[serde(flatten)]
+    pub conditions: condition::Written,
     /// The rooms that read the message.
     pub rooms: Option<OneOrMany>,
     /// No later route is tried.
@@ -149,15 +145,4 @@ pub struct Test {
     pub text: Option<String>,
     /// Exactly the rooms that must read it, in any order; empty when a route must drop it. Required.
     pub rooms: Option<OneOrMany>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub enum FieldMatch {
-    /// `true`: the field is there.
-    Present(bool),
-    /// It is this.
-    One(String),
-    /// It is one of these.
-    Many(Vec<String>),
 }

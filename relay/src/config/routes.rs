@@ -1,16 +1,15 @@
 //! Checks the routes of all files, in order.
 
 use std::collections::BTreeMap;
-use std::str::FromStr;
 
-use service::config::{OneOrMany, duration, joined};
-use tellhal::message::Severity;
+use service::config::{OneOrMany, duration};
 use tellhal::nearest;
-use tellhal::tag::{Pattern, is_token, legal_token};
+use tellhal::tag::{is_token, legal_token};
 
-use super::raw::{self, FieldMatch};
-use super::{Checks, Document, shadow};
+use super::{Checks, Document, raw, shadow};
 use crate::engine::routing::{Route, ThrottleBy};
+use crate::engine::rule::condition::Conditions;
+use crate::engine::rule::condition::written::{Mistake, each};
 
 const THROTTLE_BY: [&str; 8] = ["tag", "source", "severity", "key", "status", "title", "host", "field.NAME"];
 
@@ -53,22 +52,24 @@ impl RouteCheck<'_, '_> {
         self.targets(raw);
         Route {
             name: self.name(raw),
-            tag: self.each(&raw.tag, "tag", pattern),
-            severity: raw.severity.as_deref().and_then(|text| self.severity(text)),
-            source: self.each(&raw.source, "source", source),
-            fields: raw.fields.iter().filter_map(|(name, want)| self.field(name, want)).collect(),
-            text: raw.text.clone().filter(|text| self.regex(text)),
+            conditions: Conditions::read(&raw.conditions, &mut |mistake| self.mistake(mistake)),
             rooms: self.rooms(raw),
             stop: raw.stop,
             drop: raw.drop,
             throttle: self.throttle(raw),
-            throttle_by: self.each(&raw.throttle_by, "throttle_by", throttle_by),
+            throttle_by: each(raw.throttle_by.as_ref(), "throttle_by", throttle_by, &mut |mistake| {
+                self.mistake(mistake);
+            }),
         }
     }
 
     fn wrong(&mut self, key: &str, (what, hint): (String, String)) {
         let problem = self.document.error(&format!("{}.{key}", self.key), what, hint);
         self.checks.problems.push(problem);
+    }
+
+    fn mistake(&mut self, Mistake { key, what, hint }: Mistake) {
+        self.wrong(&key, (what, hint));
     }
 
     fn has(&self, key: &str) -> bool {
@@ -111,60 +112,6 @@ impl RouteCheck<'_, '_> {
         }
     }
 
-    /// Every item of a list that `read` takes; what it refuses is a problem, an empty list too.
-    fn each<T>(
-        &mut self,
-        said: &Option<OneOrMany>,
-        key: &str,
-        read: impl Fn(&str) -> Result<T, (String, String)>,
-    ) -> Vec<T> {
-        let Some(said) = said else { return Vec::new() };
-        if said.is_empty() {
-            self.wrong(key, ("is an empty list".into(), format!("leave {key} out, or name one")));
-        }
-        let mut all = Vec::new();
-        for (end, text) in said.items() {
-            match read(text) {
-                Ok(value) => all.push(value),
-                Err(bad) => self.wrong(&format!("{key}{end}"), bad),
-            }
-        }
-        all
-    }
-
-    fn severity(&mut self, text: &str) -> Option<Severity> {
-        severity(text).map_err(|bad| self.wrong("severity", bad)).ok()
-    }
-
-    fn field(&mut self, name: &str, want: &FieldMatch) -> Option<(String, Vec<String>)> {
-        let values = match want {
-            FieldMatch::Present(true) => Vec::new(),
-            FieldMatch::Present(false) => {
-                let hint = "true means the field is there; a value or a list means it is one of these";
-                self.wrong(&joined("fields", name), ("cannot be false".into(), hint.into()));
-                return None;
-            }
-            FieldMatch::One(value) => vec![value.clone()],
-            FieldMatch::Many(values) if values.is_empty() => {
-                let hint = "true means the field is there".to_owned();
-                self.wrong(&joined("fields", name), ("is an empty list".into(), hint));
-                return None;
-            }
-            FieldMatch::Many(values) => values.clone(),
-        };
-        Some((name.to_owned(), values))
-    }
-
-    fn regex(&mut self, text: &str) -> bool {
-        let Err(error) = regex::Regex::new(text) else { return true };
-        let error = error.to_string();
-        let reason = error.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
-        let hint =
-            "the syntax is Rust's (https://docs.rs/regex); in 'single quotes' TOML leaves backslashes alone";
-        self.wrong("text", (format!("is not a regular expression: {reason}"), hint.into()));
-        false
-    }
-
     fn rooms(&mut self, raw: &raw::Route) -> Vec<String> {
         let Some(rooms) = &raw.rooms else { return Vec::new() };
         let mut named: Vec<String> = Vec::new();
@@ -192,46 +139,6 @@ impl RouteCheck<'_, '_> {
             self.wrong("throttle", ("the route drops: there is nothing to throttle".into(), hint));
         }
         duration(raw.throttle.as_deref()?).map_err(|bad| self.wrong("throttle", bad)).ok()
-    }
-}
-
-pub(super) fn severity(text: &str) -> Result<Severity, (String, String)> {
-    Severity::from_str(text).map_err(|_| {
-        let hint = nearest::hint(text, Severity::ALL.map(Severity::as_str));
-        (format!("there is no severity {text:?}"), hint)
-    })
-}
-
-fn pattern(text: &str) -> Result<Pattern, (String, String)> {
-    text.parse::<Pattern>().map_err(|bad| {
-        let hint = match nearest_pattern(text) {
-            near if near.is_empty() => bad.hint,
-            near => format!("the nearest pattern is {near}: * stands for one word, a last > for the rest"),
-        };
-        (bad.what, hint)
-    })
-}
-
-/// The nearest legal pattern; nothing when there is no word in `text`.
-fn nearest_pattern(text: &str) -> String {
-    let mut tokens: Vec<String> = Vec::new();
-    for token in text.split('.').filter(|token| !token.is_empty()) {
-        match token {
-            ">" => return [tokens, vec![">".into()]].concat().join("."),
-            token if token.contains(['*', '>']) => tokens.push("*".into()),
-            token => tokens.push(legal_token(token)),
-        }
-    }
-    tokens.join(".")
-}
-
-pub(super) fn source(text: &str) -> Result<String, (String, String)> {
-    match is_token(text) {
-        true => Ok(text.to_owned()),
-        false => Err((
-            format!("{text:?} cannot be a source"),
-            format!("a source is one word, by default the short host name: {}", legal_token(text)),
-        )),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use crate::delivery::{Content, Delivery};
-use crate::engine::throttle::count_tag;
+use crate::engine::state::throttle::count_tag;
 use crate::room::{Counted, Post};
 
 /// If more deliveries than this wait, they go out as one post.

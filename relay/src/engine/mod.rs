@@ -3,24 +3,22 @@
 //! takeover or rollout. Whatever changes it is an entry of the log; nothing else may.
 
 pub mod entry;
-pub mod matcher;
-pub mod routing;
-pub mod seen;
+pub mod rule;
 pub mod snapshot;
-pub mod throttle;
+pub mod state;
 
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use tellhal::message::{Mark, Message, Received};
+use tellhal::message::{Mark, Received};
 use tellhal::timestamp::Timestamp;
 
 use crate::delivery::{Content, Delivery, Outcome, Place, Receipt};
 use entry::{Entry, Happening, Retry};
-use matcher::Matcher;
-use routing::Routing;
-use seen::Seen;
-use throttle::{Throttle, Verdict, Window};
+pub use rule::decide::decide;
+pub use rule::{Rules, routing};
+use state::seen::{self, Seen};
+use state::throttle::{Throttle, Verdict, Window};
 
 /// Where dropped messages and duplicates leave their trace: no room can have this name.
 pub const NOWHERE: &str = "_nowhere";
@@ -40,36 +38,6 @@ impl Output {
             Output::Deliver(delivery) => delivery.place,
             Output::Note(receipt) => receipt.place,
         }
-    }
-}
-
-/// One configuration, ready to be asked.
-#[derive(Debug)]
-pub struct Rules {
-    /// Content hash of the routing's text.
-    pub hash: String,
-    pub routing: Routing,
-    pub matcher: Matcher,
-    /// For each route its rooms, as a summary will need them.
-    rooms: Vec<Arc<[String]>>,
-}
-
-impl Rules {
-    /// Fails on a regular expression that does not compile, which a checked configuration does not have.
-    pub fn new(routing: Routing) -> Result<Self, regex::Error> {
-        let text = routing.text();
-        let matcher = Matcher::new(&routing)?;
-        let rooms = routing.routes.iter().map(|route| routing.redirect(&route.rooms).into()).collect();
-        Ok(Rules { hash: hash(&[text.as_bytes()]), routing, matcher, rooms })
-    }
-
-    /// The routes that take the message, in order, up to and with the first that says `stop`.
-    pub fn routes(&self, message: &Message) -> Vec<usize> {
-        let mut routes = self.matcher.matches(message);
-        if let Some(last) = routes.iter().position(|&index| self.matcher.route(index).stop) {
-            routes.truncate(last + 1);
-        }
-        routes
     }
 }
 
@@ -145,30 +113,25 @@ impl Engine {
             }
         }
         let rules = self.rules.clone();
-        let routes = rules.routes(&message);
-        let mut rooms: Vec<(&str, Vec<String>)> = Vec::new();
+        let decision = decide(&rules, &message, self.now);
+        for route in decision.drops() {
+            outputs.note(NOWHERE, Outcome::Dropped, &message.id, &route.name);
+        }
         let mut held: Vec<(&str, &str)> = Vec::new();
-        for &index in &routes {
-            let route = rules.matcher.route(index);
-            if route.drop {
-                outputs.note(NOWHERE, Outcome::Dropped, &message.id, &route.name);
-                continue;
-            }
-            let named = &rules.rooms[index];
-            match self.throttle.admit(route, named, &message, self.now) {
-                Verdict::Pass => named.iter().for_each(|room| add(&mut rooms, room, &route.name)),
+        let rooms =
+            decision.rooms(|route, named| match self.throttle.admit(route, named, &message, self.now) {
+                Verdict::Pass => true,
                 Verdict::Overflow => {
                     if !marks.contains(&Mark::Unthrottled) {
                         marks.push(Mark::Unthrottled);
                     }
-                    named.iter().for_each(|room| add(&mut rooms, room, &route.name));
+                    true
                 }
-                Verdict::Held => held.extend(named.iter().map(|room| (room.as_str(), route.name.as_str()))),
-            }
-        }
-        if routes.is_empty() {
-            rooms.push((rules.routing.fallback(), Vec::new()));
-        }
+                Verdict::Held => {
+                    held.extend(named.iter().map(|room| (room.as_str(), route.name.as_str())));
+                    false
+                }
+            });
         for (room, route) in held {
             if !rooms.iter().any(|(taken, _)| *taken == room) {
                 outputs.note(room, Outcome::Throttled, &message.id, route);
@@ -198,13 +161,6 @@ impl Engine {
         let id = format!("{}/r{}", first.map_or(delivery.id.as_str(), |(first, _)| first), self.sequence);
         let target = target.to_owned();
         outputs.deliver(id, &target, delivery.routes, marks, delivery.content);
-    }
-}
-
-fn add<'a>(rooms: &mut Vec<(&'a str, Vec<String>)>, room: &'a str, route: &str) {
-    match rooms.iter_mut().find(|(known, _)| *known == room) {
-        Some((_, routes)) => routes.push(route.to_owned()),
-        None => rooms.push((room, vec![route.to_owned()])),
     }
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use tellhal::timestamp::Timestamp;
 
-use super::seen::Seen;
-use super::throttle::{Throttle, Window};
+use super::state::seen::Seen;
+use super::state::throttle::{Throttle, Window};
 use super::{Engine, Rules};
 
 /// The version of [`Snapshot`] this relay writes and reads.

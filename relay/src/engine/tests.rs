@@ -7,8 +7,13 @@ use proptest::prelude::*;
 use tellhal::message::Severity;
 
 use super::entry::{Entry, Happening, Retry};
-use super::routing::Route;
+use super::routing::{Route, Routing};
+use super::rule::condition::Conditions;
+use super::rule::condition::severity::Least;
+use super::rule::condition::tag::Tags;
+use super::state::throttle;
 use super::*;
+use tellhal::message::Message;
 
 fn routing(routes: Vec<Route>) -> Routing {
     let rooms = ["ops", "dba", "page"].map(String::from);
@@ -18,14 +23,19 @@ fn routing(routes: Vec<Route>) -> Routing {
 fn route(name: &str, tag: &str, rooms: &[&str]) -> Route {
     Route {
         name: name.into(),
-        tag: vec![tag.parse().unwrap()],
+        conditions: asks(tag, None),
         rooms: rooms.iter().map(|room| (*room).into()).collect(),
         ..Route::default()
     }
 }
 
+fn asks(tag: &str, least: Option<Severity>) -> Conditions {
+    let tag = Tags(vec![tag.parse().unwrap()]);
+    Conditions { tag, severity: Least(least), ..Conditions::default() }
+}
+
 fn engine(routing: Routing) -> Engine {
-    Engine::new(Arc::new(Rules::new(routing).unwrap()))
+    Engine::new(Arc::new(Rules::new(routing)))
 }
 
 fn at(second: i64) -> Timestamp {
@@ -124,7 +134,7 @@ fn an_open_window_finishes_under_the_configuration_that_opened_it() {
     let mut engine = engine(routing(vec![throttled(&["ops"])]));
     engine.apply(message(1, 0, "a", "m1"));
     engine.apply(message(2, 1, "a", "m2"));
-    let new = Arc::new(Rules::new(routing(vec![throttled(&["dba"])])).unwrap());
+    let new = Arc::new(Rules::new(routing(vec![throttled(&["dba"])])));
     engine.apply(Entry { sequence: 3, at: at(2), what: Happening::Config(new) });
     assert_eq!(ids(&engine.apply(message(4, 61, "b", "m4"))), ["t/m1/sum/ops", "m4/dba"]);
 }
@@ -194,7 +204,7 @@ fn fold(engine: &mut Engine, log: &[(u8, u8, u8, i64)], first: usize) -> Vec<Out
         let entry = match kind {
             0 => tick(sequence, second),
             1 => {
-                let rules = Arc::new(Rules::new(random_routing(u64::from(tag))).unwrap());
+                let rules = Arc::new(Rules::new(random_routing(u64::from(tag))));
                 Entry { sequence, at: at(second), what: Happening::Config(rules) }
             }
             2 if i > 0 => message(sequence, second, &format!("t{tag}"), &format!("m{}", i / 2)),
@@ -214,7 +224,11 @@ fn fold(engine: &mut Engine, log: &[(u8, u8, u8, i64)], first: usize) -> Vec<Out
 fn random_routing(variant: u64) -> Routing {
     let throttled =
         Route { throttle: Some(Duration::from_secs(30 + variant)), ..route("slow", "t1.>", &["ops", "dba"]) };
-    let loud = Route { severity: Some(Severity::Error), stop: variant == 2, ..route("loud", ">", &["ops"]) };
+    let loud = Route {
+        conditions: asks(">", Some(Severity::Error)),
+        stop: variant == 2,
+        ..route("loud", ">", &["ops"])
+    };
     let drop = Route { drop: true, ..route("drop", "t3.>", &[]) };
     let mut routing = routing(vec![throttled, loud, drop]);
     routing.dev_room = (variant == 3).then(|| "page".into());

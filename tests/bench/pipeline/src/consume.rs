@@ -45,7 +45,7 @@ pub async fn bare(address: SocketAddr, count: usize) -> anyhow::Result<f64> {
 pub async fn decide(address: SocketAddr, count: usize) -> anyhow::Result<f64> {
     let mut messages = messages(address, AckPolicy::None).await?;
     let names = Names::default();
-    let mut engine = Engine::new(Arc::new(Rules::new(routing(1)?)?));
+    let mut engine = Engine::new(Arc::new(Rules::new(routing(1)?)));
     let (mut start, mut deliveries) = (None, 0);
     for _ in 0..count {
         let message = messages.next().await.context("no more messages")??;

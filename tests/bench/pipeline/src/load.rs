@@ -11,6 +11,8 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use relay::engine::routing::{Route, Routing};
+use relay::engine::rule::condition::Conditions;
+use relay::engine::rule::condition::tag::Tags;
 use tellhal::message::Message;
 
 pub const SOURCE: &str = "bench";
@@ -59,7 +61,7 @@ pub fn routing(rooms: usize) -> anyhow::Result<Routing> {
         let pattern = format!("team{team}.>").parse().map_err(|error| anyhow::anyhow!("{error}"))?;
         Ok(Route {
             name: format!("team{team}"),
-            tag: vec![pattern],
+            conditions: Conditions { tag: Tags(vec![pattern]), ..Conditions::default() },
             rooms: vec![room(team)],
             ..Route::default()
         })

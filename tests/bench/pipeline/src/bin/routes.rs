@@ -8,7 +8,11 @@ use std::time::Instant;
 use bench::stats::{Table, cell, interleave, ratio, spread};
 use relay::engine::entry::{Entry, Raw, read};
 use relay::engine::routing::{Route, Routing};
-use relay::engine::{Engine, Rules};
+use relay::engine::rule::condition::Conditions;
+use relay::engine::rule::condition::severity::Least;
+use relay::engine::rule::condition::source::Sources;
+use relay::engine::rule::condition::tag::Tags;
+use relay::engine::{Engine, Rules, decide};
 use tellhal::message::{Message, Severity};
 use tellhal::timestamp::Timestamp;
 use tellhal::{Names, Tag};
@@ -56,14 +60,22 @@ fn main() -> anyhow::Result<()> {
 fn by_tag(count: usize) -> anyhow::Result<Rules> {
     let routes = (1..count).map(|team| {
         let pattern = format!("team{team}.*.done").parse().map_err(|error| anyhow::anyhow!("{error}"))?;
-        Ok(Route { tag: vec![pattern], severity: Some(Severity::Notice), ..route(team) })
+        Ok(Route {
+            conditions: Conditions { tag: Tags(vec![pattern]), ..asks(Severity::Notice) },
+            ..route(team)
+        })
     });
     rules(routes.collect::<anyhow::Result<_>>()?)
 }
 
 /// The same routes without a tag, so that they cannot be found by tag.
 fn by_source(count: usize) -> anyhow::Result<Rules> {
-    rules((1..count).map(|team| Route { source: vec![format!("team{team}")], ..route(team) }).collect())
+    let source = |team| Conditions { source: Sources(vec![format!("team{team}")]), ..Conditions::default() };
+    rules((1..count).map(|team| Route { conditions: source(team), ..route(team) }).collect())
+}
+
+fn asks(least: Severity) -> Conditions {
+    Conditions { severity: Least(Some(least)), ..Conditions::default() }
 }
 
 fn route(team: usize) -> Route {
@@ -71,9 +83,9 @@ fn route(team: usize) -> Route {
 }
 
 fn rules(mut routes: Vec<Route>) -> anyhow::Result<Rules> {
-    routes.push(Route { severity: Some(Severity::Critical), name: "critical".into(), ..route(0) });
+    routes.push(Route { conditions: asks(Severity::Critical), name: "critical".into(), ..route(0) });
     let rooms = (0..8).map(|room| format!("r{room}")).collect();
-    Ok(Rules::new(Routing { default_room: "r0".into(), rooms, routes, dev_room: None })?)
+    Ok(Rules::new(Routing { default_room: "r0".into(), rooms, routes, dev_room: None }))
 }
 
 impl Case {
@@ -95,8 +107,11 @@ impl Case {
     /// Microseconds a message for finding its routes.
     fn matching(&self) -> anyhow::Result<f64> {
         let start = Instant::now();
-        let routes: usize =
-            self.messages.iter().map(|message| black_box(self.rules.routes(message)).len()).sum();
+        let routes: usize = self
+            .messages
+            .iter()
+            .map(|message| black_box(decide(&self.rules, message, message.time)).routes().count())
+            .sum();
         let time = start.elapsed();
         anyhow::ensure!(routes == 2 * MESSAGES, "{}: {routes} routes for {MESSAGES} messages", self.name);
         Ok(time.as_secs_f64() * 1e6 / MESSAGES as f64)

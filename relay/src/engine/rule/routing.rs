@@ -1,12 +1,12 @@
 //! The routing rules in force, as plain data: what the engine needs of a configuration and nothing else.
 //! Serialized it is the text a `config` entry of the log points to; it holds no secrets and no adapters.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tellhal::message::Severity;
-use tellhal::tag::Pattern;
+
+use super::condition::Conditions;
 
 /// Every rule that decides which room reads a message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,16 +26,9 @@ pub struct Routing {
 #[serde(default)]
 pub struct Route {
     pub name: String,
-    /// Any of these; every tag when empty.
-    pub tag: Vec<Pattern>,
-    /// This and above.
-    pub severity: Option<Severity>,
-    /// Any of these; every source when empty.
-    pub source: Vec<String>,
-    /// Each named field must be there and be one of the values; an empty list means "be there".
-    pub fields: BTreeMap<String, Vec<String>>,
-    /// A regular expression searched in title and text.
-    pub text: Option<String>,
+    /// What it asks for; in the text each condition is a key of the route.
+    #[serde(flatten)]
+    pub conditions: Conditions,
     pub rooms: Vec<String>,
     /// No later route is tried.
     pub stop: bool,

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use tellhal::message::Message;
 use tellhal::timestamp::Timestamp;
 
-use super::routing::{Route, ThrottleBy};
 use crate::delivery::Summary;
+use crate::engine::rule::routing::{Route, ThrottleBy};
 
 /// How many windows can be open at once; each takes about 400 bytes, and a kilobyte once it counts.
 pub const MAX_WINDOWS: usize = 100_000;
@@ -179,7 +179,7 @@ pub fn key(route: &Route, message: &Message) -> String {
 
 fn push_short(key: &mut String, text: Option<&str>) {
     match text {
-        Some(text) if text.len() > 64 => key.push_str(&super::hash(&[text.as_bytes()])),
+        Some(text) if text.len() > 64 => key.push_str(&crate::engine::hash(&[text.as_bytes()])),
         text => key.push_str(text.unwrap_or("")),
     }
 }

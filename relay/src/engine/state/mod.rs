@@ -1,0 +1,4 @@
+//! What the fold remembers between two entries.
+
+pub mod seen;
+pub mod throttle;
