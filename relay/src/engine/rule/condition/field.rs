@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use tellhal::tag::is_token;
+use service::config::joined;
 
 use super::{Asked, Condition, Mistake};
 
@@ -31,9 +31,7 @@ impl Condition for Fields {
         let mut read = |(name, wanted): (&String, &FieldMatch)| match values(wanted) {
             Ok(values) => Some((name.clone(), values)),
             Err((what, hint)) => {
-                // A name that is more than one word is quoted as TOML has it.
-                let name = if is_token(name) { name.clone() } else { format!("{name:?}") };
-                report(Mistake::new(format!("{key}.{name}"), (what.into(), hint.into())));
+                report(Mistake::new(joined(key, name), (what.into(), hint.into())));
                 None
             }
         };

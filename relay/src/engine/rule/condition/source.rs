@@ -1,6 +1,7 @@
 //! `source`: one of these sent the message. The trie finds routes for every tag by it.
 
 use serde::{Deserialize, Serialize};
+use service::config::OneOrMany;
 use tellhal::tag::{is_token, legal_token};
 
 use super::written::each;

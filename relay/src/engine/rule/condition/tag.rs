@@ -1,6 +1,7 @@
 //! `tag`: one of these patterns covers the message's tag. The trie finds routes by it.
 
 use serde::{Deserialize, Serialize};
+use service::config::OneOrMany;
 use tellhal::tag::{Pattern, legal_token};
 
 use super::written::each;

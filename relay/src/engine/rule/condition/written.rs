@@ -1,4 +1,4 @@
-//! What conditions are written with: one value or a list of them, and what can be wrong about it.
+//! Reads what several conditions are written with, one value or a list of them, and says what can be wrong about it.
 
 use service::config::OneOrMany;
 
