@@ -1,7 +1,7 @@
-//! IRC rooms: a post as lines, said on a connection that rooms of one server and nick share.
+//! IRC rooms: a post as lines, sent on a connection that rooms of one server and nick share.
 //!
 //! No text on IRC addresses a whole channel. A client may light up when a message happens to hold
-//! its user's nick; we leave such words alone, since changing them would falsify what people copy.
+//! its user's nick; such words stay, since changing them would falsify the text that people copy.
 
 mod config;
 mod format;
