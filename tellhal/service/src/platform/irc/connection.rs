@@ -3,7 +3,7 @@
 //! `say` waits for a line's fate; a task of the connection's own reads, answers PING and matches what
 //! the server says with the lines that wait.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Settings;
 use super::register::register;
+use super::say::{Say, Stage};
 use super::session::Session;
 use super::stream::Stream;
 use crate::platform::{Failure, Limiter, Sent, TIMEOUT};
@@ -23,43 +24,6 @@ const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
 const CONNECT: Duration = Duration::from_secs(30);
 /// How many lines may wait for the connection's task.
 const WAITING: usize = 16;
-
-/// A line on its way, and where to tell what became of it.
-#[derive(Debug)]
-pub(super) struct Say {
-    /// The post's: the same line of the same post again is a retry.
-    pub(super) id: String,
-    pub(super) channel: String,
-    pub(super) key: Option<Secret>,
-    /// The whole command.
-    pub(super) line: String,
-    pub(super) stage: Arc<Stage>,
-    pub(super) reply: oneshot::Sender<Result<Sent, Failure>>,
-}
-
-/// Whether a line was written or given up, whichever came first.
-#[derive(Debug, Default)]
-pub(super) struct Stage(AtomicU8);
-
-const WAITS: u8 = 0;
-const WRITTEN: u8 = 1;
-const GIVEN_UP: u8 = 2;
-
-impl Stage {
-    /// Whether the line may be written now.
-    pub(super) fn write(&self) -> bool {
-        self.0.compare_exchange(WAITS, WRITTEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    /// Whether it could be given up before it was written.
-    fn give_up(&self) -> bool {
-        self.0.compare_exchange(WAITS, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    pub(super) fn is_written(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == WRITTEN
-    }
-}
 
 /// Where an attempt to connect stands.
 #[derive(Clone, Debug)]

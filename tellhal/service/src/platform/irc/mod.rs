@@ -8,61 +8,19 @@ mod config;
 mod connection;
 pub mod line;
 mod register;
+mod say;
 mod session;
+mod settings;
 mod stream;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 pub use config::Server;
 pub use connection::Connection;
+pub use settings::Settings;
 
-use super::Failure;
-use crate::secret::Secret;
-use crate::text::{cut, one_line};
 use crate::tls;
-
-/// How much of what a server says an error shows, in bytes.
-const EXCERPT: usize = 200;
-
-/// A connection's settings: users that agree in all of them share one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Settings {
-    host: String,
-    port: u16,
-    tls: bool,
-    tls_ca: Option<PathBuf>,
-    nick: String,
-    sasl: Option<(String, Secret)>,
-    pass: Option<Secret>,
-    burst: u32,
-    line_every: Duration,
-}
-
-impl Settings {
-    /// `host: what the server said`, clean and without any of our secrets.
-    fn reason(&self, said: &str) -> String {
-        let mut said = one_line(said);
-        for secret in self.sasl.iter().map(|(_, secret)| secret).chain(&self.pass) {
-            said = said.replace(secret.reveal(), "…");
-        }
-        format!("{}: {}", self.host, cut(&said, EXCERPT))
-    }
-
-    fn transient(&self, said: &str) -> Failure {
-        Failure::transient(self.reason(said))
-    }
-
-    fn auth(&self, said: &str) -> Failure {
-        Failure::Auth { reason: self.reason(said) }
-    }
-
-    fn lost(&self, error: &std::io::Error) -> Failure {
-        self.transient(&error.to_string())
-    }
-}
 
 /// The connections there are. One ends with its last user.
 #[derive(Debug, Default)]
