@@ -66,10 +66,9 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// The mistake of a configuration file that everybody may write, and its mend: such a file could send messages, with
-/// their secrets, to anybody.
+/// The problem of a configuration file that everybody may write, and its mend.
 pub fn writable_by_everybody(file: &Path) -> (String, String) {
-    let hint = format!("its writer decides where messages go: chmod o-w {}", file.display());
+    let hint = format!("other users could redirect messages: chmod o-w {}", file.display());
     ("can be written by everybody".into(), hint)
 }
 

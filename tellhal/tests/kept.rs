@@ -144,7 +144,7 @@ fn a_broken_configuration_is_reported_and_the_message_is_kept() {
     let config = place.path("t.toml");
     let call = |args: &[&str]| ended(place.tellhal(args).env("TELLHAL_CONFIG", &config));
     std::fs::write(&config, "tiemout = \"1s\"\n").unwrap();
-    assert_kept(&place, call(&["a", "x"]), "t.toml:1: tiemout: is an unknown key; did you mean timeout?");
+    assert_kept(&place, call(&["a", "x"]), "t.toml:1: tiemout: unknown key; did you mean timeout?");
     assert_eq!(call(&["--require-ack", "a", "y"]).0, 78);
     std::fs::remove_file(&place.spooled("new")[1]).unwrap();
     assert_flushed(&place);

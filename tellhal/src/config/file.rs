@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tellhal::nats::NatsConfig;
+use tellhal::nats::{NatsConfig, writable_by_everybody};
+use tellhal::nearest;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -25,6 +26,17 @@ pub(crate) struct FileConfig {
 }
 
 impl FileConfig {
+    /// Makes relative paths relative to `folder`, that of the file they stand in.
+    fn resolve(&mut self, folder: &Path) {
+        let FileConfig { spool, nats, .. } = self;
+        let secrets =
+            [&mut nats.creds_file, &mut nats.nkey_file, &mut nats.token_file, &mut nats.password_file];
+        let certificates = [&mut nats.tls_ca, &mut nats.tls_cert, &mut nats.tls_key];
+        for path in secrets.into_iter().chain(certificates).chain([spool]).flatten() {
+            *path = folder.join(&path);
+        }
+    }
+
     /// Takes missing values from `below`. Credentials are one value: those of two layers are not mixed.
     pub(super) fn fill(&mut self, below: FileConfig) {
         let FileConfig { source, spool, timeout, context, nats } = below;
@@ -66,12 +78,14 @@ pub(crate) fn read(path: &Path) -> Result<Option<FileConfig>, Vec<Problem>> {
     };
     let mode = file.metadata().map_err(failed)?.mode();
     if mode & 0o002 != 0 {
-        let hint = format!("other users could redirect messages: chmod o-w {shown}");
-        return Err(vec![Problem::new(shown, "can be written by everybody", hint)]);
+        let (what, hint) = writable_by_everybody(path);
+        return Err(vec![Problem::new(shown, what, hint)]);
     }
     let mut text = String::new();
     file.read_to_string(&mut text).map_err(failed)?;
-    parse(&shown, &text).map(Some)
+    let mut config = parse(&shown, &text)?;
+    config.resolve(path.parent().unwrap_or(Path::new("")));
+    Ok(Some(config))
 }
 
 /// The configuration in `text`, or all its problems.
@@ -133,8 +147,14 @@ fn walk(path: &str, text: &str) -> Vec<Problem> {
     let mut problems: Vec<(usize, Problem)> = Vec::new();
     for error in errors {
         let at = error.span().map_or(0, |span| span.start);
-        problems
-            .push((at, Problem::new(place(at), error.message(), "values are \"text\" or [\"a\", \"list\"]")));
+        problems.push((
+            at,
+            Problem::new(
+                place(at),
+                format!("not TOML: {}", error.message()),
+                "see https://toml.io for the syntax",
+            ),
+        ));
     }
     let mut check_table = |table: &DeTable, keys: &[(&str, Check, &str)], prefix: &str| {
         for (key, value) in table {
@@ -144,7 +164,7 @@ fn walk(path: &str, text: &str) -> Vec<Problem> {
                 Some((_, check, example)) => {
                     check(value.get_ref()).map_err(|what| (what, format!("such as {example}")))
                 }
-                None => Err(("is an unknown key".into(), nearest(name, keys))),
+                None => Err(("unknown key".into(), nearest::hint(name, keys.iter().map(|(key, ..)| *key)))),
             };
             if let Err((what, hint)) = checked {
                 problems.push((at, Problem::new(format!("{}: {prefix}{name}", place(at)), what, hint)));
@@ -157,14 +177,6 @@ fn walk(path: &str, text: &str) -> Vec<Problem> {
     }
     problems.sort_by_key(|(at, _)| *at);
     problems.into_iter().map(|(_, problem)| problem).collect()
-}
-
-fn nearest(name: &str, keys: &[(&str, Check, &str)]) -> String {
-    let near = keys.iter().map(|(key, ..)| (strsim::damerau_levenshtein(name, key), key)).min();
-    match near {
-        Some((distance, key)) if distance <= 3 => format!("did you mean {key}?"),
-        _ => format!("known keys are {}", keys.iter().map(|(key, ..)| *key).collect::<Vec<_>>().join(", ")),
-    }
 }
 
 fn text(value: &DeValue) -> Result<(), String> {
@@ -220,7 +232,7 @@ mod tests {
             ("t.toml:2: timeout", "timeout = \"2s\""),
             ("t.toml:3: spool", "not text in quotes"),
             ("t.toml:6: nats.url", "is not an address"),
-            ("t.toml:7: nats.creds", "known keys are url"),
+            ("t.toml:7: nats.creds", "did you mean creds_file?"),
             ("t.toml:8: nats.prefix", "prefix = \"hal\""),
         ];
         assert_eq!(shown.len(), want.len(), "{shown:#?}");
@@ -234,6 +246,15 @@ mod tests {
         let problems = parse("t.toml", "source = \nspool = \"x\"\n[nats\n").unwrap_err();
         assert!(problems[0].place.starts_with("t.toml:1"), "{problems:?}");
         assert!(problems.len() >= 2, "{problems:?}");
+    }
+
+    #[test]
+    fn relative_paths_are_relative_to_the_file_they_stand_in() {
+        let mut config = parse("t", "spool = \"s\"\n[nats]\ncreds_file = \"a\"\ntls_ca = \"/b\"\n").unwrap();
+        config.resolve(Path::new("/etc/tellhal"));
+        assert_eq!(config.spool, Some("/etc/tellhal/s".into()));
+        assert_eq!(config.nats.creds_file, Some("/etc/tellhal/a".into()));
+        assert_eq!(config.nats.tls_ca, Some("/b".into()));
     }
 
     #[test]
