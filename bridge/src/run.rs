@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use service::config::Configuration as _;
+use service::config::start;
 use service::process::{drain, until_signal};
 use tellhal::{Outlet, Publisher};
 use tokio::net::TcpListener;
@@ -24,7 +24,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
-    let config = Config::start(&path)?;
+    let config: Config = start(&path)?;
     config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
     let http = TcpListener::bind(config.http).await;
     let http = http.with_context(|| {

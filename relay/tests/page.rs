@@ -13,7 +13,7 @@ use log::{make_log, publish};
 use relay::bus::Bus;
 use relay::config::Config;
 use relay::engine::Rules;
-use relay::lead::workers::Rooms;
+use relay::lead::rooms::Rooms;
 use relay::page::{Shared, bind, serve};
 use relay::status::metrics::Metrics;
 use relay::status::{Role, Status};

@@ -8,9 +8,6 @@ use service::config::{KeyProblem, PATH};
 use service::platform::irc::Server;
 use service::secret::{Pair, Secret};
 
-use super::Irc;
-use crate::room::{self, Room, Shared};
-
 /// The fewest lines of a message a room may show.
 const LEAST_LINES: usize = 8;
 /// The longest channel name: with it and a long own mask a line still has room for text.
@@ -54,10 +51,9 @@ impl Config {
     pub(super) fn key(&self) -> Pair<'_> {
         Pair::new("channel_key", "channel_key_file", &self.channel_key, &self.channel_key_file)
     }
-}
 
-impl room::Settings for Config {
-    fn problems(&self) -> Vec<KeyProblem> {
+    /// The values that are wrong whatever the other rooms are.
+    pub(super) fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = self.server.problems();
         problems.extend(self.key().problem());
         if !is_channel(&self.channel) {
@@ -69,18 +65,6 @@ impl room::Settings for Config {
             problems.push(KeyProblem::new("lines", format!("{} is out of range", self.lines), "8 to 500"));
         }
         problems
-    }
-
-    fn secrets(&self) -> Vec<Pair<'_>> {
-        [self.server.secrets(), vec![self.key()]].concat()
-    }
-
-    fn open(&self, shared: &Shared) -> anyhow::Result<Box<dyn Room>> {
-        Ok(Box::new(Irc::open(self, shared)?))
-    }
-
-    fn connection(&self) -> Option<room::Connection> {
-        Some(room::Connection { identity: self.server.identity(), settings: self.server.fingerprints() })
     }
 }
 

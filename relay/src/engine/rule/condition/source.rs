@@ -6,7 +6,6 @@ use tellhal::tag::{is_token, legal_token};
 
 use super::written::each;
 use super::{Asked, Condition, Mistake, Refusal};
-use service::config::OneOrMany;
 
 /// Any of these; every source when empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

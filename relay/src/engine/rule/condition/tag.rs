@@ -6,7 +6,6 @@ use tellhal::tag::{Pattern, legal_token};
 
 use super::written::each;
 use super::{Asked, Condition, Mistake, Refusal};
-use service::config::OneOrMany;
 
 /// Any of these; every tag when empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

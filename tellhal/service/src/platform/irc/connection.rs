@@ -3,7 +3,7 @@
 //! `say` waits until a line is confirmed or refused; the connection's own task reads, answers PING and matches the
 //! answers of the server with the lines that wait.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Settings;
 use super::register::register;
+use super::say::{Say, Stage};
 use super::session::Session;
 use super::stream::Stream;
 use crate::platform::{Failure, Limiter, Sent, TIMEOUT};
@@ -23,43 +24,6 @@ const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
 const CONNECT: Duration = Duration::from_secs(30);
 /// The number of lines that may wait for the connection's task.
 const WAITING: usize = 16;
-
-/// A line on its way, and the channel for its result.
-#[derive(Debug)]
-pub(super) struct Say {
-    /// The id of the post: the same line of the same post again is a retry.
-    pub(super) id: String,
-    pub(super) channel: String,
-    pub(super) key: Option<Secret>,
-    /// The whole command.
-    pub(super) line: String,
-    pub(super) stage: Arc<Stage>,
-    pub(super) reply: oneshot::Sender<Result<Sent, Failure>>,
-}
-
-/// The stage of a line: it is either written or given up, by a task each.
-#[derive(Debug, Default)]
-pub(super) struct Stage(AtomicU8);
-
-const WAITS: u8 = 0;
-const WRITTEN: u8 = 1;
-const GIVEN_UP: u8 = 2;
-
-impl Stage {
-    /// Marks the line as written; false if it was given up.
-    pub(super) fn write(&self) -> bool {
-        self.0.compare_exchange(WAITS, WRITTEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    /// Marks the line as given up; false if it was written.
-    fn give_up(&self) -> bool {
-        self.0.compare_exchange(WAITS, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    pub(super) fn is_written(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == WRITTEN
-    }
-}
 
 /// The state of an attempt to connect.
 #[derive(Clone, Debug)]

@@ -8,61 +8,19 @@ mod config;
 mod connection;
 pub mod line;
 mod register;
+mod say;
 mod session;
+mod settings;
 mod stream;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 pub use config::Server;
 pub use connection::Connection;
+pub use settings::Settings;
 
-use super::Failure;
-use crate::secret::Secret;
-use crate::text::{cut, one_line};
 use crate::tls;
-
-/// The most that an error shows of a server's text, in bytes.
-const EXCERPT: usize = 200;
-
-/// A connection's settings: users that agree in all of them share one.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Settings {
-    host: String,
-    port: u16,
-    tls: bool,
-    tls_ca: Option<PathBuf>,
-    nick: String,
-    sasl: Option<(String, Secret)>,
-    pass: Option<Secret>,
-    burst: u32,
-    line_every: Duration,
-}
-
-impl Settings {
-    /// `host: text`, clean and without secrets. `text` may be the server's.
-    fn reason(&self, text: &str) -> String {
-        let mut text = one_line(text);
-        for secret in self.sasl.iter().map(|(_, secret)| secret).chain(&self.pass) {
-            text = text.replace(secret.reveal(), "…");
-        }
-        format!("{}: {}", self.host, cut(&text, EXCERPT))
-    }
-
-    fn transient(&self, text: &str) -> Failure {
-        Failure::transient(self.reason(text))
-    }
-
-    fn auth(&self, text: &str) -> Failure {
-        Failure::Auth { reason: self.reason(text) }
-    }
-
-    fn lost(&self, error: &std::io::Error) -> Failure {
-        self.transient(&error.to_string())
-    }
-}
 
 /// The open connections. One ends with its last user.
 #[derive(Debug, Default)]

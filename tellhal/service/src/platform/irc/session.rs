@@ -8,9 +8,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Settings;
-use super::connection::Say;
 use super::line::{Line, fold};
 use super::register::Registered;
+use super::say::Say;
 use super::stream::Stream;
 use crate::platform::{Failure, Sent};
 
