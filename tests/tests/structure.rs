@@ -2,6 +2,8 @@
 //! small made-up crates.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 
