@@ -12,13 +12,15 @@ pub fn hint<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> Strin
 }
 
 fn nearest<'a>(word: &str, allowed: &[&'a str]) -> Option<&'a str> {
-    let word = word.to_lowercase();
+    let word = word.to_ascii_lowercase();
     let score = |other: &str| {
-        let other = other.to_lowercase();
+        let other = other.to_ascii_lowercase();
         // A plural, a prefix or a longer name is near whatever its length.
         let related =
             word.len() > 2 && other.len() > 2 && (other.starts_with(&word) || word.starts_with(&other));
-        strsim::normalized_damerau_levenshtein(&word, &other).max(if related { 0.7 } else { 0.0 })
+        let longest = word.chars().count().max(other.chars().count()).max(1);
+        let same = 1.0 - strsim::damerau_levenshtein(&word, &other) as f64 / longest as f64;
+        same.max(if related { 0.7 } else { 0.0 })
     };
     let scored = allowed.iter().map(|other| (score(other), *other));
     scored.filter(|(score, _)| *score >= 0.6).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, near)| near)

@@ -1,6 +1,5 @@
 //! No file imports in a circle, in any of the crates that are shipped. The reader of the structure itself is tried on
 //! small made-up crates.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
