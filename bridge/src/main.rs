@@ -1,6 +1,6 @@
-//! hal-bridge: everything inbound. The command line.
+//! hal-bridge: the command line.
 //!
-//! Messages of other systems become messages on the bus; nothing here posts into a room. Sources are one file each
+//! Messages of other systems become messages on the bus; the bridge never posts into a room. Sources are one file each
 //! under `source/`, and only `outbox` publishes.
 
 mod config;
@@ -32,12 +32,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run as a service until told to stop
+    /// Run as a service until a signal ends it
     Run {
         #[command(flatten)]
         path: ConfigPath,
     },
-    /// Read the configuration and say everything that is wrong with it
+    /// Read the configuration and print all errors in it
     Check {
         #[command(flatten)]
         path: ConfigPath,
@@ -84,7 +84,7 @@ impl fmt::Display for Listeners {
         write!(f, "health on {}", self.http)?;
         match &self.tcp {
             Some(tcp) => write!(f, ", old scripts on {tcp}"),
-            None => f.write_str(", nothing inbound"),
+            None => f.write_str(", no sources"),
         }
     }
 }

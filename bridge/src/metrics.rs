@@ -39,15 +39,19 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("hal_bridge");
         let messages = Family::default();
         let (flushed, spooled, connected) = (Counter::default(), Gauge::default(), Gauge::default());
-        registry.register("messages", "Messages by source and what became of them", messages.clone());
+        registry.register("messages", "Messages by source and outcome", messages.clone());
         registry.register("flushed", "Spooled messages that were sent later", flushed.clone());
         registry.register("spooled_messages", "Messages that wait in the spool", spooled.clone());
-        registry.register("connected", "Whether the bus is reached", connected.clone());
+        registry.register("connected", "1 while the bus is connected", connected.clone());
         let (config_ok, reloads) = (Gauge::default(), Family::default());
-        registry.register("config_ok", "Whether the latest configuration was accepted", config_ok.clone());
-        registry.register("config_reloads", "Changed configurations by what became of them", reloads.clone());
+        registry.register(
+            "config_ok",
+            "1 while the configuration in the files is in force",
+            config_ok.clone(),
+        );
+        registry.register("config_reloads", "Changed configurations by outcome", reloads.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "This program", build);
+        registry.register("build", "The version of hal-bridge", build);
         Metrics { registry, messages, flushed, spooled, connected, config_ok, reloads }
     }
 }

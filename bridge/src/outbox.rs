@@ -1,4 +1,4 @@
-//! The only place that publishes. A message ends in the log or in the spool, and what waits in the spool is sent as
+//! The only place that publishes. A message ends in the log or in the spool, and the messages in the spool are sent as
 //! soon as the bus is back.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::metrics::{Metrics, SourceOutcome};
 
 /// The reserved source of everything the bridge publishes.
 pub(crate) const SOURCE: &str = "bridge";
-/// How long the log may take to acknowledge before a message goes to the spool.
+/// The longest wait for the log's acknowledgement; after it a message goes to the spool.
 const BUDGET: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const FLUSH_FOR: Duration = Duration::from_secs(10);
@@ -31,7 +31,7 @@ impl Outbox {
         Outbox { outlet, metrics }
     }
 
-    /// Keeps `message`, or says in the log that it is lost. `source` is the kind of source it came from.
+    /// Keeps `message`, or logs that it is lost. `source` is the kind of source it came from.
     pub(crate) async fn publish(&self, source: &'static str, message: &Message) {
         let outcome = match self.outlet.keep(message, Instant::now() + BUDGET).await {
             Ok(Kept::Acknowledged(_)) => "acknowledged",
@@ -47,7 +47,7 @@ impl Outbox {
         self.metrics.messages.get_or_create(&SourceOutcome { source, outcome }).inc();
     }
 
-    /// Why messages cannot reach the log now; `None` when they can.
+    /// The reason why messages cannot reach the log now; `None` if they can.
     pub(crate) async fn trouble(&self) -> Option<String> {
         let publisher = self.outlet.publisher();
         if !publisher.is_connected() {
@@ -64,7 +64,7 @@ impl Outbox {
         }
     }
 
-    /// Notices when the connection comes and goes, and empties the spool while it is there.
+    /// Logs when the connection is made or lost, and empties the spool while it is there.
     pub(crate) async fn tend(&self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -104,10 +104,10 @@ impl Outbox {
                     tracing::info!(sent = done.sent, left = done.left, "spooled messages sent");
                 }
                 for broken in &done.broken {
-                    tracing::error!(?broken, "a file in the spool is no message and was put aside");
+                    tracing::error!(?broken, "a file in the spool is not a message; moved to bad/");
                 }
                 for refusal in &done.refused {
-                    tracing::error!(%refusal, "a spooled message can never be sent and was put aside");
+                    tracing::error!(%refusal, "no server takes this spooled message; moved to bad/");
                 }
             }
             Err(error) => tracing::error!(%error, "the spool cannot be emptied"),

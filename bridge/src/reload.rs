@@ -1,4 +1,4 @@
-//! New versions of the configuration: taken into service, or refused and told.
+//! New versions of the configuration: put into force, or refused. A message reports a refusal and its end.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use crate::metrics::{Metrics, ReloadOutcome};
 use crate::outbox::{Outbox, SOURCE};
 use crate::source::Sources;
 
-/// The source of a message's metrics: the bridge's own.
+/// The source of the bridge's own messages in the metrics.
 const OWN: &str = "own";
 
-/// The configuration in force, and the news of its files.
+/// The configuration in force, and the new versions of its files.
 pub(crate) struct Reload {
-    news: mpsc::Receiver<Result<Config, Problems>>,
+    versions: mpsc::Receiver<Result<Config, Problems>>,
     in_force: Config,
     outbox: Outbox,
     metrics: Arc<Metrics>,
@@ -36,20 +36,20 @@ impl Reload {
         stop: &CancellationToken,
         tasks: &TaskTracker,
     ) -> Self {
-        let (sender, news) = mpsc::channel(1);
+        let (sender, versions) = mpsc::channel(1);
         let stop = stop.clone();
         tasks.spawn(async move {
             if let Err(error) = watch(path, sender, stop).await {
-                tracing::error!(%error, "the configuration is not watched");
+                tracing::error!(%error, "cannot watch the configuration; changes need a restart");
             }
         });
         metrics.config_ok.set(1);
-        Reload { news, in_force, outbox, metrics, refused: false }
+        Reload { versions, in_force, outbox, metrics, refused: false }
     }
 
     /// Takes new versions until the watcher ends.
     pub(crate) async fn run(&mut self, sources: &mut Sources) {
-        while let Some(config) = self.news.recv().await {
+        while let Some(config) = self.versions.recv().await {
             let applied = match config {
                 Ok(config) => self.apply(config, sources).await,
                 Err(problems) => Err(problems.report(false)),

@@ -1,11 +1,11 @@
-//! The service's life: open what it needs, run the sources, and on SIGTERM stop taking, finish, and end.
+//! The service from start to end: opens its listeners, runs the sources, and on SIGTERM takes nothing new and finishes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use service::config::Configuration as _;
+use service::config::start;
 use service::process::{drain, until_signal};
 use tellhal::{Outlet, Publisher};
 use tokio::net::TcpListener;
@@ -19,12 +19,12 @@ use crate::outbox::Outbox;
 use crate::reload::Reload;
 use crate::source::Sources;
 
-/// How long a task that is under way at SIGTERM may take to finish.
+/// The longest time that a running task may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs until SIGTERM or SIGINT.
 pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
-    let config = Config::start(&path)?;
+    let config: Config = start(&path)?;
     config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
     let http = TcpListener::bind(config.http).await;
     let http = http.with_context(|| {
@@ -47,7 +47,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     tracing::info!(http = %config.http, tcp = config.tcp.map(|addr| addr.to_string()), "hal-bridge runs");
     let mut reload = Reload::new(path, config, outbox, metrics, &stop, &tasks);
     tokio::select! {
-        told = until_signal() => told?,
+        signal = until_signal() => signal?,
         () = reload.run(&mut sources) => {}
     }
     tracing::info!("stopping");

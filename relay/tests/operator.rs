@@ -1,11 +1,11 @@
 //! Tracing messages and handling dead letters over a real nats-server, without a relay.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod nats;
+mod log;
 
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::{Config, RetentionPolicy};
-use nats::{Server, make, make_log, publish};
+use log::{make, make_log, publish};
 use relay::admin::Operator;
 use relay::admin::dead;
 use relay::admin::trace::{Fate, Search};
@@ -14,15 +14,16 @@ use relay::delivery::{Attempts, Content, DeadLetter, Delivery, Id, Outcome, Plac
 use relay::engine::entry::Retry;
 use tellhal::message::Message;
 use tellhal::{Names, Timestamp};
+use tests::NatsServer;
 
 struct Bus {
-    _server: Server,
+    _server: NatsServer,
     operator: Operator,
 }
 
 impl Bus {
     async fn start() -> Bus {
-        let server = Server::start().await;
+        let server = NatsServer::start().await;
         let (jetstream, names) = (server.jetstream().await, Names::default());
         make_log(&jetstream, &names).await;
         let (name, subjects) = (names.out_stream(), vec![names.out("*")]);
@@ -30,7 +31,7 @@ impl Bus {
         jetstream.create_stream(Config { name, subjects, retention, ..Config::default() }).await.unwrap();
         make(&jetstream, names.sent_stream(), vec![names.sent("*")]).await;
         make(&jetstream, names.dead_stream(), vec![names.dead("*")]).await;
-        let nats = toml::from_str(&format!("url = \"{}\"", server.url)).unwrap();
+        let nats = toml::from_str(&format!("url = \"{}\"", server.url())).unwrap();
         Bus { operator: Operator::connect(&nats).await.unwrap(), _server: server }
     }
 

@@ -1,7 +1,7 @@
 //! The page over a real nats-server: what a reader of the live list sees, whatever happens in between.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
-mod nats;
+mod log;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
-use nats::{Server, make_log, publish};
+use log::{make_log, publish};
 use relay::bus::Bus;
 use relay::config::Config;
 use relay::engine::Rules;
-use relay::lead::workers::Rooms;
+use relay::lead::rooms::Rooms;
 use relay::page::{Shared, bind, serve};
 use relay::status::metrics::Metrics;
 use relay::status::{Role, Status};
@@ -21,6 +21,7 @@ use reqwest::{Client, Response, StatusCode};
 use serde_json::Value;
 use service::config::Configuration as _;
 use tellhal::subject::Names;
+use tests::NatsServer;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -39,11 +40,11 @@ struct Page {
 
 impl Page {
     /// The page alone, without a relay that leads and without an index.
-    async fn serve(server: &Server) -> Page {
+    async fn serve(server: &NatsServer) -> Page {
         Page::with(server, CONFIG).await
     }
 
-    async fn with(server: &Server, config: &str) -> Page {
+    async fn with(server: &NatsServer, config: &str) -> Page {
         // Fails when another test of this process was first, which is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let listener = bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -51,7 +52,7 @@ impl Page {
         let status = Arc::new(Status::default());
         status.change(|now| now.role = Role::Leading);
         let config = Config::from_texts(&[("relay.toml".into(), config.to_owned())]).unwrap();
-        let nats = toml::from_str(&format!("url = \"{}\"", server.url)).unwrap();
+        let nats = toml::from_str(&format!("url = \"{}\"", server.url())).unwrap();
         let rules = Arc::new(Rules::new(config.routing.clone()));
         let stranded_after = config.stranded_after;
         let rooms = Rooms { open: BTreeMap::new(), default_room: "page".into(), stranded_after };
@@ -164,7 +165,7 @@ fn ids(events: &[Event]) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_page_sees_the_last_messages_and_what_comes_and_resumes_without_a_gap() {
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     let (bus, names) = (server.jetstream().await, Names::default());
     make_log(&bus, &names).await;
     let mut messages = Vec::new();
@@ -208,7 +209,7 @@ async fn a_page_sees_the_last_messages_and_what_comes_and_resumes_without_a_gap(
 
 #[tokio::test]
 async fn a_page_is_there_before_the_log_and_says_what_is_wrong() {
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     let bus = server.jetstream().await;
     let page = Page::serve(&server).await;
     page.status.change(|now| now.problem = Some("no stream HAL_OPS".into()));
@@ -224,7 +225,7 @@ async fn a_page_is_there_before_the_log_and_says_what_is_wrong() {
 
 #[tokio::test]
 async fn a_page_outlives_a_killed_server_and_a_log_that_was_made_anew() {
-    let mut server = Server::start().await;
+    let mut server = NatsServer::start().await;
     let (bus, names) = (server.jetstream().await, Names::default());
     make_log(&bus, &names).await;
     for n in 0..5 {
@@ -251,7 +252,7 @@ async fn a_page_outlives_a_killed_server_and_a_log_that_was_made_anew() {
 /// Else a proxy would end it, and nobody could tell a quiet log from a dead connection.
 #[tokio::test]
 async fn a_reader_of_little_on_a_busy_log_hears_that_it_is_alive() {
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     let bus = server.jetstream().await;
     make_log(&bus, &Names::default()).await;
     let page = Page::serve(&server).await;
@@ -272,7 +273,7 @@ async fn a_reader_of_little_on_a_busy_log_hears_that_it_is_alive() {
 
 #[tokio::test]
 async fn dead_letters_are_paged_to_the_first_however_far_apart_they_are() {
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     let (bus, names) = (server.jetstream().await, Names::default());
     make_log(&bus, &names).await;
     let subjects = vec![names.dead("*")];
@@ -307,7 +308,7 @@ async fn dead_letters_are_paged_to_the_first_however_far_apart_they_are() {
 
 #[tokio::test]
 async fn while_the_log_cannot_be_reached_a_search_says_so() {
-    let mut server = Server::start().await;
+    let mut server = NatsServer::start().await;
     server.kill();
     let page = Page::serve(&server).await;
     for path in ["/api/messages", "/api/timeline", "/api/messages/seq-1"] {
@@ -319,7 +320,7 @@ async fn while_the_log_cannot_be_reached_a_search_says_so() {
 #[tokio::test]
 async fn a_reader_that_stalls_is_cut_off_and_misses_nothing() {
     const MANY: u64 = 6000;
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     let (bus, names) = (server.jetstream().await, Names::default());
     make_log(&bus, &names).await;
     let page = Page::serve(&server).await;
@@ -356,7 +357,7 @@ async fn a_reader_that_stalls_is_cut_off_and_misses_nothing() {
 
 #[tokio::test]
 async fn health_metrics_and_refusals() {
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     let page = Page::serve(&server).await;
     assert_eq!(page.get("/healthz").await.status(), StatusCode::OK);
     let long_ago = std::time::Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
@@ -412,7 +413,7 @@ async fn where_a_token_is_asked_for_nobody_gets_in_without() {
         addresses = "127.0.0.1"
         user_header = "X-Forwarded-User"
     "#;
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     make_log(&server.jetstream().await, &Names::default()).await;
     let page = Page::with(&server, &(CONFIG.to_owned() + TOKENS)).await;
     for path in ["/api/messages", "/api/stream", "/api/rooms", "/metrics", "/rooms"] {
@@ -456,7 +457,7 @@ async fn where_a_token_is_asked_for_nobody_gets_in_without() {
 
 #[tokio::test]
 async fn files_are_kept_by_browsers_for_as_long_as_they_stay_the_same() {
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     let page = Page::serve(&server).await;
     let front = page.get("/").await.text().await.unwrap();
     let script = front.split('"').find(|part| part.ends_with("/messages.js")).unwrap().to_owned();
@@ -476,7 +477,7 @@ async fn files_are_kept_by_browsers_for_as_long_as_they_stay_the_same() {
 
 #[tokio::test]
 async fn an_open_page_does_not_hold_up_the_relay() {
-    let server = Server::start().await;
+    let server = NatsServer::start().await;
     let bus = server.jetstream().await;
     make_log(&bus, &Names::default()).await;
     let page = Page::serve(&server).await;

@@ -45,7 +45,7 @@ fn down() {
     assert_eq!(ended(&mut place.tellhal(&["--require-ack", "a", "y"])).0, 75);
     assert_eq!(place.spooled("new").len(), 2);
     std::fs::remove_file(&place.spooled("new")[1]).unwrap();
-    place.server.restart();
+    place.restart_server();
     assert_flushed(&place);
 }
 
@@ -61,14 +61,14 @@ fn another_program_on_the_port() {
 
 #[test]
 fn stopped() {
-    let place = Place::new();
-    place.server.signal("STOP");
+    let mut place = Place::new();
+    place.pause_server();
     let start = Instant::now();
     let result = ended(&mut place.tellhal(&["--timeout", "300ms", "a", "x"]));
     // Far from the budget, and farther from any default of the client.
     assert!(start.elapsed() < Duration::from_secs(4));
     assert_kept(&place, result, "did not answer within");
-    place.server.signal("CONT");
+    place.server.process().resume();
     assert_flushed(&place);
 }
 
@@ -112,7 +112,7 @@ fn a_missing_permission_is_reported_at_every_call() {
     let mut place = Place::bare(TWO_USERS);
     place.login = "all:all".into();
     place.make_stream("HAL_OPS", -1);
-    let url = |user: &str| format!("nats://{user}@127.0.0.1:{}", place.server.port);
+    let url = |user: &str| format!("nats://{user}@127.0.0.1:{}", place.server.port());
     let call = |user: &str, args: &[&str]| ended(place.tellhal(args).env("TELLHAL_URL", url(user)));
 
     assert_kept(&place, call("other:pw", &["a", "x"]), "not permitted: Permissions Violation for Publish");
@@ -230,7 +230,7 @@ fn credentials_that_are_revoked_while_a_command_runs() {
     std::fs::write(&config, "[nats]\ninbox_prefix = \"_INBOX_db1\"\n").unwrap();
     let mut child = place
         .tellhal(&["run", "-t", "job", "--", "cat"])
-        .env("TELLHAL_URL", format!("nats://host:pw@127.0.0.1:{}", place.server.port))
+        .env("TELLHAL_URL", format!("nats://host:pw@127.0.0.1:{}", place.server.port()))
         .env("TELLHAL_CONFIG", &config)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -240,13 +240,13 @@ fn credentials_that_are_revoked_while_a_command_runs() {
     while place.bodies().is_empty() {
         std::thread::yield_now();
     }
-    place.server.reload(&TWO_USERS.replace("user: host", "user: gone"));
+    place.reload_server(&TWO_USERS.replace("user: host", "user: gone"));
     let mut stdin = child.stdin.take().unwrap();
     writeln!(stdin, "revoked").unwrap();
     assert_eq!(line(child.stdout.as_mut().unwrap()), "revoked");
     // The server has closed the connection when it does not list it any more; here its reload is enough
     // for a new connection to be refused.
-    let url = format!("nats://host:pw@127.0.0.1:{}", place.server.port);
+    let url = format!("nats://host:pw@127.0.0.1:{}", place.server.port());
     while ended(place.tellhal(&["--require-ack", "b", "x"]).env("TELLHAL_URL", &url)).0 != 77 {}
     drop(stdin);
     let output = child.wait_with_output().unwrap();

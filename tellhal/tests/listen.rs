@@ -83,7 +83,7 @@ fn missing_permissions_and_wrong_arguments_are_reported() {
     );
     place.login = "all:all".into();
     place.make_stream("HAL_OPS", -1);
-    let url = format!("nats://host:pw@127.0.0.1:{}", place.server.port);
+    let url = format!("nats://host:pw@127.0.0.1:{}", place.server.port());
     for args in [&["listen", ">"][..], &["listen", ">", "--since", "1h"], &["listen", ">", "--durable", "x"]]
     {
         let (status, stderr) = ended(place.tellhal(args).env("TELLHAL_URL", &url));

@@ -182,7 +182,7 @@ fn without_a_server_the_command_runs_and_both_messages_are_kept() {
     assert_eq!(stderr.lines().count(), 1, "the reason is stderr once: {stderr}");
     assert!(stderr.contains("cannot reach") && stderr.contains("kept in"), "{stderr}");
     assert_eq!(place.spooled("new").len(), 2);
-    place.server.restart();
+    place.restart_server();
     assert_eq!(ended(&mut place.tellhal(&["flush"])), (0, String::new()));
     let statuses: Vec<_> = place.bodies().iter().map(|body| body["status"].clone()).collect();
     assert_eq!(statuses, ["started", "failed"]);
@@ -190,8 +190,8 @@ fn without_a_server_the_command_runs_and_both_messages_are_kept() {
 
 #[test]
 fn a_stopped_server_delays_neither_start_nor_end_by_more_than_the_budget() {
-    let place = Place::new();
-    place.server.signal("STOP");
+    let mut place = Place::new();
+    place.pause_server();
     let start = std::time::Instant::now();
     let (status, stderr) =
         ended(place.tellhal(&["run", "-t", "job", "--", "true"]).env("TELLHAL_TIMEOUT", "60s"));
@@ -199,7 +199,7 @@ fn a_stopped_server_delays_neither_start_nor_end_by_more_than_the_budget() {
     assert!(start.elapsed() < std::time::Duration::from_secs(30), "it waited for the server");
     assert!(stderr.contains("did not answer before the command ended"), "{stderr}");
     assert_eq!(place.spooled("new").len(), 2);
-    place.server.signal("CONT");
+    place.server.process().resume();
 }
 
 #[test]

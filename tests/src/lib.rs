@@ -12,6 +12,7 @@ pub mod process;
 pub mod proxy;
 pub mod service;
 pub mod slack;
+pub mod structure;
 pub mod tls;
 pub mod wait;
 pub mod webhook;

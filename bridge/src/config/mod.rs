@@ -1,4 +1,4 @@
-//! The bridge's configuration. How files, secrets, paths and reloads behave is the same for every service: see
+//! The bridge's configuration. Files, secrets, paths and reloads behave as in every service: see
 //! [`service::config`].
 
 mod raw;
@@ -21,13 +21,13 @@ pub(crate) struct Config {
     pub(crate) nats: NatsConfig,
     /// Health and metrics.
     pub(crate) http: SocketAddr,
-    /// The original's port, if it is wanted.
+    /// The TCP port for old scripts, if it is wanted.
     pub(crate) tcp: Option<SocketAddr>,
-    /// Problems that do not keep it from being used.
+    /// Problems despite which it can be used.
     pub(crate) warnings: Vec<Problem>,
 }
 
-/// Parts of the file that are read and not built yet: the key, and its name in a sentence.
+/// Parts of the configuration that are checked and not built yet: the key, and its name in a sentence.
 const NOT_BUILT: [(&str, &str); 7] = [
     ("chat", "chats are not built yet"),
     ("people", "people are not built yet"),
@@ -48,7 +48,7 @@ impl Configuration for Config {
             for document in
                 checks.documents.iter().filter(|document| document.has(key) && !document.unreadable)
             {
-                checks.problems.push(document.error(key, what, "leave it out until it is"));
+                checks.problems.push(document.error(key, what, "remove it until it is"));
             }
         }
         let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
@@ -86,12 +86,12 @@ fn listen(
     let (what, hint) = match listen_address(&text, default) {
         Ok(address) if address.ip().is_loopback() || remote => return address,
         Ok(_) if key == "tcp.listen" => (
-            format!("anybody who reaches {text} could send messages"),
-            format!("{default}, or allow_remote = true beside it"),
+            format!("every machine that reaches {text} could send messages"),
+            format!("write {default}, or allow_remote = true beside it"),
         ),
         Ok(_) => (
             format!("{text} is not on the loopback interface"),
-            format!("{default}, with a proxy in front of it that asks for credentials"),
+            format!("write {default}, and put a proxy that asks for credentials in front of it"),
         ),
         Err(bad) => bad,
     };
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_comment_is_a_bridge_that_listens_nowhere_but_for_health() {
+    fn an_empty_configuration_serves_only_health() {
         let config = load(&[("bridge.toml", "\u{feff}# nothing\r\n")]).unwrap();
         assert_eq!((config.http.to_string().as_str(), config.tcp), (DEFAULT_HTTP, None));
     }
@@ -146,9 +146,9 @@ mod tests {
     }
 
     #[test]
-    fn only_the_loopback_interface_unless_it_is_meant() {
+    fn remote_listeners_need_allow_remote() {
         let refused = load(&[("a.toml", "[tcp]\nlisten = \"0.0.0.0:1\"\n")]).unwrap_err();
-        assert!(refused.starts_with("a.toml:2:10: error: tcp.listen: anybody"), "{refused}");
+        assert!(refused.starts_with("a.toml:2:10: error: tcp.listen: every machine"), "{refused}");
         assert!(load(&[("a.toml", "[tcp]\nlisten = \"0.0.0.0:1\"\nallow_remote = true\n")]).is_ok());
         assert!(load(&[("a.toml", "[http]\nlisten = \"0.0.0.0:1\"\n")]).is_err());
     }

@@ -14,13 +14,13 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::outbox::Outbox;
 
-/// How long a source that a new configuration has dropped may take to finish.
+/// The longest time that a source may take to finish when a new configuration has removed it.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The sources of the configuration in force.
 #[derive(Debug, Default)]
 pub(crate) struct Sources {
-    /// The original's port: open, or served already.
+    /// The TCP port for old scripts: open, or already served.
     tcp: Option<Tcp>,
 }
 
@@ -33,7 +33,7 @@ struct Tcp {
 }
 
 impl Sources {
-    /// Opens the listeners of `config`. Nothing is taken from them before [`Sources::start`].
+    /// Opens the listeners of `config`. Connections are accepted from [`Sources::start`] on.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
         let Some(address) = config.tcp else { return Ok(Sources::default()) };
         Ok(Sources { tcp: Some(Tcp::open(address).await?) })
@@ -45,7 +45,7 @@ impl Sources {
         }
     }
 
-    /// Makes the sources those of `config`. If a listener cannot be opened everything stays as it is.
+    /// Replaces the sources by those of `config`. If a listener cannot be opened, the sources stay as they are.
     pub(crate) async fn change(&mut self, config: &Config, outbox: &Outbox) -> anyhow::Result<()> {
         if self.tcp.as_ref().map(|tcp| tcp.address) == config.tcp {
             return Ok(());
@@ -56,7 +56,7 @@ impl Sources {
         Ok(())
     }
 
-    /// Takes nothing more, and waits for what is under way for as long as `grace`.
+    /// Accepts no further connections, and waits at most `grace` for the open ones.
     pub(crate) async fn stop(self, grace: Duration) {
         if let Some(tcp) = self.tcp {
             tcp.stop.cancel();

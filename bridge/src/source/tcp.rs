@@ -1,6 +1,7 @@
-//! The original's TCP port: `tag\ncontents` until the end of the connection or five seconds of silence.
+//! The TCP port for old scripts: `tag\ncontents` until the end of the connection or five seconds of silence.
 //!
-//! The sender gets no answer, as it never did. Nothing here trusts the sender: it bounds size, time and number.
+//! The sender gets no answer, as before tellhal. Size, time and number of connections are limited, since the
+//! sender is not trusted.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,11 +20,11 @@ use tokio_util::task::TaskTracker;
 use crate::outbox::{Outbox, SOURCE};
 
 const SILENCE: Duration = Duration::from_secs(5);
-/// A sender that is never silent and never ends is cut off here.
+/// The longest time of a connection, for a sender that is never silent.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Further connections wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
-/// The first line and its end, generously: what is illegal in a tag is replaced, not refused.
+/// The most that is read of a connection, in bytes. Illegal characters of a tag are replaced, so it may be longer.
 const LARGEST: usize = MAX_TEXT + 4 * MAX_TAG;
 
 /// Takes connections until `stop`, then finishes those that are open.
@@ -63,14 +64,14 @@ async fn receive(mut stream: TcpStream, peer: SocketAddr, outbox: &Outbox) {
     }
 }
 
-/// What arrives until the end, silence or time is up, and how many bytes there was no room for.
+/// Reads until the end, a silence or the longest time. Returns the bytes, and the number of further bytes.
 async fn read(stream: &mut TcpStream) -> (Vec<u8>, usize) {
     let (mut bytes, mut cut) = (Vec::new(), 0);
     let until = Instant::now() + LONGEST;
     let mut piece = [0; 8192];
     loop {
         let deadline = until.min(Instant::now() + SILENCE);
-        // An error is an end like another: what came before it counts.
+        // An error ends the message like a normal end.
         let Ok(Ok(length @ 1..)) = tokio::time::timeout_at(deadline, stream.read(&mut piece)).await else {
             return (bytes, cut);
         };
@@ -80,28 +81,28 @@ async fn read(stream: &mut TcpStream) -> (Vec<u8>, usize) {
     }
 }
 
-/// The message in `bytes`; nothing if they say nothing.
+/// The message in `bytes`; `None` if they are empty.
 fn message(bytes: &[u8], cut: usize, peer: SocketAddr) -> Option<Message> {
     let text = String::from_utf8_lossy(bytes);
     let text = text.trim_end_matches(['\r', '\n', '\0']);
-    let (said, contents) = match text.split_once('\n') {
+    let (first_line, contents) = match text.split_once('\n') {
         Some((tag, contents)) => (tag.trim(), contents),
         // One line is a tag if its end was sent, and contents without a tag if not.
         None if bytes.contains(&b'\n') => (text.trim(), text),
         None => ("", text),
     };
-    if said.is_empty() && contents.is_empty() {
+    if first_line.is_empty() && contents.is_empty() {
         return None;
     }
-    let tag = if said.is_empty() { Tag::nearest(UNTAGGED) } else { Tag::nearest(said) };
+    let tag = if first_line.is_empty() { Tag::nearest(UNTAGGED) } else { Tag::nearest(first_line) };
     let mut contents = contents.to_owned();
     if cut > 0 {
         contents += &format!("\n[… {cut} bytes cut …]");
     }
-    let rewritten = !said.is_empty() && tag.as_str() != said;
+    let rewritten = !first_line.is_empty() && tag.as_str() != first_line;
     let mut message = Message::new(SOURCE, tag, contents);
     if rewritten {
-        message.fields.insert("tag".into(), said.chars().take(4 * MAX_TAG).collect());
+        message.fields.insert("tag".into(), first_line.chars().take(4 * MAX_TAG).collect());
     }
     if !peer.ip().is_loopback() {
         message.fields.insert("peer".into(), peer.ip().to_string());
@@ -138,14 +139,14 @@ mod tests {
     }
 
     #[test]
-    fn nothing_said_is_nothing() {
+    fn an_empty_connection_is_no_message() {
         for bytes in [&b""[..], b"\n", b"\r\n\r\n", b"\0"] {
             assert_eq!(local(bytes), None);
         }
     }
 
     #[test]
-    fn what_was_cut_is_marked_and_a_stranger_is_named() {
+    fn cut_bytes_are_counted_and_a_remote_peer_is_named() {
         let got = message(b"t\nx", 7, ([192, 0, 2, 1], 9).into()).unwrap();
         assert_eq!(got.text, "x\n[… 7 bytes cut …]");
         assert_eq!(got.fields["peer"], "192.0.2.1");

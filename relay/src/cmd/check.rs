@@ -6,7 +6,7 @@ use relay::config::Config;
 use serde::Serialize;
 use service::config::check_command;
 
-use super::ConfigPath;
+use super::config_path::ConfigPath;
 
 #[derive(clap::Args)]
 pub(crate) struct Check {

@@ -8,7 +8,8 @@ use relay::admin::{Operator, one_line};
 use relay::config::Config;
 use service::config::Configuration as _;
 
-use super::{ConfigPath, print, print_json};
+use super::config_path::ConfigPath;
+use super::{print, print_json};
 
 #[derive(clap::Args)]
 pub(crate) struct Dead {

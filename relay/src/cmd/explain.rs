@@ -15,7 +15,8 @@ use tellhal::message::{Message, Severity, Status};
 use tellhal::tag::{Tag, is_token};
 use tellhal::timestamp::Timestamp;
 
-use super::{ConfigPath, Usage, print, print_json};
+use super::config_path::ConfigPath;
+use super::{Usage, print, print_json};
 
 /// Number of routes listed that do not match; further ones are counted.
 const LISTED: usize = 20;

@@ -1,14 +1,13 @@
 //! The subcommands: this enum is the table of contents, each subcommand has a file of its own.
 
 mod check;
+mod config_path;
 mod dead;
 mod explain;
 mod rooms;
 mod run;
 mod schema;
 mod trace;
-
-use std::path::PathBuf;
 
 use clap::Subcommand;
 pub(crate) use service::process::{Usage, print, print_json};
@@ -43,12 +42,4 @@ impl Command {
             Command::Schema(schema) => schema.run(),
         }
     }
-}
-
-/// The path of the configuration, for every subcommand that reads it.
-#[derive(clap::Args)]
-pub(crate) struct ConfigPath {
-    /// Configuration: a file, or a folder of *.toml files
-    #[arg(long, value_name = "PATH", env = "HAL_RELAY_CONFIG", default_value = "/etc/hal-relay/relay.toml")]
-    pub config: PathBuf,
 }

@@ -14,7 +14,8 @@ use service::platform::{Failure, Sent};
 use tellhal::message::Message;
 use tellhal::timestamp::Timestamp;
 
-use super::{ConfigPath, Usage, print, print_json};
+use super::config_path::ConfigPath;
+use super::{Usage, print, print_json};
 
 /// Number of attempts for a part: a new connection may need more time than one attempt may take.
 const TRIES: u32 = 5;

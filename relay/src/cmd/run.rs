@@ -10,19 +10,19 @@ use relay::config::Config;
 use relay::engine::Rules;
 use relay::index::Index;
 use relay::lead::Relay;
-use relay::lead::workers::{Open, Rooms};
+use relay::lead::rooms::{Open, Rooms};
 use relay::room::registry;
 use relay::status::Status;
 use relay::status::metrics::{ByKind, Metrics};
 use relay::status::notice::Notices;
 use relay::{page, room};
-use service::config::{Configuration as _, Problems, watch as watch_files};
+use service::config::{Problems, start, watch as watch_files};
 use service::process::until_signal;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::ConfigPath;
+use super::config_path::ConfigPath;
 
 /// Time limit of the shutdown.
 const GRACE: Duration = Duration::from_secs(15);
@@ -40,7 +40,7 @@ pub(crate) struct Run {
 impl Run {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         let path = self.config.config;
-        let config = Config::start(&path)?;
+        let config: Config = start(&path)?;
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let shared = Arc::new(room::Shared::default());
         let rules = Arc::new(Rules::new(config.routing.clone()));

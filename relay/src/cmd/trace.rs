@@ -12,7 +12,8 @@ use relay::engine::NOWHERE;
 use service::config::Configuration as _;
 use tellhal::timestamp::Timestamp;
 
-use super::{ConfigPath, print, print_json};
+use super::config_path::ConfigPath;
+use super::{print, print_json};
 
 #[derive(clap::Args)]
 pub(crate) struct Trace {

@@ -1,4 +1,4 @@
-//! From the files as they are written to a `Config` that makes sense: the settings, and the order of the checks.
+//! From the files as they are written to a checked `Config`: the settings, and the order of the checks.
 //! `rooms` checks the rooms, `routes` the rules, `cases` runs the tests in the files.
 
 use std::time::Duration;
@@ -41,14 +41,14 @@ fn room(checks: &mut Checks, key: &str, get: impl Fn(&raw::File) -> Option<Strin
 fn presence(checks: &mut Checks, dev: bool, default_room: &Option<String>, dev_room: &Option<String>) {
     let Some(first) = checks.documents.first() else { return };
     if default_room.is_none() && !checks.in_the_dark() && !checks.has("default_room") {
-        let hint = "say where a message goes that no route takes, such as default_room = \"page\"";
+        let hint = "it names the room of messages that no route takes, such as default_room = \"page\"";
         let problem = Problem::whole(&first.file, "default_room is missing", hint);
         checks.problems.push(problem);
     }
     if dev && dev_room.is_none() && !checks.has("dev_room") {
         let owner = checks.documents.iter().find(|document| document.has("environment")).unwrap_or(first);
-        let hint = "in dev everything goes to one room: dev_room = \"page\"";
-        checks.problems.push(owner.error("environment", "is dev, but there is no dev_room", hint));
+        let hint = "dev_room names the room of all messages in dev, such as dev_room = \"page\"";
+        checks.problems.push(owner.error("environment", "\"dev\" needs dev_room, which is missing", hint));
     }
 }
 

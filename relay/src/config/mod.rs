@@ -1,6 +1,6 @@
 //! The relay's configuration: read from a file or a folder of `*.toml`, checked, every error at once.
 //!
-//! How files, secrets, paths and reloads behave is the same for every service: see [`service::config`].
+//! Files, secrets, paths and reloads behave as in every service: see [`service::config`].
 
 mod cases;
 mod check;
@@ -25,7 +25,7 @@ type Checks<'a> = service::config::Checks<'a, raw::File>;
 /// One of the files.
 type Document = service::config::Document<raw::File>;
 
-/// A configuration in which everything named exists and every value makes sense.
+/// A checked configuration: every name in it exists, and every value is legal.
 #[derive(Clone, Debug)]
 pub struct Config {
     pub nats: NatsConfig,
@@ -34,13 +34,13 @@ pub struct Config {
     pub routing: Routing,
     /// The rooms by name; the built-in `page` is always there.
     pub rooms: BTreeMap<String, registry::Config>,
-    /// How long a delivery for a room this relay does not know waits for one that does.
+    /// The time that a delivery waits for a relay that serves its room.
     pub stranded_after: Duration,
-    /// Where the configuration wants the relay's state; [`Config::state_dir`] knows the default.
+    /// The state folder if it is configured; [`Config::state_dir`] has the default.
     pub state_dir: Option<PathBuf>,
-    /// How many tests the files hold; all of them pass.
+    /// The number of tests in the files; all of them pass.
     pub tests: usize,
-    /// Problems that do not keep it from being used.
+    /// Problems despite which it can be used.
     pub warnings: Vec<Problem>,
 }
 
@@ -63,7 +63,7 @@ impl Configuration for Config {
 }
 
 impl Config {
-    /// The relay's folder for what must outlive it: `state_dir`, else `$STATE_DIRECTORY`, else
+    /// The relay's folder for state that must outlive it: `state_dir`, else `$STATE_DIRECTORY`, else
     /// `$XDG_STATE_HOME/hal-relay`.
     pub fn state_dir(&self) -> Option<PathBuf> {
         service::config::state_dir::<Self>(self.state_dir.as_deref())
@@ -121,7 +121,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
 
-        /// Whatever somebody does to a file in an editor: it is taken, or refused with a place in it.
+        /// A file after any edits is accepted, or refused with a place in it.
         #[test]
         fn no_text_panics(
             edits in prop::collection::vec((any::<prop::sample::Index>(), 0_usize..40, "[\\[\\]\"'=.#\n a-z{}0-9-]{0,6}"), 1..6),

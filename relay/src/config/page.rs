@@ -1,4 +1,4 @@
-//! `[page]`: where it listens and who may see it.
+//! `[page]`: the address of the page, and the access to it.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
@@ -11,29 +11,29 @@ use tellhal::tag::{is_token, legal_token};
 use super::raw::{self, DEFAULT_LISTEN};
 use super::{Checks, Document};
 
-/// The shortest token, in bytes: what is guessed over a network must be long.
+/// The shortest token, in bytes: a shorter one could be guessed over a network.
 pub const SHORTEST: usize = 16;
 
-/// Where the page listens, and who may see it.
+/// The address of the page, and the access to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     pub listen: SocketAddr,
-    /// What whoever is on this machine may do without a token; nothing when absent.
+    /// The role of requests from this machine that have no token; without one they are refused.
     pub loopback: Option<Role>,
     pub tokens: Vec<Token>,
     pub proxy: Option<Proxy>,
 }
 
-/// What somebody may do with the page.
+/// The rights of a user of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// Look.
+    /// May read.
     Viewer,
-    /// And tell, retry and drop.
+    /// May also send messages, and retry and drop dead letters.
     Operator,
 }
 
-/// Somebody who may see the page.
+/// A token that gives access to the page.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     pub name: String,
@@ -42,10 +42,10 @@ pub struct Token {
     file: Option<std::path::PathBuf>,
 }
 
-/// A reverse proxy that says who asks.
+/// A reverse proxy that names the user of each request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Proxy {
-    /// Only from these addresses is it believed.
+    /// The proxy's own addresses; the header is ignored in requests from others.
     pub addresses: Vec<IpAddr>,
     pub user_header: HeaderName,
     /// The users who are operators; all others are viewers.
@@ -66,7 +66,7 @@ impl Token {
         Pair::new("token", "token_file", &self.inline, &self.file)
     }
 
-    /// The token itself, or what is wrong with it.
+    /// The token itself, or the mistake in its settings.
     pub fn read(&self) -> Result<Secret, KeyProblem> {
         let pair = self.pair();
         if let Some(problem) = pair.required() {
@@ -85,7 +85,7 @@ impl Token {
 
 pub(super) fn check(checks: &mut Checks<'_>) -> Page {
     let documents = checks.documents;
-    let said = checks.only("page", |raw| raw.page.clone()).unwrap_or_default();
+    let settings = checks.only("page", |raw| raw.page.clone()).unwrap_or_default();
     let nowhere: SocketAddr = ([127, 0, 0, 1], 0).into();
     let Some(document) = documents.iter().find(|document| document.has("page") && !document.unreadable)
     else {
@@ -93,11 +93,11 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Page {
         return Page { listen, loopback: Some(Role::Viewer), tokens: Vec::new(), proxy: None };
     };
     let mut problems = Vec::new();
-    let tokens = tokens(document, &said.tokens, &mut problems);
-    let proxy = said.proxy.as_ref().and_then(|said| proxy(document, said, &mut problems));
-    let listen = listen(document, &said, &mut problems).unwrap_or(nowhere);
+    let tokens = tokens(document, &settings.tokens, &mut problems);
+    let proxy = settings.proxy.as_ref().and_then(|settings| proxy(document, settings, &mut problems));
+    let listen = listen(document, &settings, &mut problems).unwrap_or(nowhere);
     checks.problems.extend(problems);
-    let loopback = match said.loopback.unwrap_or_default() {
+    let loopback = match settings.loopback.unwrap_or_default() {
         raw::Loopback::Viewer => Some(Role::Viewer),
         raw::Loopback::Operator => Some(Role::Operator),
         raw::Loopback::None => None,
@@ -105,13 +105,16 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Page {
     Page { listen, loopback, tokens, proxy }
 }
 
-fn listen(document: &Document, said: &raw::Page, problems: &mut Vec<Problem>) -> Option<SocketAddr> {
-    let text = said.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
+fn listen(document: &Document, settings: &raw::Page, problems: &mut Vec<Problem>) -> Option<SocketAddr> {
+    let text = settings.listen.as_deref().unwrap_or(DEFAULT_LISTEN);
     let address = listen_address(text, DEFAULT_LISTEN)
         .map_err(|(what, hint)| problems.push(document.error("page.listen", what, hint)))
         .ok()?;
-    if !address.ip().is_loopback() && said.tokens.is_empty() && said.proxy.is_none() {
-        let what = format!("{} is not on the loopback interface, and nobody has a token", address.ip());
+    if !address.ip().is_loopback() && settings.tokens.is_empty() && settings.proxy.is_none() {
+        let what = format!(
+            "{} is not on the loopback interface, and there are neither tokens nor a proxy",
+            address.ip()
+        );
         let hint = format!(
             "add [[page.tokens]] with name, role and token_file, or listen on 127.0.0.1:{} and use ssh -L",
             address.port()
@@ -121,73 +124,73 @@ fn listen(document: &Document, said: &raw::Page, problems: &mut Vec<Problem>) ->
     Some(address)
 }
 
-fn tokens(document: &Document, said: &[raw::PageToken], problems: &mut Vec<Problem>) -> Vec<Token> {
+fn tokens(document: &Document, entries: &[raw::PageToken], problems: &mut Vec<Problem>) -> Vec<Token> {
     let mut names = BTreeSet::new();
     let mut tokens = Vec::new();
-    for (i, said) in said.iter().enumerate() {
+    for (i, entry) in entries.iter().enumerate() {
         let key = |name: &str| format!("page.tokens[{i}].{name}");
-        let name = said.name.clone().unwrap_or_default();
-        if said.name.is_none() && document.has(&key("name")) {
-            // Its shape is wrong, which was said already.
+        let name = entry.name.clone().unwrap_or_default();
+        if entry.name.is_none() && document.has(&key("name")) {
+            // The value is not a string, which is already in `problems`.
         } else if name.is_empty() {
-            let hint = "name = \"…\": who has it, as the log will say";
+            let hint = "name = \"…\": its owner, as the log names them";
             problems.push(document.error(&format!("page.tokens[{i}]"), "name is missing", hint));
         } else if !is_token(&name) {
             let hint = format!("one word of A-Z a-z 0-9 _ -, such as {}", legal_token(&name));
             problems.push(document.error(&key("name"), format!("{name:?} cannot be a name"), hint));
         } else if !names.insert(name.clone()) {
-            let what = format!("there is a token of {name} already");
+            let what = format!("another token has the name {name}");
             problems.push(document.error(&key("name"), what, "give one of them another name"));
         }
-        let role = match said.role {
+        let role = match entry.role {
             Some(raw::PageRole::Viewer) => Role::Viewer,
             Some(raw::PageRole::Operator) => Role::Operator,
             None if document.has(&key("role")) => Role::Viewer,
             None => {
-                let hint = "role = \"viewer\" may look, role = \"operator\" may also tell, retry and drop";
+                let hint = "role = \"viewer\" may read, role = \"operator\" may also send, retry and drop";
                 problems.push(document.error(&format!("page.tokens[{i}]"), "role is missing", hint));
                 Role::Viewer
             }
         };
-        let token = Token { name, role, inline: said.token.clone(), file: said.token_file.clone() };
+        let token = Token { name, role, inline: entry.token.clone(), file: entry.token_file.clone() };
         if let Some(problem) = token.pair().required() {
             let place = if token.pair().is_set() { key(problem.key) } else { format!("page.tokens[{i}]") };
             problems.push(document.error(&place, problem.what, problem.hint));
         } else if let Err(problem) = token.read() {
-            let found = document.warning(&key(problem.key), problem.what, problem.hint);
-            problems.push(Problem { at_start: true, ..found });
+            let warning = document.warning(&key(problem.key), problem.what, problem.hint);
+            problems.push(Problem { at_start: true, ..warning });
         }
         tokens.push(token);
     }
     tokens
 }
 
-fn proxy(document: &Document, said: &raw::Proxy, problems: &mut Vec<Problem>) -> Option<Proxy> {
+fn proxy(document: &Document, settings: &raw::Proxy, problems: &mut Vec<Problem>) -> Option<Proxy> {
     let mut addresses = Vec::new();
-    for (end, text) in said.addresses.iter().flat_map(OneOrMany::items) {
+    for (end, text) in settings.addresses.iter().flat_map(OneOrMany::items) {
         match text.parse() {
             Ok(address) => addresses.push(address),
             Err(_) => {
-                let what = format!("{text:?} is not an address");
+                let what = format!("{text:?} is not an IP address");
                 let key = format!("page.proxy.addresses{end}");
-                problems.push(document.error(&key, what, "an IP address without a port, such as 127.0.0.1"));
+                problems.push(document.error(&key, what, "write it without a port, such as 127.0.0.1"));
             }
         }
     }
-    if said.addresses.as_ref().is_none_or(OneOrMany::is_empty) {
-        let hint = "addresses = \"127.0.0.1\": where the proxy's connections come from";
+    if settings.addresses.as_ref().is_none_or(OneOrMany::is_empty) {
+        let hint = "addresses = \"127.0.0.1\": the addresses of the proxy's connections";
         problems.push(document.error("page.proxy", "addresses are missing", hint));
     }
-    let Some(header) = &said.user_header else {
+    let Some(header) = &settings.user_header else {
         let hint = "user_header = \"X-Forwarded-User\": the header in which the proxy names the user";
         problems.push(document.error("page.proxy", "user_header is missing", hint));
         return None;
     };
     let Ok(user_header) = header.parse() else {
-        let what = format!("{header:?} is not a header's name");
-        problems.push(document.error("page.proxy.user_header", what, "letters, digits and -"));
+        let what = format!("{header:?} is not a header name");
+        problems.push(document.error("page.proxy.user_header", what, "use letters, digits and -"));
         return None;
     };
-    let operators = said.operators.iter().flat_map(OneOrMany::items).map(|(_, user)| user.to_owned());
+    let operators = settings.operators.iter().flat_map(OneOrMany::items).map(|(_, user)| user.to_owned());
     Some(Proxy { addresses, user_header, operators: operators.collect() })
 }

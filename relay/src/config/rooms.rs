@@ -1,4 +1,4 @@
-//! Checks the rooms of all files: their names, their settings, and that those on one connection agree.
+//! Checks the rooms of all files: their names, their settings, and that rooms of one connection agree.
 
 use std::collections::BTreeMap;
 
@@ -23,7 +23,7 @@ pub(super) fn check(checks: &mut Checks) -> BTreeMap<String, Config> {
                 checks.problems.push(document.error(&key, what, "give one of them another name"));
                 continue;
             }
-            // Also a room with mistakes, so that a route is not blamed for them.
+            // Also a room with mistakes, so that a route that names it is not refused as well.
             checks.define("room", &name);
             check_name(checks, document, &key, &name);
             let Some(room) = document.raw.rooms.get(&name) else { continue };
@@ -42,7 +42,7 @@ pub(super) fn check(checks: &mut Checks) -> BTreeMap<String, Config> {
 
 fn check_name(checks: &mut Checks, document: &Document, key: &str, name: &str) {
     let (what, hint) = if name == PAGE {
-        ("room page is built in".to_owned(), "leave it out, or choose another name for this room".to_owned())
+        ("room page is built in".to_owned(), "remove it, or choose another name for this room".to_owned())
     } else if !is_token(name) || name.starts_with('_') {
         let rule = "one word of A-Z a-z 0-9 _ - that does not begin with _";
         let hint = match legal_token(name).trim_start_matches('_') {

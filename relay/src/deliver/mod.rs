@@ -11,6 +11,8 @@ mod backlog;
 pub mod outbox;
 mod post;
 mod queue;
+mod shared;
 mod worker;
 
-pub use worker::{Shared, run};
+pub use shared::Shared;
+pub use worker::run;

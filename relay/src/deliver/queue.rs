@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backlog::MOST;
 use super::post::Interrupted;
-use super::worker::Shared;
+use super::shared::Shared;
 use crate::deliver::outbox;
 use crate::delivery::{DeadLetter, Delivery, Receipt};
 

@@ -13,28 +13,16 @@ use tokio_util::sync::CancellationToken;
 use super::backlog::{Backlog, FEW, MOST, Waiting};
 use super::post::{Sending, backoff, pause};
 use super::queue::{Pulled, Queue, Stop, acknowledge};
-use crate::bus::{Bus, Streams};
+use super::shared::Shared;
 use crate::deliver::outbox;
 use crate::delivery::{Attempts, DeadLetter, Delivery, Outcome, Receipt};
 use crate::room::{Post, Room};
-use crate::status::metrics::{ByRoom, Metrics, RoomOutcome};
-use crate::status::notice::Notices;
-use crate::status::{Retrying, State, Status};
-use service::lease::Lease;
+use crate::status::metrics::{ByRoom, RoomOutcome};
+use crate::status::{Retrying, State};
 use service::platform::{Failure, Sent};
 
 /// A delivery becomes a dead letter after this time in the log.
 const PATIENCE: Duration = Duration::from_secs(86_400);
-/// The state shared by a leader's workers.
-#[derive(Clone)]
-pub struct Shared {
-    pub bus: Bus,
-    pub streams: Streams,
-    pub lease: Arc<Lease>,
-    pub metrics: Arc<Metrics>,
-    pub status: Arc<Status>,
-    pub notices: Notices,
-}
 
 /// Serves the room until `stop` or until the lease is lost.
 pub async fn run(room: Arc<dyn Room>, name: String, shared: Shared, stop: CancellationToken) {

@@ -29,8 +29,8 @@ const QUIET: Duration = Duration::from_secs(5);
 /// Interval at which entries that the stream no longer has are removed.
 const FORGET: Duration = Duration::from_secs(3600);
 
-/// Reads all streams until `stop`.
-pub(super) async fn run(index: Arc<Index>, bus: Bus, stop: CancellationToken) {
+/// Keeps the index up to date with all streams until `stop`.
+pub async fn run(index: Arc<Index>, bus: Bus, stop: CancellationToken) {
     let work = async {
         tokio::join!(
             keep_following(&index, &bus, Origin::Log),

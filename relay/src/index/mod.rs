@@ -7,7 +7,7 @@
 //! ```
 
 pub mod filter;
-mod follow;
+pub mod follow;
 pub mod search;
 mod store;
 
@@ -21,9 +21,7 @@ use rusqlite::{Connection, ErrorCode};
 use tellhal::subject::Names;
 use tellhal::timestamp::Timestamp;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 
-use crate::bus::Bus;
 use crate::bus::message::StreamMessage;
 use filter::Filter;
 use search::{Counts, Hits, Traces};
@@ -84,11 +82,6 @@ impl Index {
             broken: Mutex::default(),
             _lock: lock,
         }))
-    }
-
-    /// Keeps the index up to date with the streams until `stop`.
-    pub async fn run(self: Arc<Self>, bus: Bus, stop: CancellationToken) {
-        follow::run(self, bus, stop).await;
     }
 
     /// The progress of the index in a stream.

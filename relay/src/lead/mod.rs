@@ -4,6 +4,7 @@
 //! due, a `tick` is appended to the log; when the configuration has changed, a `config`. Every minute a snapshot of the
 //! fold is saved. The loop owns engine, inbox and outbox.
 
+pub mod rooms;
 mod unserved;
 pub mod workers;
 
@@ -25,7 +26,8 @@ use crate::deliver;
 use crate::deliver::outbox::{self, Outbox};
 use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
 use crate::engine::{Engine, Rules};
-use crate::lead::workers::{Rooms, Workers};
+use crate::lead::rooms::Rooms;
+use crate::lead::workers::Workers;
 use crate::status::metrics::{ByKind, Metrics};
 use crate::status::notice::Notices;
 use crate::status::{Role, Status};

@@ -15,7 +15,7 @@ use crate::deliver::Shared;
 use crate::deliver::outbox;
 use crate::delivery::{Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
-use crate::lead::workers::Rooms;
+use crate::lead::rooms::Rooms;
 use crate::status::metrics::ByRoom;
 
 /// Interval at which the outbox is checked.

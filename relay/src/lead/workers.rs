@@ -1,6 +1,5 @@
 //! A leader's workers: one for each room, and one that finds deliveries for unknown rooms.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,24 +7,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::{self, Shared};
+use crate::lead::rooms::Rooms;
 use crate::lead::unserved;
-use crate::room::Room;
-
-/// The rooms of one configuration, opened.
-pub struct Rooms {
-    pub open: BTreeMap<String, Open>,
-    /// The room for deliveries to an unknown room, and the time after which they are moved there.
-    pub default_room: String,
-    pub stranded_after: Duration,
-}
-
-/// A room that was opened.
-#[derive(Clone)]
-pub struct Open {
-    /// The kind of the room, such as `irc`.
-    pub kind: &'static str,
-    pub room: Arc<dyn Room>,
-}
 
 /// The tasks that post.
 pub struct Workers {

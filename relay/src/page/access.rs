@@ -2,20 +2,15 @@
 //! from a reverse proxy, or a connection from this machine. Tokens are compared in constant time, and never appear in
 //! an address or a log.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use cookie::{Cookie, SameSite};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::Site;
 use crate::config::page::{Page, Proxy, Role};
 use service::http::problem::Problem;
 use service::secret::Secret;
@@ -191,42 +186,6 @@ pub(super) fn same_origin(headers: &HeaderMap) -> Result<(), Problem> {
     };
     let what = "the request comes from a page of another site";
     if ours { Ok(()) } else { Err(Problem::new(StatusCode::FORBIDDEN, what)) }
-}
-
-/// Lets a request of a caller with `role` through, and hands on the caller.
-pub(super) async fn guard(
-    State((site, role)): State<(Arc<Site>, Role)>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let caller = match site.access.caller(peer.ip(), request.headers()) {
-        Ok(caller) => caller,
-        Err(_) if wants_page(&request) => return Ok(to_login(&request)),
-        Err(problem) => return Err(problem),
-    };
-    if caller.role < role {
-        // A caller without a name can still log in.
-        let status = if caller.name.is_none() { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
-        return Err(Problem::new(status, "this needs the token of an operator; log in with one"));
-    }
-    if !request.method().is_safe() && caller.credential != Credential::Bearer {
-        same_origin(request.headers())?;
-    }
-    request.extensions_mut().insert(caller);
-    Ok(next.run(request).await)
-}
-
-/// True for a browser's request for a page, which is redirected to the login page.
-fn wants_page(request: &Request) -> bool {
-    let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    request.method() == Method::GET && accepts.is_some_and(|accept| accept.contains("text/html"))
-}
-
-fn to_login(request: &Request) -> Response {
-    let next = request.uri().path_and_query().map_or("/", |path| path.as_str());
-    let next = serde_urlencoded::to_string([("next", next)]).unwrap_or_default();
-    Redirect::to(&format!("/login?{next}")).into_response()
 }
 
 fn is_address(host: &HeaderValue) -> bool {

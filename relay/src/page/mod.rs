@@ -10,8 +10,11 @@ mod access;
 mod api;
 mod assets;
 mod event;
+mod guard;
 mod health;
 mod params;
+mod shared;
+mod site;
 mod tail;
 mod views;
 
@@ -29,19 +32,18 @@ use axum::routing::get;
 use service::http::problem::Problem;
 use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
+pub use self::shared::Shared;
+
 use self::access::Access;
+use self::guard::guard;
+use self::site::Site;
 use self::tail::Tail;
-use crate::bus::Bus;
-use crate::config::page::{Page, Role};
-use crate::engine::Rules;
-use crate::index::{Index, Origin};
-use crate::lead::workers::Rooms;
-use crate::status::Status;
-use crate::status::metrics::Metrics;
+use crate::config::page::Role;
+use crate::index::{Origin, follow};
 
 /// The number of pages that may be open at once.
 const READERS: usize = 256;
@@ -51,35 +53,6 @@ const LIMITS: Limits = Limits { connections: 2 * READERS, patience: serve::PATIE
 const GRACE: Duration = Duration::from_secs(2);
 /// Interval at which the index's progress is measured for metrics.
 const MEASURE: Duration = Duration::from_secs(5);
-
-/// The parts of the relay that the page needs.
-pub struct Shared {
-    pub config: Page,
-    pub bus: Bus,
-    pub status: Arc<Status>,
-    pub metrics: Arc<Metrics>,
-    /// The rules and rooms of this relay's configuration.
-    pub rules: watch::Receiver<Arc<Rules>>,
-    pub rooms: watch::Receiver<Arc<Rooms>>,
-    /// The index, or the reason why there is none.
-    pub index: Result<Arc<Index>, String>,
-}
-
-/// The state shared by all requests.
-struct Site {
-    shared: Shared,
-    access: Access,
-    tail: Tail,
-    readers: Arc<Semaphore>,
-    shutdown: CancellationToken,
-}
-
-impl Site {
-    fn index(&self) -> Result<&Arc<Index>, Problem> {
-        let none = |reason: &String| Problem::unavailable(format!("there is no index: {reason}"));
-        self.shared.index.as_ref().map_err(none)
-    }
-}
 
 /// Binds the port, so that a port in use is reported before other parts start.
 pub fn bind(listen: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
@@ -133,13 +106,13 @@ async fn keep_index(shared: &Shared, shutdown: CancellationToken) {
         }
     };
     tokio::select! {
-        () = index.clone().run(shared.bus.clone(), shutdown) => {}
+        () = follow::run(index.clone(), shared.bus.clone(), shutdown) => {}
         () = measure => {}
     }
 }
 
 fn routes(site: &Arc<Site>) -> Router {
-    let guard = from_fn_with_state((site.clone(), Role::Viewer), access::guard);
+    let guard = from_fn_with_state((site.clone(), Role::Viewer), guard);
     let document = api::document().to_string();
     let document = get(async move || ([(header::CONTENT_TYPE, "application/json")], document));
     Router::new()

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::Site;
 use super::access::{self, Caller, Credential};
 use super::assets::{FOLDER, imports};
+use super::guard::guard;
 use crate::config::page::Role;
 use service::http::problem::Problem;
 use service::http::serve::Body;
@@ -82,7 +83,7 @@ const VIEWS: &[View] = &[
 ];
 
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
-    let guard = from_fn_with_state((site.clone(), Role::Viewer), access::guard);
+    let guard = from_fn_with_state((site.clone(), Role::Viewer), guard);
     let views = VIEWS.iter().fold(Router::new(), |router, view| {
         let show =
             async |State(site): State<Arc<Site>>, Extension(caller): Extension<Caller>, address: Uri| {

@@ -1,4 +1,4 @@
-//! What a reader sees, before any platform's markup: lines made from deliveries. Pure.
+//! The text of deliveries as lines, before any platform's markup. Pure.
 //!
 //! Everything that leaves here is clean: no control characters but tab and newline, no terminal escapes,
 //! no text that runs backwards. Escaping a platform's own markup is the room's business.
@@ -18,7 +18,7 @@ use service::text::{clean_lines, cut, one_line, without_blank_ends};
 const LISTED_HEADLINE: usize = 200;
 /// The longest field's value, in bytes.
 const FIELD: usize = 500;
-/// How many tags a count names.
+/// The number of tags that a count names.
 const TAGS: usize = 5;
 
 /// A delivery in its parts, each clean.
@@ -30,7 +30,7 @@ pub struct View {
     pub at: Timestamp,
     /// One line.
     pub headline: String,
-    /// How it went: `failed, exit 1, 3m 20s`.
+    /// The outcome: `failed, exit 1, 3m 20s`.
     pub outcome: Option<String>,
     /// The rest of the text, line by line.
     pub body: Vec<String>,
@@ -39,7 +39,7 @@ pub struct View {
     pub fields: Vec<(String, String)>,
     /// Title, if there is one, and address.
     pub links: Vec<(Option<String>, String)>,
-    /// What to know about how it was read or sent here.
+    /// Notes of the relay, such as a rewritten tag.
     pub notes: Vec<String>,
 }
 
@@ -49,9 +49,9 @@ impl View {
             Content::Message(message) => View::of_message(message),
             Content::Summary(summary) => View::of_summary(summary),
         };
-        // A plain payload is as good a message as any: nothing to tell a reader.
-        let told = delivery.marks.iter().filter(|mark| !matches!(mark, Mark::Foreign));
-        view.notes.extend(told.map(|mark| one_line(&mark.to_string())));
+        // A plain payload is an ordinary message for a reader.
+        let marks = delivery.marks.iter().filter(|mark| !matches!(mark, Mark::Foreign));
+        view.notes.extend(marks.map(|mark| one_line(&mark.to_string())));
         view.at = delivery.at;
         view
     }
@@ -105,7 +105,7 @@ impl View {
         }
     }
 
-    /// `ERROR`, `WARNING`, `CRITICAL`; nothing for what is not bad.
+    /// `WARNING`, `ERROR` or `CRITICAL`; `None` for lower severities.
     pub fn marker(&self) -> Option<&'static str> {
         match self.severity {
             Severity::Debug | Severity::Info | Severity::Notice => None,
@@ -126,7 +126,7 @@ impl View {
         format!("[{}]{source} {headline}{outcome}", self.tag)
     }
 
-    /// What comes after the text: fields, links, notes.
+    /// The lines after the text: fields, links, notes.
     pub fn tail(&self) -> Vec<String> {
         let mut tail = Vec::new();
         if !self.fields.is_empty() {
@@ -235,7 +235,7 @@ fn marked(marker: Option<&str>, line: String) -> String {
     }
 }
 
-/// How it went, without what the headline says already.
+/// The outcome, without the parts that the headline already has.
 fn outcome(headline: &str, status: Option<Status>, run: Option<&Run>) -> Option<String> {
     // The headline that `tellhal run` makes: "tar failed with status 2 after 341ms".
     let says_all = |run: &Run| {

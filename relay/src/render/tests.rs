@@ -1,4 +1,4 @@
-//! What readers see of messages, summaries and backlogs.
+//! The lines of messages, summaries and backlogs.
 
 use tellhal::message::Link;
 
@@ -64,11 +64,11 @@ fn everything_else_has_its_place() {
 }
 
 #[test]
-fn the_headline_is_not_said_twice() {
-    let mut said = message("a", "rsync failed, exit 3");
-    said.status = Some(Status::Failed);
-    said.run = Some(Run { command: "rsync".into(), duration: Some(0.42), exit: Some(3), ..Run::default() });
-    assert_eq!(shown(said), ["[a] db1: rsync failed, exit 3 (0.4s)"]);
+fn the_outcome_does_not_repeat_the_headline() {
+    let mut ended = message("a", "rsync failed, exit 3");
+    ended.status = Some(Status::Failed);
+    ended.run = Some(Run { command: "rsync".into(), duration: Some(0.42), exit: Some(3), ..Run::default() });
+    assert_eq!(shown(ended), ["[a] db1: rsync failed, exit 3 (0.4s)"]);
     let mut ours = message("a", "rsync failed with status 3 after 420ms");
     ours.run = Some(Run { command: "rsync".into(), duration: Some(0.42), exit: Some(3), ..Run::default() });
     assert_eq!(shown(ours), ["[a] db1: rsync failed with status 3 after 420ms"]);

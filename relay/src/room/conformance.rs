@@ -1,5 +1,5 @@
-//! What every room must do, as one kit that each room's tests call: rendering of hostile texts, backlogs and
-//! long messages; and for rooms over HTTP what each answer means, what is bounded, what is never shown.
+//! The requirements of every room, as one kit that each room's tests call: rendering of hostile texts, backlogs and
+//! long messages; and for rooms over HTTP the meaning of each answer, the limits, and that secrets are never shown.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -79,7 +79,7 @@ pub(super) fn backlog(listed: usize) -> Post {
     post
 }
 
-/// How a room renders: `longest` is the most bytes a part may have on the wire, `never` what must not be in it.
+/// Tests `render`: a part has at most `longest` bytes on the wire, and contains no text of `never`.
 pub(super) fn renders(room: &dyn Room, longest: usize, never: &[&str]) {
     let finished = post("Nightly backup finished");
     let plain = room.render(&finished);
@@ -140,14 +140,14 @@ pub(super) fn decision(answer: &Result<Sent, Failure>) -> Decision {
     }
 }
 
-/// A room over HTTP, opened at a server's address. `secrets` are what no error may show.
+/// A room over HTTP, opened at a server's address. No error may show one of `secrets`.
 pub(super) async fn over_http(open: impl Fn(&str) -> Box<dyn Room>, taken: &str, secrets: &[&str]) {
     statuses(&open, taken, secrets).await;
     tokio::join!(
         bounded(&open, Behaviour::Silence, Decision::Unknown),
         bounded(&open, Behaviour::Drip, Decision::Unknown),
         bounded(&open, Behaviour::CloseAfterRequest, Decision::Unknown),
-        nobody_there(&open),
+        refused_connection(&open),
     );
 }
 
@@ -197,7 +197,7 @@ async fn bounded(open: &impl Fn(&str) -> Box<dyn Room>, behaviour: Behaviour, wa
     assert!(started.elapsed() < room.timeout(), "{behaviour:?}: ends before the room's timeout");
 }
 
-async fn nobody_there(open: &impl Fn(&str) -> Box<dyn Room>) {
+async fn refused_connection(open: &impl Fn(&str) -> Box<dyn Room>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -210,7 +210,7 @@ pub(super) async fn send(room: &dyn Room, text: &str) -> Result<Sent, Failure> {
     room.send(&parts[0]).await
 }
 
-/// What a server of the tests does with a request.
+/// The answer of a test server to a request.
 #[derive(Clone, Debug)]
 pub(super) enum Behaviour {
     /// 200 with this body.

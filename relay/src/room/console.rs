@@ -43,7 +43,7 @@ impl Room for Console {
     fn render(&self, post: &Post) -> Vec<Part> {
         let shown = render::lines(post).join("\n");
         let wire = match self.colour.then(|| colour(post.severity())).flatten() {
-            // Our own code only: whatever a message carried is gone from the lines.
+            // The only escape codes in the output: `render::lines` removes those of a message.
             Some(colour) => {
                 let (first, rest) = shown.split_at(shown.find('\n').unwrap_or(shown.len()));
                 format!("\x1b[{colour}m{first}\x1b[0m{rest}")
@@ -53,7 +53,7 @@ impl Room for Console {
         vec![Part { shown, wire, id: post.id.clone() }]
     }
 
-    /// On a thread for blocking work: a pipe nobody reads must not hold up the other rooms.
+    /// On a thread for blocking work: a pipe without a reader must not block the other rooms.
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {
         let line = part.wire.clone();
         let write = move || {
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_bad_has_a_colour_on_its_first_line() {
+    fn an_error_has_a_colour_on_its_first_line() {
         let mut message = conformance::message("first\nsecond");
         let wire = |message: &tellhal::Message| {
             let post = Post::single(conformance::delivery("m1", message.clone()));
@@ -106,7 +106,7 @@ mod tests {
     #[tokio::test]
     async fn a_line_is_written() {
         let room = Console::new(false);
-        let sent = conformance::send(&room, "seen by whoever reads this test's output").await;
+        let sent = conformance::send(&room, "a line of this test").await;
         assert_eq!(sent.map(|sent| sent.post), Ok(None));
     }
 }

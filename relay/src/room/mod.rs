@@ -26,24 +26,24 @@ use tellhal::Severity;
 
 use crate::delivery::Delivery;
 
-/// How many messages one post lists in a chat.
+/// The number of messages that one post lists in a chat.
 const LISTED_CHAT: usize = 10;
 
-/// What `deliver` asks of a room.
+/// A room as `deliver` uses it.
 #[async_trait]
 pub trait Room: Send + Sync {
-    /// How many messages one post lists before the rest is counted: 10 in a chat, 500 in a webhook.
+    /// The number of messages that one post lists before the rest is counted: 10 in a chat, 500 in a webhook.
     fn listed(&self) -> usize {
         LISTED_CHAT
     }
 
-    /// How often the platform lets us post, shared by the rooms of one connection or token; without limit by default.
+    /// The platform's limit of posts, shared by the rooms of one connection or token; no limit by default.
     fn limiter(&self) -> Arc<Limiter> {
         static NONE: LazyLock<Arc<Limiter>> = LazyLock::new(|| Arc::new(Limiter::none()));
         NONE.clone()
     }
 
-    /// How long one part may take, at most.
+    /// The longest time that sending one part may take.
     fn timeout(&self) -> Duration {
         TIMEOUT
     }
@@ -55,15 +55,15 @@ pub trait Room: Send + Sync {
     async fn send(&self, part: &Part) -> Result<Sent, Failure>;
 }
 
-/// What goes out as one post.
+/// The content of one post.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Post {
     pub room: String,
     /// Stable across retries, the first delivery's id: the idempotency key where a platform takes one.
     pub id: String,
-    /// In the log's order; exactly one unless this is a backlog going out at once.
+    /// In the log's order; exactly one unless this is a backlog.
     pub listed: Vec<Delivery>,
-    /// What waits and is only counted.
+    /// The waiting deliveries that are only counted.
     pub counted: Option<Counted>,
 }
 
@@ -74,7 +74,7 @@ pub struct Counted {
     pub first: tellhal::Timestamp,
     pub last: tellhal::Timestamp,
     pub worst: tellhal::Severity,
-    /// How many under each tag; past 20 tags the rest is under `…`.
+    /// The number under each tag; past 20 tags the rest is under `…`.
     pub tags: std::collections::BTreeMap<String, u64>,
 }
 
@@ -89,24 +89,24 @@ impl Post {
         }
     }
 
-    /// Whether this is a backlog going out at once.
+    /// True if this is a backlog that is sent as one post.
     pub fn is_batch(&self) -> bool {
         self.listed.len() > 1 || self.counted.is_some()
     }
 
-    /// The worst there is in it.
+    /// The highest severity in it.
     pub fn severity(&self) -> Severity {
         let listed = self.listed.iter().map(Delivery::severity);
         listed.chain(self.counted.as_ref().map(|counted| counted.worst)).max().unwrap_or_default()
     }
 }
 
-/// One thing that is sent in one go: an IRC line, an HTTP body.
+/// A part of a post that is sent on its own: an IRC line, an HTTP body.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part {
-    /// What a reader sees of it.
+    /// The text as a reader sees it.
     pub shown: String,
-    /// What goes over the wire: a body or a line.
+    /// The text as it is sent: a body or a line.
     pub wire: String,
     /// The post's id.
     pub id: String,

@@ -1,5 +1,5 @@
-//! The built-in room: what it takes is on the relay's own page already, since the page shows the log. Nothing
-//! leaves the process.
+//! The built-in room. Its deliveries are on the relay's own page already, since the page shows the log: the room
+//! sends nothing.
 
 use async_trait::async_trait;
 
@@ -7,7 +7,7 @@ use super::{self as room, Part, Post, Room, Shared};
 use crate::render;
 use service::platform::{Failure, Sent};
 
-/// A list on our own page costs nobody anything.
+/// The page of the relay has no limit of its own.
 const LISTED: usize = 500;
 
 /// It has no settings.

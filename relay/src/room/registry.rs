@@ -33,7 +33,7 @@ macro_rules! rooms {
                 }
             }
 
-            /// The settings, whatever the kind.
+            /// The settings of the room's kind.
             pub fn settings(&self) -> &dyn Settings {
                 match self {
                     Config::Page => &page::Config,
@@ -52,10 +52,10 @@ rooms! {
 }
 
 impl Config {
-    /// The secrets that cannot be had here and now: a warning in `check`, an error in `run`.
+    /// The secrets that cannot be read now: a warning in `check`, an error in `run`.
     pub fn unresolved(&self) -> Vec<KeyProblem> {
         let secrets = self.settings().secrets();
-        // How a secret is written is `problems`' business.
+        // A secret that is written wrongly is among `problems`.
         let written = secrets.iter().filter(|secret| secret.problem().is_none());
         written.filter_map(|secret| secret.read().err()).collect()
     }
@@ -71,8 +71,8 @@ pub fn clashes(rooms: &BTreeMap<String, Config>) -> Vec<(String, KeyProblem)> {
         let (other, agreed) = first.entry(identity).or_insert_with(|| (name, connection.clone()));
         let differs = connection.settings.iter().find(|setting| !agreed.settings.contains(setting));
         if let Some((key, _)) = differs {
-            let what = format!("room {other} has another {key} for {}", connection.identity);
-            let hint = "rooms that share a connection must agree about it";
+            let what = format!("room {other} has a different {key} for {}", connection.identity);
+            let hint = "rooms of one connection need the same value";
             clashes.push((name.clone(), KeyProblem::new(key, what, hint)));
         }
     }

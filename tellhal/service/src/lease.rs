@@ -1,4 +1,4 @@
-//! Who leads: one key in `HAL_STATE`, renewed each second by compare-and-swap. An observer takes over when the
+//! The lease of the leader: one key in `HAL_STATE`, renewed each second by compare-and-swap. An observer takes over when the
 //! key has not changed for five seconds of the observer's own monotonic clock; no clocks are compared.
 
 use std::future::Future;
@@ -11,13 +11,13 @@ use async_nats::jetstream::kv::{Operation, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How long a leader that says nothing is believed.
+/// The time after its last renewal in which a lease belongs to its leader.
 pub const LEASE: Duration = Duration::from_secs(5);
-/// The leader itself believes a little shorter.
+/// The same for the leader itself, a little shorter.
 const OWN: Duration = Duration::from_millis(4500);
 const RENEW: Duration = Duration::from_secs(1);
 const OBSERVE: Duration = Duration::from_millis(250);
-/// No post starts with less than this left.
+/// No post starts when less than this is left of the lease.
 pub const LEAST: Duration = Duration::from_secs(1);
 
 /// A lease that was won. Everything done in its name goes through [`Lease::bound`].
@@ -67,10 +67,10 @@ async fn try_once(
     let revision = entry.as_ref().map_or(0, |entry| entry.revision);
     let free = entry.as_ref().is_none_or(|entry| entry.operation != Operation::Put || entry.value.is_empty());
     if !free {
-        let seen =
-            observed.filter(|(seen, _)| *seen == revision).map_or_else(Instant::now, |(_, since)| since);
-        *observed = Some((revision, seen));
-        if seen.elapsed() < LEASE {
+        let since =
+            observed.filter(|(last, _)| *last == revision).map_or_else(Instant::now, |(_, since)| since);
+        *observed = Some((revision, since));
+        if since.elapsed() < LEASE {
             return Ok(None);
         }
     }
@@ -87,17 +87,17 @@ async fn try_once(
 }
 
 impl Lease {
-    /// How long the lease lasts if nothing renews it.
+    /// The time until the lease ends if it is not renewed.
     pub fn left(&self) -> Duration {
         self.held().until.saturating_duration_since(Instant::now())
     }
 
-    /// Whether it is still ours.
+    /// True while the lease is ours.
     pub fn is_held(&self) -> bool {
         !self.lost.is_cancelled() && !self.left().is_zero()
     }
 
-    /// Does `work` unless the lease runs out first. The lease is looked at before each step of the work, so
+    /// Does `work` unless the lease runs out first. The lease is checked before each step of the work, so
     /// that a process that was stopped and wakes up does nothing in the name of a lease it has lost.
     pub async fn bound<F: Future>(&self, work: F) -> Result<F::Output, Lost> {
         let mut work = pin!(work);
@@ -111,7 +111,7 @@ impl Lease {
         .await
     }
 
-    /// Renews until the lease is lost, then says so through [`Lease::lost`].
+    /// Renews the lease until it is lost, then cancels [`Lease::lost`].
     pub async fn keep(&self) {
         let mut beat = tokio::time::interval(RENEW);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -128,7 +128,7 @@ impl Lease {
         }
     }
 
-    /// Gives the lease back, so that a standby need not wait.
+    /// Gives the lease back, so that a standby can take it at once.
     pub async fn release(&self) {
         let revision = self.held().revision;
         self.lost.cancel();

@@ -1,4 +1,4 @@
-//! A service's process: its command line's errors and exit statuses, its logs, what it prints, and the signals that end it.
+//! A service's process: its command line's errors and exit statuses, its logs, its output, and the signals that end it.
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -38,7 +38,7 @@ pub fn main<Cli: Parser, Fut: Future<Output = anyhow::Result<()>>>(
     }
 }
 
-/// Prints an error, and tells which exit status it means.
+/// Prints an error, and returns its exit status.
 fn report(name: &str, error: &anyhow::Error) -> u8 {
     if let Some(problems) = error.downcast_ref::<Problems>() {
         eprint!("{}", problems.report(colour()));
@@ -62,13 +62,13 @@ fn logging() {
     }
 }
 
-/// Whether stderr takes colours: a terminal, and the user did not ask every program for none
+/// True if stderr takes colours: it is a terminal, and the user did not turn colours off for all programs
 /// (<https://no-color.org>).
 pub fn colour() -> bool {
     std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// Prints to stdout. A reader that has gone, as in `… | head`, is no error.
+/// Prints to stdout. A closed pipe, as in `… | head`, is not an error.
 pub fn print(text: &str) -> std::io::Result<()> {
     use std::io::Write;
     match std::io::stdout().lock().write_all(text.as_bytes()) {
@@ -82,12 +82,12 @@ pub fn print_json(data: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(print(&(serde_json::to_string_pretty(data)? + "\n"))?)
 }
 
-/// A call that makes no sense: exit status 64.
+/// An error in the command line: exit status 64.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Waits for the first SIGTERM or SIGINT. A second one ends the process at once, for a person who will not wait.
+/// Waits for the first SIGTERM or SIGINT. A second one ends the process at once, for a user who does not want to wait.
 pub async fn until_signal() -> anyhow::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
@@ -104,13 +104,13 @@ pub async fn until_signal() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits until all `tasks` have ended, for as long as `grace`, and says when they have not.
+/// Waits until all `tasks` have ended, for at most `grace`, and logs a warning if some have not.
 pub async fn drain(tasks: &TaskTracker, grace: Duration) {
     tasks.close();
     if tokio::time::timeout(grace, tasks.wait()).await.is_err() {
         tracing::warn!(
             unfinished = tasks.len(),
-            "not everything finished within {}",
+            "some tasks did not finish within {}",
             humantime::format_duration(grace)
         );
     }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::config::KeyProblem;
 
-/// A text nobody may read by accident: it has no `Display` and no `Serialize`, and `Debug` hides it.
+/// A text that is not shown by accident: it has no `Display` and no `Serialize`, and `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(transparent)]
 #[schemars(extend("writeOnly" = true))]
@@ -51,12 +51,12 @@ impl<'a> Pair<'a> {
         Pair { key, file_key, inline: inline.as_ref(), file: file.as_deref() }
     }
 
-    /// Whether either key is written.
+    /// True if one of the two keys is written.
     pub fn is_set(&self) -> bool {
         self.inline.is_some() || self.file.is_some()
     }
 
-    /// What is wrong with how it is written, whether or not the secret can be had.
+    /// The mistake in the way the keys are written, if there is one. Does not read the secret.
     pub fn problem(&self) -> Option<KeyProblem> {
         let hint = format!("write either {} or {}", self.key, self.file_key);
         match (self.inline, self.file) {
@@ -84,7 +84,7 @@ impl<'a> Pair<'a> {
         Some(KeyProblem::new(self.key, "the secret is missing", hint))
     }
 
-    /// The secret itself, if one is written. A newline at its end goes.
+    /// The secret itself, if one is written. Newlines at its end are removed.
     pub fn read(&self) -> Result<Option<Secret>, KeyProblem> {
         if let Some(problem) = self.problem() {
             return Err(problem);
@@ -103,7 +103,7 @@ impl<'a> Pair<'a> {
         };
         let text = text.trim_end_matches(['\r', '\n']);
         if text.is_empty() {
-            return Err(KeyProblem::new(key, "the secret is empty", "put the secret there"));
+            return Err(KeyProblem::new(key, "the secret is empty", "write the secret there"));
         }
         Ok(Some(Secret::new(text)))
     }
@@ -125,7 +125,7 @@ impl<'a> Pair<'a> {
         KeyProblem::new(
             self.file_key,
             what,
-            "the file holds the secret and nothing else; the service must be able to read it",
+            "the file must contain only the secret, and the service must be able to read it",
         )
     }
 }
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_had_is_named_and_never_shown() {
+    fn an_unreadable_secret_is_named_and_never_shown() {
         let dir = tempfile::tempdir().unwrap();
         let gone = read(None, Some(dir.path().join("gone"))).unwrap_err();
         assert_eq!(gone.key, "token_file");

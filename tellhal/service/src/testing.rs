@@ -1,5 +1,5 @@
-//! A CA and TLS servers of the tests' own.
-// A test's own helpers may panic as the test may.
+//! A CA and TLS servers for tests.
+// Helpers of tests may panic like the tests.
 #![allow(clippy::unwrap_used)]
 
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
-/// A CA of the tests' own, and its certificate in a file.
+/// A CA for tests, and its certificate in a file.
 pub struct Ca {
     issuer: CertifiedIssuer<'static, KeyPair>,
     pub file: PathBuf,
@@ -27,7 +27,7 @@ impl Ca {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        // A name of its own: another CA of the same name would be one with a bad signature.
+        // A unique name: the certificates of another CA of the same name would have a bad signature.
         let dir = tempfile::tempdir().unwrap();
         params.distinguished_name.push(DnType::CommonName, dir.path().to_string_lossy());
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();

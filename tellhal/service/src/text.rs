@@ -1,10 +1,10 @@
-//! Text made safe and short: what a terminal or chat would act on goes, and a cut never splits what a
-//! reader sees as one character.
+//! Text made safe and short: the control sequences of terminals and chats are removed, and a cut never splits a
+//! character as a reader sees it.
 
 use tellhal::text::is_hidden;
 use unicode_segmentation::UnicodeSegmentation;
 
-/// Without terminal escapes, control characters (but tab and newline) and marks that turn text around.
+/// The text without terminal escapes, control characters (but tab and newline) and marks that turn text around.
 pub fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut chars = text.chars().peekable();
@@ -25,7 +25,7 @@ pub fn clean(text: &str) -> String {
 
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
-/// Whatever belongs to an ESC that was just read. A newline always ends it.
+/// Skips the sequence after an ESC. A newline always ends it.
 fn skip_escape(chars: &mut Chars) {
     match chars.peek() {
         Some('[') => {
@@ -44,7 +44,7 @@ fn skip_escape(chars: &mut Chars) {
     }
 }
 
-/// To the end of an OSC, DCS or the like: BEL or ST, or the line's end when there is neither.
+/// Skips to the end of an OSC, DCS or the like: BEL or ST, or the line's end when there is neither.
 fn skip_string(chars: &mut Chars) {
     while let Some(c) = chars.next_if(|c| *c != '\n' && *c != '\r') {
         match c {
@@ -132,11 +132,11 @@ pub fn wrap(mut line: &str, budget: usize) -> Vec<String> {
     pieces
 }
 
-/// The last place at or before `max` where a text may be cut: between what a reader sees as characters,
-/// or, when one of those is longer than all of it, between code points.
+/// The last place at or before `max` where a text may be cut: between characters as a reader sees them,
+/// or, when one of those is longer than `max`, between code points.
 fn boundary(text: &str, max: usize) -> usize {
     let max = text.floor_char_boundary(max);
-    // Only the neighbourhood is looked at: a character in this sense hardly ever is longer.
+    // Only the last 256 bytes are examined: such a character is hardly ever longer.
     let from = text.floor_char_boundary(max.saturating_sub(256));
     let mut end = from;
     for (at, cluster) in text[from..].grapheme_indices(true) {
@@ -154,7 +154,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn what_a_terminal_would_act_on_goes() {
+    fn terminal_escapes_are_removed() {
         let cases = [
             ("\x1b[1;31mred\x1b[0m", "red"),
             ("\x1b]8;;http://evil\x1b\\here\x1b]8;;\x07", "here"),
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_never_splits_what_is_seen_as_one() {
+    fn a_cut_never_splits_a_visible_character() {
         let family = "👨‍👩‍👧‍👦";
         assert_eq!(cut(&format!("a{family}"), family.len()), "a…");
         assert_eq!(cut("abcdef", 5), "ab…");

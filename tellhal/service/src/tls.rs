@@ -1,4 +1,4 @@
-//! TLS for every room: ring, the system's roots or one given CA. Never anything unverified.
+//! TLS clients: ring, the system's roots or one given CA. Certificates are always verified.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ pub fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
             let certs = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
             let (added, _) = roots.add_parsable_certificates(certs.with_context(name)?);
             if added == 0 {
-                bail!("{}: there is no certificate in it", name());
+                bail!("{}: the file contains no certificate", name());
             }
         }
     }
@@ -29,7 +29,7 @@ pub fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// What is wrong with a certificate in a person's words, if that is what `error` is about.
+/// The TLS error in the causes of `error`, as a text for a person; `None` if there is none.
 pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     use rustls::CertificateError as Bad;
     let error = find(error)?;
@@ -51,8 +51,8 @@ pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
 /// The TLS error in a chain of causes. One inside an `io::Error` is not among its sources.
 fn find<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     loop {
-        if let Some(found) = error.downcast_ref() {
-            return Some(found);
+        if let Some(tls_error) = error.downcast_ref() {
+            return Some(tls_error);
         }
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         error = match inner {
@@ -110,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ca_that_is_none_is_named() {
+    fn a_ca_file_without_a_certificate_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ca.pem");
         let error = format!("{:#}", client(Some(&path)).unwrap_err());

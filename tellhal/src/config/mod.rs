@@ -7,8 +7,8 @@
 mod context;
 mod file;
 mod place;
+mod problem;
 
-use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -21,6 +21,7 @@ use file::FileConfig;
 pub(crate) use file::parse as parse_file;
 pub(crate) use file::read as read_file;
 pub(crate) use place::{ALL_SPOOLS, prepare};
+pub(crate) use problem::Problem;
 
 /// The time until a message is kept, counted from when it has been read.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -64,26 +65,6 @@ pub(crate) struct Settings {
     pub(crate) read: Vec<String>,
     /// Problems of the configuration. While there is one, messages are not sent.
     pub(crate) problems: Vec<Problem>,
-}
-
-/// One problem, with its place and a hint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Problem {
-    pub(crate) place: String,
-    pub(crate) what: String,
-    pub(crate) hint: String,
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        write!(f, "{}: {}; {}", self.place, self.what, self.hint)
-    }
-}
-
-impl Problem {
-    pub(crate) fn new(place: impl Into<String>, what: impl Into<String>, hint: impl Into<String>) -> Self {
-        Problem { place: place.into(), what: what.into(), hint: hint.into() }
-    }
 }
 
 impl Settings {

@@ -10,7 +10,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, SeekFrom, Stat};
 use rustix::io::Errno;
 
-use super::on_disk;
+/// The smallest size of a file on disk, in bytes.
+pub(super) const BLOCK: u64 = 4096;
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
@@ -76,4 +77,9 @@ impl Folder {
         }
         Ok((count, bytes))
     }
+}
+
+/// The size of `bytes` on disk, where each file takes whole blocks: many tiny files count too.
+pub(super) fn on_disk(bytes: u64) -> u64 {
+    bytes.div_ceil(BLOCK).max(1).saturating_mul(BLOCK)
 }

@@ -18,14 +18,12 @@ use rustix::io::Errno;
 
 use entry::MAX_ENTRY;
 pub use entry::{Broken, encode, parse};
-use folder::Folder;
+use folder::{Folder, on_disk};
 
 use crate::message::Message;
 
 /// Default limit of a spool's size on disk, in bytes.
 pub const DEFAULT_LIMIT: u64 = 64 * 1024 * 1024;
-/// The smallest size of a file on disk, in bytes.
-const BLOCK: u64 = 4096;
 
 /// A spool directory that only its owner can write.
 #[derive(Debug)]
@@ -373,11 +371,6 @@ impl Held<'_> {
     pub fn set_aside(self) -> Result<(), SpoolError> {
         self.spool.set_aside(&self.name)
     }
-}
-
-/// The size of `bytes` on disk, where each file takes whole blocks: many tiny files count too.
-fn on_disk(bytes: u64) -> u64 {
-    bytes.div_ceil(BLOCK).max(1).saturating_mul(BLOCK)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
+use super::folder::BLOCK;
 use super::*;
 
 fn message(text: &str) -> Message {

@@ -2,84 +2,17 @@
 //! its own folder and its own port.
 #![allow(dead_code, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use serde_json::Value;
-
-/// A nats-server that is killed with its guard.
-pub(crate) struct Server {
-    child: Child,
-    pub(crate) port: u16,
-    config: PathBuf,
-    dir: PathBuf,
-}
-
-impl Server {
-    fn spawn(config: &Path, dir: &Path, port: Option<u16>) -> (Child, u16) {
-        let program = std::env::var("NATS_SERVER").unwrap_or_else(|_| "nats-server".into());
-        let mut child = Command::new(&program)
-            .args(["-js", "-a", "127.0.0.1", "-sd"])
-            .arg(dir.join("js"))
-            .args(["-p", &port.map_or("-1".into(), |port| port.to_string()), "-c"])
-            .arg(config)
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| {
-                panic!("{program}: {error}; install nats-server 2.10 or later, or name it in NATS_SERVER")
-            });
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut port = port;
-        for line in lines.by_ref() {
-            let line = line.unwrap();
-            if let Some((_, address)) = line.split_once("Listening for client connections on 127.0.0.1:") {
-                port = Some(address.trim().parse().unwrap());
-            }
-            if line.contains("Server is ready") {
-                break;
-            }
-            assert!(!line.contains("[FTL]"), "{line}");
-        }
-        std::thread::spawn(move || lines.for_each(drop));
-        (child, port.expect("the server says where it listens"))
-    }
-
-    pub(crate) fn signal(&self, signal: &str) {
-        let done = Command::new("kill").args([&format!("-{signal}"), &self.child.id().to_string()]).status();
-        assert!(done.unwrap().success());
-    }
-
-    pub(crate) fn kill(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-
-    pub(crate) fn restart(&mut self) {
-        self.kill();
-        (self.child, _) = Self::spawn(&self.config, &self.dir, Some(self.port));
-    }
-
-    pub(crate) fn reload(&self, config: &str) {
-        std::fs::write(&self.config, config).unwrap();
-        self.signal("HUP");
-    }
-
-    pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
+use tests::{NatsOptions, NatsServer};
 
 /// A place with a server, a home and a spool.
 pub(crate) struct Place {
-    pub(crate) server: Server,
+    pub(crate) server: NatsServer,
     pub(crate) dir: tempfile::TempDir,
     /// The login with which the tests themselves connect.
     pub(crate) login: String,
@@ -96,11 +29,23 @@ impl Place {
     /// A place without a log.
     pub(crate) fn bare(config: &str) -> Place {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("nats.conf");
-        std::fs::write(&file, config).unwrap();
-        let (child, port) = Server::spawn(&file, dir.path(), None);
-        let server = Server { child, port, config: file, dir: dir.path().into() };
+        let server = block_on(NatsServer::with(options(config)));
         Place { server, dir, login: String::new() }
+    }
+
+    /// Suspends the server until `self.server.process().resume()`.
+    pub(crate) fn pause_server(&mut self) {
+        block_on(self.server.process().pause());
+    }
+
+    /// Starts the server again on its port and data.
+    pub(crate) fn restart_server(&mut self) {
+        block_on(self.server.restart());
+    }
+
+    /// Makes the running server read `config`.
+    pub(crate) fn reload_server(&mut self, config: &str) {
+        self.server.reconfigure(&options(config));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -148,8 +93,7 @@ impl Place {
     }
 
     fn in_jetstream<T>(&self, work: impl AsyncFnOnce(async_nats::jetstream::Context) -> T) -> T {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
+        block_on(async {
             let mut options = async_nats::ConnectOptions::new();
             if let Some((user, password)) = self.login.split_once(':') {
                 options = options.user_and_password(user.into(), password.into());
@@ -207,6 +151,15 @@ impl Place {
     pub(crate) fn texts(&self) -> Vec<String> {
         self.bodies().iter().map(|body| body["text"].as_str().unwrap().to_owned()).collect()
     }
+}
+
+fn options(config: &str) -> NatsOptions {
+    NatsOptions { extra: config.into(), ..NatsOptions::default() }
+}
+
+/// Runs a future to its end. The tests themselves have no runtime: they are about a program that they wait for.
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
 /// Runs the command with `input` on standard input.

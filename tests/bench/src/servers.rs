@@ -85,6 +85,7 @@ impl Certificate {
 }
 
 /// Starts nats-server with JetStream in `folder`, on `address`, with TLS if there is a certificate.
+// Not the guard of the library `tests`: that one is asynchronous, and its dependencies would be built in the fleet profile.
 pub fn nats(folder: &Path, address: SocketAddr, tls: Option<&Certificate>) -> anyhow::Result<Server> {
     let program = find("nats-server").context("nats-server is not on PATH")?;
     let mut config =

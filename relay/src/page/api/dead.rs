@@ -12,7 +12,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Given, Named, ok};
+use super::exchange::{Given, Named, ok};
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
 use crate::bus::Bus;

@@ -11,7 +11,7 @@ use tellhal::message::Message;
 use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
-use super::{Given, ok};
+use super::exchange::{Given, ok};
 use crate::admin::explain::{Explanation, Shown, explain, shown};
 use crate::page::Site;
 use crate::page::params::{HYPOTHETICAL, Params};

@@ -12,8 +12,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tellhal::timestamp::Timestamp;
 
-use super::Named;
 use super::dead::operator;
+use super::exchange::{Named, ok};
 use super::fate::{RoomFate, Step, Told, told};
 use super::messages::Incomplete;
 use crate::admin::Operator;
@@ -85,7 +85,7 @@ pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<
     let mut also = occurrences(&site, &entry.message.id).await?;
     let fate = fate(&site, &operator, &entry, &also).await?;
     also.retain(|other| *other != sequence);
-    Ok(super::ok(&describe(&site, message, entry, fate, also).await?))
+    Ok(ok(&describe(&site, message, entry, fate, also).await?))
 }
 
 fn unknown(id: &str) -> Problem {

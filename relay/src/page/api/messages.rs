@@ -15,7 +15,7 @@ use tellhal::message::{Link, Message, Severity, Status};
 use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
-use super::{Given, Json, answer, ok};
+use super::exchange::{Given, Json, answer, ok};
 use crate::bus::message::StreamMessage;
 use crate::index::Origin;
 use crate::index::filter::Filter;

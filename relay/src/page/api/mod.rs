@@ -2,6 +2,7 @@
 //! document are both made from this table, so that they cannot differ.
 
 mod dead;
+mod exchange;
 mod explain;
 mod fate;
 mod message;
@@ -15,28 +16,17 @@ mod timeline;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{FromRequest, Path, Query, Request};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{Method, StatusCode};
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 
 pub(super) use openapi::document;
 
+use super::Site;
+use super::guard::guard;
 use super::params::{AFTER, FILTER, HYPOTHETICAL, NAMED, PAGED, Param, ROOM, SPANS};
-use super::{Site, access};
 use crate::config::page::Role;
-use service::http::problem::Problem;
-use service::http::serve::Body;
-
-/// A request's query parameters, unchecked.
-type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;
-/// The value of `{…}` in an address.
-type Named<T> = Result<Path<T>, PathRejection>;
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
 
@@ -225,39 +215,7 @@ fn endpoints() -> Vec<Endpoint> {
 /// Every address behind its guard.
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
     endpoints().into_iter().fold(Router::new(), |router, endpoint| {
-        let guard = from_fn_with_state((site.clone(), endpoint.role), access::guard);
+        let guard = from_fn_with_state((site.clone(), endpoint.role), guard);
         router.route(endpoint.path, endpoint.handler.layer(guard))
     })
-}
-
-/// A body that must be JSON.
-struct Json<T>(T);
-
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
-    type Rejection = Problem;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
-        let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        let kind = kind.and_then(|kind| kind.split(';').next()).map(str::trim);
-        if !kind.is_some_and(|kind| kind.eq_ignore_ascii_case("application/json")) {
-            let what = "the body must be JSON: Content-Type: application/json";
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, what));
-        }
-        let Body(body) = Body::from_request(request, state).await?;
-        let read = serde_json::from_slice(&body);
-        read.map(Json).map_err(|error| Problem::bad(format!("the body: {error}")))
-    }
-}
-
-/// An answer in JSON, which must not be cached.
-fn answer(status: StatusCode, body: &impl Serialize) -> Response {
-    let headers = [(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")];
-    match serde_json::to_vec(body) {
-        Ok(body) => (status, headers, body).into_response(),
-        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
-    }
-}
-
-fn ok(body: &impl Serialize) -> Response {
-    answer(StatusCode::OK, body)
 }

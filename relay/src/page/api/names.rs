@@ -9,8 +9,8 @@ use serde::Serialize;
 use tellhal::message::Severity;
 use tellhal::timestamp::Timestamp;
 
+use super::exchange::{Given, ok};
 use super::messages::{Incomplete, gap};
-use super::{Given, ok};
 use crate::index::search::{self, HOURS};
 use crate::page::Site;
 use crate::page::params::{NAMED, Params};

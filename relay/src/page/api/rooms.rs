@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::timestamp::Timestamp;
 
-use super::ok;
+use super::exchange::ok;
 use crate::delivery::Attempts;
 use crate::page::Site;
 use crate::status::{Role, State};

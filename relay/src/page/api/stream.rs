@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::Given;
+use super::exchange::Given;
 use crate::bus::scan::Scan;
 use crate::index::filter::Filter;
 use crate::page::Site;

@@ -1,4 +1,4 @@
-//! The settings of an IRC room, and what cannot be right about them.
+//! The settings of an IRC room, and their checks.
 
 use std::path::PathBuf;
 
@@ -8,21 +8,18 @@ use service::config::{KeyProblem, PATH};
 use service::platform::irc::Server;
 use service::secret::{Pair, Secret};
 
-use super::Irc;
-use crate::room::{self, Room, Shared};
-
 /// The fewest lines of a message a room may show.
 const LEAST_LINES: usize = 8;
 /// The longest channel name: with it and a long own mask a line still has room for text.
 const LONGEST_CHANNEL: usize = 64;
 
-/// `[rooms.NAME.irc]`. Rooms of one server and nick share one connection, and must agree about it.
+/// `[rooms.NAME.irc]`. Rooms of one server and nick share one connection and need the same settings for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[schemars(extend("additionalProperties" = false))]
 pub struct Config {
     #[serde(flatten)]
     pub server: Server,
-    /// Where to post, such as `#ops`. It is joined when there is something to say.
+    /// The channel, such as `#ops`. It is joined before the first post.
     pub channel: String,
     /// The channel's key, when it has one.
     #[serde(default)]
@@ -31,7 +28,7 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("format" = PATH))]
     pub channel_key_file: Option<PathBuf>,
-    /// How many lines of one message are shown before the rest is counted.
+    /// The number of lines of one message that are shown before the rest is counted.
     #[serde(default = "lines")]
     pub lines: usize,
     /// Mark warnings and worse with colour.
@@ -54,14 +51,13 @@ impl Config {
     pub(super) fn key(&self) -> Pair<'_> {
         Pair::new("channel_key", "channel_key_file", &self.channel_key, &self.channel_key_file)
     }
-}
 
-impl room::Settings for Config {
-    fn problems(&self) -> Vec<KeyProblem> {
+    /// The values that are wrong whatever the other rooms are.
+    pub(super) fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = self.server.problems();
         problems.extend(self.key().problem());
         if !is_channel(&self.channel) {
-            let what = format!("{:?} is not a channel", self.channel);
+            let what = format!("{:?} is not the name of a channel", self.channel);
             let hint = "write its name with the sign before it, such as \"#ops\"";
             problems.push(KeyProblem::new("channel", what, hint));
         }
@@ -69,18 +65,6 @@ impl room::Settings for Config {
             problems.push(KeyProblem::new("lines", format!("{} is out of range", self.lines), "8 to 500"));
         }
         problems
-    }
-
-    fn secrets(&self) -> Vec<Pair<'_>> {
-        [self.server.secrets(), vec![self.key()]].concat()
-    }
-
-    fn open(&self, shared: &Shared) -> anyhow::Result<Box<dyn Room>> {
-        Ok(Box::new(Irc::open(self, shared)?))
-    }
-
-    fn connection(&self) -> Option<room::Connection> {
-        Some(room::Connection { identity: self.server.identity(), settings: self.server.fingerprints() })
     }
 }
 

@@ -1,8 +1,8 @@
 //! A post as IRC lines: within the server's 512 bytes as others receive them, never cut inside a character
 //! or a colour code. Pure.
 //!
-//! Every line begins with something of ours, so that no text of a message stands where another robot
-//! looks for its trigger or a client for CTCP; line ends and NUL are gone already.
+//! Every line begins with text of the relay, so that no text of a message stands where another robot
+//! looks for its trigger or a client for CTCP; line ends and NUL are removed before.
 
 use service::text;
 
@@ -11,17 +11,17 @@ use crate::room::Post;
 
 /// A line's limit, its end included.
 const LIMIT: usize = 512;
-/// The longest user and host a server gives us, while we have not seen our own.
+/// The longest user and host that a server gives a client, used until our own are known.
 const USER: usize = 11;
 const HOST: usize = 63;
-/// What a nick may grow by when it is taken.
+/// The number of characters that are added to a nick that is in use.
 const NICK_GROWTH: usize = 3;
 /// Before each line but a message's first.
 const INDENT: &str = "| ";
-/// What a colour adds to a line, in bytes.
+/// The bytes that a colour adds to a line.
 const COLOUR: usize = 5;
 
-/// How lines are made.
+/// The settings from which lines are made.
 pub(super) struct Format<'a> {
     pub(super) verb: &'static str,
     pub(super) channel: &'a str,
@@ -33,8 +33,8 @@ pub(super) struct Format<'a> {
 }
 
 impl Format<'_> {
-    /// How many bytes of text a line carries. At least what the longest usual mask leaves: a line that was
-    /// made before a reconnection must still fit after it.
+    /// The number of bytes of text in a line. It leaves room for the longest usual mask, so that a line that was
+    /// made before a reconnection still fits after it.
     pub(super) fn budget(&self) -> usize {
         let mask = self.mask.max(self.nick.len() + NICK_GROWTH + 1 + USER + 1 + HOST);
         let around =

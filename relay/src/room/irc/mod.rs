@@ -1,7 +1,7 @@
-//! IRC rooms: a post as lines, said on a connection that rooms of one server and nick share.
+//! IRC rooms: a post as lines, sent on a connection that rooms of one server and nick share.
 //!
 //! No text on IRC addresses a whole channel. A client may light up when a message happens to hold
-//! its user's nick; we leave such words alone, since changing them would falsify what people copy.
+//! its user's nick; such words stay, since changing them would falsify the text that people copy.
 
 mod config;
 mod format;
@@ -9,14 +9,16 @@ mod format;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use service::config::KeyProblem;
 use service::platform::irc::{Connection, Connections};
 use service::platform::{Failure, Limiter, Sent};
-use service::secret::Secret;
+use service::secret::{Pair, Secret};
 
 pub use config::Config;
 use format::Format;
 
 use super::{Part, Post, Room, Shared};
+use crate::room;
 
 pub(super) struct Irc {
     connection: Arc<Connection>,
@@ -50,6 +52,24 @@ impl Irc {
             lines: self.lines,
             colour: self.colour,
         }
+    }
+}
+
+impl room::Settings for Config {
+    fn problems(&self) -> Vec<KeyProblem> {
+        Config::problems(self)
+    }
+
+    fn secrets(&self) -> Vec<Pair<'_>> {
+        [self.server.secrets(), vec![self.key()]].concat()
+    }
+
+    fn open(&self, shared: &Shared) -> anyhow::Result<Box<dyn Room>> {
+        Ok(Box::new(Irc::open(self, shared)?))
+    }
+
+    fn connection(&self) -> Option<room::Connection> {
+        Some(room::Connection { identity: self.server.identity(), settings: self.server.fingerprints() })
     }
 }
 

@@ -26,7 +26,7 @@ const LINE: usize = 2000;
 /// The most that is shown below the first line, in bytes of escaped text. With the first line that stays
 /// below the 40,000 characters at which Slack cuts without a word.
 const DETAILS: usize = 28_000;
-/// How much of that fields, links and notes may take.
+/// The part of that for fields, links and notes.
 const TAIL: usize = 8_000;
 
 /// `[rooms.NAME.slack]`: `token` and `channel`, or `webhook_url`.
@@ -50,7 +50,7 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("format" = PATH))]
     pub webhook_url_file: Option<PathBuf>,
-    /// Where the Web API is.
+    /// The address of the Web API.
     #[serde(default = "api_url")]
     pub api_url: String,
     /// The workspace's address, such as `https://example.slack.com`, to link to what was posted.
@@ -91,7 +91,7 @@ impl Config {
 
     fn webhook_problem(&self) -> Option<KeyProblem> {
         if self.channel.is_some() {
-            let hint = "drop it: the webhook's own channel is fixed";
+            let hint = "remove it: the webhook's own channel is fixed";
             return Some(KeyProblem::new("channel", "a webhook cannot choose its channel", hint));
         }
         let inline = self.webhook_url.as_ref().filter(|url| !url.reveal().contains("${"))?;
@@ -114,7 +114,7 @@ impl room::Settings for Config {
             )),
             (false, false) => problems.push(KeyProblem::new(
                 "token",
-                "there is neither a token nor a webhook",
+                "neither a token nor a webhook is set",
                 "write token_file and channel, or webhook_url_file",
             )),
             (true, false) => problems.extend(self.channel_problem()),
@@ -219,7 +219,7 @@ impl Slack {
         Sent { link: link(), post: ts, ..self.endpoint.taken(answer) }
     }
 
-    /// What the Web API says: also errors come with status 200.
+    /// Reads an answer of the Web API, in which errors also have status 200.
     fn api_answer(&self, answer: &Answer) -> Result<Sent, Failure> {
         self.endpoint.by_status(answer)?;
         let Ok(reply) = serde_json::from_str::<Reply>(&answer.body) else {
@@ -231,7 +231,7 @@ impl Slack {
         }
     }
 
-    /// What an incoming webhook says, in bare words.
+    /// Reads an answer of an incoming webhook, a bare word.
     fn webhook_answer(&self, answer: &Answer) -> Result<Sent, Failure> {
         let word = answer.body.trim();
         if answer.status.is_client_error()
@@ -291,17 +291,17 @@ impl Slack {
     }
 }
 
-/// Whether a text is an error's name and not, say, a page that repeats our token.
+/// True if a text is the name of an error and not, for example, a page that repeats our token.
 fn is_name(error: &str) -> bool {
     !error.is_empty() && error.len() <= 60 && error.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')
 }
 
-/// Exactly Slack's three: anything more would be shown as it stands.
+/// Escapes the three characters that Slack unescapes; it would show others in their escaped form.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// How many of the lines fit, counted as they are escaped, from the beginning or the end.
+/// The number of lines that fit into `budget` bytes when they are escaped.
 fn fitting<'a>(lines: impl Iterator<Item = &'a String>, budget: usize) -> usize {
     let total = lines.scan(0, |total, line| {
         *total += escape(line).len() + 1;
@@ -310,7 +310,7 @@ fn fitting<'a>(lines: impl Iterator<Item = &'a String>, budget: usize) -> usize 
     total.take_while(|total| *total <= budget).count()
 }
 
-/// What is shown below the first line; empty for a message of one line.
+/// The lines below the first; empty for a message of one line.
 fn details(view: &View, overlong_head: Vec<String>) -> Vec<String> {
     let wrap = |lines: &[String]| lines.iter().flat_map(|line| text::wrap(line, LINE)).collect::<Vec<_>>();
     let mut tail = wrap(&view.tail());

@@ -59,7 +59,7 @@ async fn errors_come_with_status_200() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_slacks_leaves_it_open() {
+async fn an_answer_that_is_not_slacks_is_ambiguous() {
     for behaviour in [Behaviour::Answer("<html>log in</html>".into()), Behaviour::Endless] {
         let server = Server::start(behaviour).await;
         assert_eq!(decision(&conformance::send(&*web(&server.url), "x").await), Decision::Unknown);
@@ -68,7 +68,7 @@ async fn an_answer_that_is_not_slacks_leaves_it_open() {
 }
 
 #[tokio::test]
-async fn the_webhook_says_it_in_words() {
+async fn the_webhook_names_errors_in_its_body() {
     let table = [
         (400, "invalid_payload", Decision::Permanent),
         (400, "no_text", Decision::Permanent),
@@ -84,7 +84,7 @@ async fn the_webhook_says_it_in_words() {
 }
 
 #[tokio::test]
-async fn a_post_has_its_address_and_nothing_that_formats() {
+async fn a_post_has_its_address_and_no_markup() {
     let server = Server::start(Behaviour::Answer(r#"{"ok":true,"ts":"1503435956.000247"}"#.into())).await;
     let mut message = conformance::message("Backup failed: a < b & c\nline *two*\n`three`");
     message.severity = Severity::Error;

@@ -23,18 +23,18 @@ use service::http::{Endpoint, Reach, address_problem, public_problem};
 use service::platform::{Failure, Limiter, Sent};
 use service::secret::{Pair, Secret};
 
-/// How many messages one post lists.
+/// The number of messages that one post lists.
 const LISTED: usize = 500;
-/// How large a post of several messages may grow before long texts are shortened: common receivers stop at 1 MiB.
+/// The size from which a post of several messages has its long texts shortened: common receivers stop at 1 MiB.
 const LARGE: usize = 512 * 1024;
-/// What a shortened text keeps, in bytes.
+/// The length of a shortened text, in bytes.
 const KEPT: usize = 512;
 
 /// `[rooms.NAME.webhook]`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// Where to post. The address is a secret, since many have a token in it.
+    /// The address to post to. It is a secret, since many have a token in it.
     #[serde(default)]
     pub url: Option<Secret>,
     /// A file with the address.
@@ -52,7 +52,7 @@ pub struct Config {
     #[serde(default)]
     pub headers: BTreeMap<String, Secret>,
     /// Let the address be plain http, and this machine's or a private network's. Only then is a proxy of the
-    /// environment used: whoever stands behind it is not ours to see.
+    /// environment used, since the relay cannot see which addresses it connects to.
     #[serde(default)]
     pub allow_private: bool,
     /// A CA certificate to trust instead of the system's.
@@ -105,17 +105,17 @@ impl room::Settings for Config {
     }
 }
 
-/// The headers that are ours to set.
+/// The headers that the relay sets itself.
 const OURS: [&str; 5] = ["host", "content-length", "content-type", "transfer-encoding", "connection"];
 
 fn header_problem(name: &str) -> Option<KeyProblem> {
     let lower = name.to_ascii_lowercase();
     if OURS.contains(&lower.as_str()) || lower.starts_with("webhook-") {
-        return Some(KeyProblem::new("headers", format!("{name} is set by the relay"), "drop it"));
+        return Some(KeyProblem::new("headers", format!("{name} is set by the relay"), "remove it"));
     }
     let bad = reqwest::header::HeaderName::try_from(name).is_err();
     bad.then(|| {
-        KeyProblem::new("headers", format!("{name:?} is not a header's name"), "letters, digits and -")
+        KeyProblem::new("headers", format!("{name:?} is not a header name"), "use letters, digits and -")
     })
 }
 
@@ -131,13 +131,13 @@ fn key(secret: &Secret) -> Result<Vec<u8>, KeyProblem> {
     }
 }
 
-/// What is posted.
+/// The body of a post.
 #[derive(Serialize)]
 struct Body<'a> {
     v: u64,
     room: &'a str,
     messages: Vec<Entry<'a>>,
-    /// What waited as well and is not listed.
+    /// The deliveries of a backlog that are not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     counted: Option<&'a Counted>,
 }
@@ -148,13 +148,13 @@ struct Entry<'a> {
     delivery: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     routes: &'a [String],
-    /// What to know about how it was read or sent here, in words.
+    /// Notes of the relay as texts, such as a rewritten tag.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     marks: Vec<String>,
     /// The message's own members, as on the bus.
     #[serde(flatten)]
     message: Option<Box<Message>>,
-    /// Or what a throttle held back.
+    /// Or the summary of messages that a throttle held back.
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a Summary>,
 }

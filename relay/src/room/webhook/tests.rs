@@ -117,7 +117,7 @@ async fn an_endless_answer_is_not_read() {
 }
 
 #[test]
-fn what_cannot_work_is_said_by_key() {
+fn settings_that_cannot_work_are_refused_by_key() {
     let keys = |toml: &str| -> Vec<&str> {
         toml::from_str::<Config>(toml).unwrap().problems().iter().map(|problem| problem.key).collect()
     };

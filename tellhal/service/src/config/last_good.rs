@@ -12,13 +12,18 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::problem::{Level, Problem, Problems};
+use super::values::default_state_dir;
 use super::{Configuration, files};
 
-/// [`Configuration::start`], with the state folder that is taken when the files name none.
-pub(super) fn start_in<C: Configuration>(
-    path: &Path,
-    default_state_dir: Option<&Path>,
-) -> Result<C, Problems> {
+/// Reads the configuration a service starts with, and keeps it for the next time. Broken files are replaced by their
+/// last good versions, which is then among the warnings. A secret that cannot be had is an error.
+pub fn start<C: Configuration>(path: &Path) -> Result<C, Problems> {
+    let state_dir = default_state_dir(C::SERVICE, |name| std::env::var(name).ok());
+    start_in(path, state_dir.as_deref())
+}
+
+/// [`start`], with the state folder that is taken when the files name none.
+fn start_in<C: Configuration>(path: &Path, default_state_dir: Option<&Path>) -> Result<C, Problems> {
     let (texts, unreadable) = files::read_each(path)?;
     let named_state_dir = super::named_state_dir::<C>(&texts);
     let state_dir = named_state_dir.as_deref().or(default_state_dir);

@@ -40,6 +40,7 @@ use serde::de::DeserializeOwned;
 pub use check_command::check_command;
 pub use checks::Checks;
 pub use document::Document;
+pub use last_good::start;
 pub use problem::{KeyProblem, Level, Problem, Problems};
 pub use shape::{PATH, joined};
 pub use span::Place;
@@ -110,13 +111,6 @@ pub trait Configuration: Sized + Send + 'static {
             false => problem,
         };
         Err(Problems(std::mem::take(self.warnings()).into_iter().map(error).collect()))
-    }
-
-    /// Reads the configuration a service starts with, and keeps it for the next time. Broken files are replaced by their
-    /// last good versions, which is then among the warnings. A secret that cannot be had is an error.
-    fn start(path: &Path) -> Result<Self, Problems> {
-        let state_dir = values::default_state_dir(Self::SERVICE, |name| std::env::var(name).ok());
-        last_good::start_in(path, state_dir.as_deref())
     }
 }
 

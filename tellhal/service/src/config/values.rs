@@ -54,7 +54,7 @@ pub fn duration_in(
 ) -> Result<Duration, (String, String)> {
     let range = range.to_owned();
     match humantime::parse_duration(text) {
-        Ok(time) if time.is_zero() => Err((format!("{text:?} is no time at all"), range)),
+        Ok(time) if time.is_zero() => Err((format!("{text:?} is not longer than zero"), range)),
         Ok(time) if time < least || time > most => Err((format!("{text} is out of range"), range)),
         Ok(time) => Ok(time),
         Err(_) if text.trim_start().starts_with('-') => Err((format!("{text:?} is negative"), range)),

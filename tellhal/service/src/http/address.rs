@@ -1,5 +1,5 @@
 //! Addresses of HTTP endpoints as they are written in a configuration: private or public, plain or over TLS. Never
-//! shows one, since it may hold a token.
+//! shows one, since it may contain a token.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -7,13 +7,13 @@ use reqwest::Url;
 
 use crate::config::KeyProblem;
 
-/// Whether the address names a private one outright; names are looked at when they are resolved.
+/// True if the host is a private IP address; names are checked when they are resolved.
 pub(super) fn is_private_literal(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     host.trim_start_matches('[').trim_end_matches(']').parse().is_ok_and(is_private)
 }
 
-/// Whether an address is not one of the public Internet.
+/// True if an address is not one of the public Internet.
 pub(super) fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(address) => is_private_v4(address),
@@ -34,7 +34,7 @@ fn is_private_v4(address: Ipv4Addr) -> bool {
         || (a, b & 0xfe) == (198, 18)
 }
 
-/// Also what carries a private IPv4 address inside: mapped, compatible, NAT64, 6to4; and all of Teredo.
+/// Also addresses that contain a private IPv4 address: mapped, compatible, NAT64, 6to4; and all of Teredo.
 fn is_private_v6(address: Ipv6Addr) -> bool {
     let s = address.segments();
     let v4 = |high: u16, low: u16| {
@@ -51,22 +51,20 @@ fn is_private_v6(address: Ipv6Addr) -> bool {
     }
 }
 
-/// Whether a host that is written in a configuration is this machine.
+/// True if a host that is written in a configuration is this machine.
 pub fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
-/// What is wrong with an address that is written in a configuration. Never shows it: it may hold a token.
+/// The mistake in an address that is written in a configuration. Never shows the address: it may contain a token.
 pub fn address_problem(key: &'static str, address: &str, allow_private: bool) -> Option<KeyProblem> {
     let Ok(url) = Url::parse(address) else {
         return Some(KeyProblem::new(key, "it is not an address", "write https://host/path"));
     };
     let host = url.host_str().unwrap_or_default();
     match url.scheme() {
-        _ if host.is_empty() => {
-            Some(KeyProblem::new(key, "there is no host in it", "write https://host/path"))
-        }
+        _ if host.is_empty() => Some(KeyProblem::new(key, "it has no host", "write https://host/path")),
         "https" => None,
         "http" if allow_private || is_loopback(host) => None,
         "http" => Some(KeyProblem::new(
@@ -95,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn private_addresses_are_known_in_every_disguise() {
+    fn private_addresses_are_recognized_in_every_form() {
         let private = [
             "127.0.0.1",
             "10.1.2.3",

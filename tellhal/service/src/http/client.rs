@@ -1,4 +1,4 @@
-//! What all rooms over HTTP share: one POST, bounded in time and size, and what its answer means.
+//! The client of all rooms over HTTP: one POST, bounded in time and size, and the meaning of its answer.
 //! Follows no redirect, retries nothing, and shows no address beyond its host.
 
 use std::error::Error as _;
@@ -17,29 +17,29 @@ use crate::secret::Secret;
 use crate::text::{cut, one_line};
 use crate::tls;
 
-/// When we give up ourselves, so that it is known here whether the request had been sent.
+/// Shorter than [`TIMEOUT`], so that this client can say whether the request was sent.
 const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long the rest of an answer may take once its status is there.
+/// The longest time that the rest of an answer may take after its status.
 const BODY: Duration = Duration::from_secs(1);
-/// The most of an answer that is read.
+/// The most that is read of an answer, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 /// The longest wait a room may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
-/// How much of an answer an error shows, in bytes.
+/// The most that an error shows of an answer, in bytes.
 const EXCERPT: usize = 200;
 
-/// Where a room posts to.
+/// The address that a room posts to.
 pub struct Endpoint {
     client: reqwest::Client,
     url: Url,
     headers: HeaderMap,
-    /// What no error may show, even if the other side repeats it.
+    /// Secrets that no error may show, even if the server repeats them.
     hidden: Vec<String>,
     public_only: bool,
 }
 
-/// How to reach it.
+/// The way to reach an endpoint.
 #[derive(Default)]
 pub struct Reach<'a> {
     /// Refuse addresses of this machine and of private networks, and use no proxy of the environment.
@@ -113,7 +113,7 @@ impl Endpoint {
         }
     }
 
-    /// What the status alone says; `Ok` for 2xx.
+    /// The failure that the status means; `Ok` for 2xx.
     pub fn by_status(&self, answer: &Answer) -> Result<(), Failure> {
         let reason = self.reason(&format!("answered {}: {}", answer.status, one_line(&answer.body)));
         let reason = reason.trim_end_matches([' ', ':']).to_owned();
@@ -130,12 +130,12 @@ impl Endpoint {
         }
     }
 
-    /// What there is to say of an answer that means "taken".
+    /// The result of a post that was taken.
     pub fn taken(&self, answer: &Answer) -> Sent {
         Sent { answer: self.reason(&format!("answered {}", answer.status)), ..Sent::default() }
     }
 
-    /// A failure to try again later, with the room's own wish when.
+    /// A failure to be tried again after the time that the answer asks for.
     pub fn later(&self, answer: &Answer, what: &str, ambiguous: bool) -> Failure {
         Failure::Transient { reason: self.reason(what), wait: answer.wait, ambiguous }
     }
@@ -175,7 +175,7 @@ impl Endpoint {
     }
 }
 
-/// An error's causes, itself left out: it shows the address.
+/// The causes of an error, without the error itself, which shows the address.
 fn chain<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     let mut next = error.source();
     std::iter::from_fn(move || {
@@ -205,7 +205,7 @@ async fn read(mut response: reqwest::Response, deadline: Instant) -> Answer {
     Answer { status, wait, complete, body: String::from_utf8_lossy(&body).into_owned() }
 }
 
-/// Seconds or a date, at most an hour; nothing for what is neither.
+/// Reads seconds or a date, at most an hour; `None` for other texts.
 fn retry_after(value: &str) -> Option<Duration> {
     let value = value.trim();
     let wait = match value.parse::<f64>() {
@@ -219,7 +219,7 @@ fn retry_after(value: &str) -> Option<Duration> {
     Some(wait.min(LONGEST_WAIT))
 }
 
-/// Resolves names, and refuses those that lead to a private address: checked on what is connected to.
+/// Resolves names, and refuses those with a private address. The checked addresses are those connected to.
 struct PublicOnly;
 
 #[derive(Debug, thiserror::Error)]
@@ -229,11 +229,11 @@ struct Private;
 impl dns::Resolve for PublicOnly {
     fn resolve(&self, name: dns::Name) -> dns::Resolving {
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.iter().any(|address| is_private(address.ip())) {
+            let addresses: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
+            if addresses.iter().any(|address| is_private(address.ip())) {
                 return Err(Private.into());
             }
-            Ok(Box::new(found.into_iter()) as dns::Addrs)
+            Ok(Box::new(addresses.into_iter()) as dns::Addrs)
         })
     }
 }

@@ -5,30 +5,30 @@ pub mod irc;
 
 use std::time::Duration;
 
-/// How long sending one part may take: a post must end before the lease of the relay that started it (5 s,
+/// The longest time that sending one part may take: a post must end before the lease of the relay that started it (5 s,
 /// renewed each second), so that a successor never posts beside it.
 pub const TIMEOUT: Duration = Duration::from_millis(3500);
 
-/// What a platform said when it took a part.
+/// The answer of a platform that took a part.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sent {
-    /// Its answer in words, for whoever looks at what became of a message.
+    /// The answer in words, for the history of a message.
     pub answer: String,
     /// The platform's own id of the post, and its address.
     pub post: Option<String>,
     pub link: Option<String>,
 }
 
-/// Why a part was not taken; decided where the answer is known, and also a metric's label.
+/// The reason why a part was not taken; decided where the answer is read, and also a metric's label.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum Failure {
-    /// Later may succeed. `wait` is the platform's own wish. `ambiguous` when the room may have taken it.
+    /// A later attempt may succeed. `wait` is the platform's own wish. `ambiguous` when the room may have taken it.
     #[error("{reason}")]
     Transient { reason: String, wait: Option<Duration>, ambiguous: bool },
     /// This post will never be taken.
     #[error("{reason}")]
     Permanent { reason: String },
-    /// Nothing of ours will be taken until somebody mends credentials or the room.
+    /// No post will be taken until the credentials or the room are changed.
     #[error("{reason}")]
     Auth { reason: String },
 }
@@ -52,12 +52,12 @@ impl Limiter {
         Limiter::new(Duration::ZERO, u32::MAX)
     }
 
-    /// How much it lets through: after a burst of so many one each so often. Nothing when it sets no limit.
+    /// The time for one token, and the size of the burst before that counts; `None` without a limit.
     pub fn rate(&self) -> Option<(Duration, u32)> {
         (!self.every.is_zero()).then_some((self.every, self.burst))
     }
 
-    /// Takes one token, or says how long until there is one.
+    /// Takes one token; the error is the time until there is one.
     pub fn take(&self) -> Result<(), Duration> {
         let now = tokio::time::Instant::now();
         let mut full_at = self.full_at();
@@ -70,12 +70,12 @@ impl Limiter {
         }
     }
 
-    /// How long until there is a token; none when there is one.
+    /// The time until there is a token; `None` if there is one.
     pub fn wait(&self) -> Option<Duration> {
         self.missing(*self.full_at(), tokio::time::Instant::now())
     }
 
-    /// How many tokens there are.
+    /// The number of tokens.
     pub fn tokens(&self) -> usize {
         if self.every.is_zero() {
             return usize::MAX;

@@ -12,6 +12,7 @@ use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
+use super::event::Event;
 use super::output::{Copier, Outputs};
 
 /// The signals to end, reload or poke a process: HUP, INT, QUIT, USR1, USR2 and TERM.
@@ -53,14 +54,6 @@ pub(super) struct Job {
     events: Receiver<Event>,
     /// `None` once the process may be gone and its number reused.
     target: Arc<Mutex<Option<Pid>>>,
-}
-
-/// Events that the end of a command waits for.
-pub(super) enum Event {
-    /// One output was passed through to its end.
-    Copied,
-    /// tellhal got a signal to end.
-    Signal,
 }
 
 impl Job {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FileType, fstat};
 
-use super::job::Event;
+use super::event::Event;
 use super::tail::Tail;
 
 /// Bytes passed through at most after the command's end: the capacity of a pipe. A daemon that it left

@@ -5,12 +5,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tellhal::keep::Kept;
-use tellhal::{Message, Publisher, Refusal};
+use tellhal::{Message, Publisher, Refusal, Spool};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
 use super::job::Ended;
-use super::{Story, send_older};
+use super::story::Story;
 use crate::commands::{block_on, fall_back};
 use crate::config::{Flags, Settings, load};
 use crate::exit::say;
@@ -149,5 +149,16 @@ impl Telling<'_> {
             .map(|url| tellhal::refusal::redact(url))
             .collect::<Vec<_>>()
             .join(", ")
+    }
+}
+
+/// Sends the messages in the spool while the command runs.
+async fn send_older(settings: &Settings, publisher: &Publisher) {
+    let deadline = tokio::time::Instant::now() + settings.timeout;
+    if let Ok(path) = &settings.spool
+        && let Ok(Some(spool)) = Spool::existing(path)
+        && let Ok(flushed) = tellhal::flush::flush(publisher, &spool, deadline).await
+    {
+        crate::commands::send::say_about(&flushed, &spool);
     }
 }

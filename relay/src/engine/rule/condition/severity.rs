@@ -4,9 +4,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use tellhal::message::Severity;
-use tellhal::nearest;
 
 use super::{Asked, Condition, Mistake, Refusal};
+use tellhal::nearest;
 
 /// This and above; every severity when absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]

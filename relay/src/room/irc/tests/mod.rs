@@ -30,7 +30,7 @@ fn open_shared(port: u16, more: &str, shared: &Shared) -> Irc {
     Irc::open(&toml::from_str(&toml).unwrap(), shared).unwrap()
 }
 
-/// A server that reads lines and answers each with what `script` says; `None` closes the connection.
+/// A server that reads lines and answers each with the lines that `script` returns; `None` closes the connection.
 async fn scripted(
     script: impl Fn(&str) -> Option<Vec<String>> + Send + Sync + 'static,
     tls: Option<tokio_rustls::TlsAcceptor>,
@@ -80,7 +80,7 @@ async fn serve(
     }
 }
 
-/// What any server without capabilities does.
+/// The answers of a server without capabilities.
 fn usual(line: &str) -> Vec<String> {
     let (command, rest) = line.split_once(' ').unwrap_or((line, ""));
     match command {
@@ -128,7 +128,7 @@ async fn lines_fit_and_at_least_eight_are_shown() {
 }
 
 #[tokio::test]
-async fn a_pong_confirms_and_its_absence_leaves_it_open() {
+async fn a_pong_confirms_a_line_and_its_absence_is_ambiguous() {
     let port = scripted(|line| Some(usual(line)), None).await;
     let room = open(port, "");
     assert_eq!(decision(&conformance::send(&room, "x").await), Decision::Sent);
@@ -150,10 +150,10 @@ async fn a_pong_confirms_and_its_absence_leaves_it_open() {
 
 #[tokio::test]
 async fn a_slow_server_gets_a_line_once() {
-    // Confirmed while the second try waits, and while nobody does.
+    // The confirmation arrives during the second attempt, or before it.
     for pause in [Duration::ZERO, Duration::from_secs(1)] {
-        let said = Arc::new(AtomicUsize::new(0));
-        let count = said.clone();
+        let lines = Arc::new(AtomicUsize::new(0));
+        let count = lines.clone();
         let slow = move |line: &str| {
             count.fetch_add(usize::from(line.starts_with("PRIVMSG")), Ordering::SeqCst);
             let delay = line.starts_with("PING").then(|| "after 3600".to_owned());
@@ -164,19 +164,19 @@ async fn a_slow_server_gets_a_line_once() {
         assert_eq!(decision(&room.send(part).await), Decision::Unknown);
         tokio::time::sleep(pause).await;
         assert_eq!(decision(&room.send(part).await), Decision::Sent);
-        assert_eq!(said.load(Ordering::SeqCst), 1);
+        assert_eq!(lines.load(Ordering::SeqCst), 1);
         let other = Part { id: "another post".into(), ..part.clone() };
         assert_eq!(
             decision(&room.send(&other).await),
             Decision::Unknown,
-            "the same text of another post is said"
+            "the same text of another post is sent"
         );
-        assert_eq!(said.load(Ordering::SeqCst), 2);
+        assert_eq!(lines.load(Ordering::SeqCst), 2);
     }
 }
 
 #[tokio::test]
-async fn what_was_not_written_was_not_taken() {
+async fn a_line_that_was_not_written_is_tried_again() {
     let silent = scripted(|_| Some(vec![]), None).await;
     let no_join =
         scripted(|line| Some(if line.starts_with("JOIN") { vec![] } else { usual(line) }), None).await;
@@ -202,7 +202,7 @@ async fn what_was_not_written_was_not_taken() {
 }
 
 #[tokio::test]
-async fn errors_are_told_apart() {
+async fn errors_are_classified_by_their_number() {
     let table = [
         (":s 404 hal #ops :Cannot send", Decision::Auth),
         (":s 442 hal #ops :Not on channel", Decision::Later(None)),

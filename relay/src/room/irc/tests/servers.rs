@@ -115,7 +115,7 @@ impl Reader {
             let mut read = BufReader::new(read);
             let mut line = Vec::new();
             while read.read_until(b'\n', &mut line).await.is_ok_and(|read| read > 0) {
-                // What is cut in the middle of a character would show here.
+                // Fails if a line is cut in the middle of a character.
                 let text = String::from_utf8(std::mem::take(&mut line)).expect("whole characters");
                 seen.lock().unwrap().push(text.trim_end_matches(['\r', '\n']).to_owned());
             }
@@ -133,7 +133,7 @@ impl Reader {
         self.write.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
     }
 
-    /// Until a line like this has come.
+    /// Waits until a line has arrived for which `wanted` is true.
     async fn wait(&self, wanted: impl Fn(&str) -> bool) {
         let started = Instant::now();
         while !self.lines.lock().unwrap().iter().any(|line| wanted(line)) {
@@ -142,18 +142,18 @@ impl Reader {
         }
     }
 
-    /// What was said, as `nick text`.
-    fn said(&self) -> Vec<String> {
+    /// The messages of the channel, each as `nick text`.
+    fn messages(&self) -> Vec<String> {
         let lines = self.lines.lock().unwrap();
-        let said = lines.iter().filter_map(|line| {
+        let messages = lines.iter().filter_map(|line| {
             let line = Line::parse(line);
             (line.command == "PRIVMSG").then(|| format!("{} {}", line.nick(), line.last()))
         });
-        said.collect()
+        messages.collect()
     }
 }
 
-/// Sends a post as `deliver` does: a token before each part, and again what was not taken.
+/// Sends a post as `deliver` does: a token before each part, and a retry of parts that were not taken.
 async fn deliver(room: &Irc, post: &Post) -> Vec<Sent> {
     let mut sent = Vec::new();
     for part in room.render(post) {
@@ -165,7 +165,7 @@ async fn deliver(room: &Irc, post: &Post) -> Vec<Sent> {
     sent
 }
 
-/// A slow server may confirm a line later than we wait: then it is asked again, and not said again.
+/// A slow server may confirm a line after the timeout: the retry waits again and does not repeat the line.
 async fn until_taken(room: &Irc, part: &Part) -> Sent {
     for _ in 0..10 {
         match room.send(part).await {
@@ -194,7 +194,7 @@ async fn ngircd_shows_every_line_whole() {
     let wanted: Vec<String> = room.render(&post).iter().map(|part| format!("hal {}", part.shown)).collect();
     assert!(wanted.len() > 3 && sent.len() == wanted.len());
     reader.wait(|line| line.ends_with(wanted.last().unwrap().strip_prefix("hal ").unwrap())).await;
-    assert_eq!(reader.said(), wanted);
+    assert_eq!(reader.messages(), wanted);
     let lines = reader.lines.lock().unwrap();
     let longest = lines.iter().map(String::len).max();
     assert!((440..=510).contains(&longest.unwrap()), "{longest:?}: nearly full, and nothing cut");
@@ -213,7 +213,7 @@ async fn inspircd_shows_every_line_whole_and_names_it() {
     assert!(sent.iter().all(|sent| sent.post.is_some()), "{sent:?}");
     let wanted: Vec<String> = room.render(&post).iter().map(|part| format!("hal {}", part.shown)).collect();
     reader.wait(|line| line.ends_with(wanted.last().unwrap().strip_prefix("hal ").unwrap())).await;
-    assert_eq!(reader.said(), wanted);
+    assert_eq!(reader.messages(), wanted);
 }
 
 #[tokio::test]
@@ -253,8 +253,8 @@ async fn rooms_share_a_connection_and_a_taken_nick_grows() {
     tokio::join!(deliver(&one_room, &first), deliver(&two_room, &second));
     taken.wait(|line| line.ends_with("first")).await;
     two.wait(|line| line.ends_with("second")).await;
-    assert_eq!(taken.said(), ["hal_ [backup.mysql] db1: first"]);
-    assert_eq!(two.said(), ["hal_ [backup.mysql] db1: second"]);
+    assert_eq!(taken.messages(), ["hal_ [backup.mysql] db1: first"]);
+    assert_eq!(two.messages(), ["hal_ [backup.mysql] db1: second"]);
     // The last room that goes takes the connection with it.
     drop((one_room, two_room));
     taken.wait(|line| line.starts_with(":hal_!") && line.contains(" QUIT")).await;
@@ -272,7 +272,7 @@ async fn a_lost_connection_is_opened_again_by_the_next_line() {
     let reader = Reader::join(server.port, "reader", "#ops").await;
     assert_eq!(decision(&conformance::send(&room, "after").await), Decision::Sent);
     reader.wait(|line| line.ends_with("after")).await;
-    assert_eq!(reader.said(), ["longnickn [backup.mysql] db1: after"]);
+    assert_eq!(reader.messages(), ["longnickn [backup.mysql] db1: after"]);
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! The settings of a connection to an IRC server, and what cannot be right about them.
+//! The settings of a connection to an IRC server, and their checks.
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::path::PathBuf;
@@ -14,10 +14,10 @@ use crate::secret::{Pair, Secret};
 
 const BURST: u32 = 4;
 const LINE_EVERY: Duration = Duration::from_secs(2);
-/// How long a pause between lines may be.
+/// The shortest and the longest pause between lines.
 const LINE_EVERY_RANGE: (Duration, Duration) = (Duration::from_millis(1), Duration::from_secs(60));
 
-/// How to get in. Everybody who uses the same server and nick shares one connection, and must agree about it.
+/// The server and the login. Users of the same server and nick share one connection and need the same settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Server {
     /// `host` or `host:port`; the port is 6697 with TLS and 6667 without.
@@ -49,7 +49,7 @@ pub struct Server {
     #[serde(default)]
     #[schemars(extend("format" = PATH))]
     pub server_password_file: Option<PathBuf>,
-    /// Lines at once before `line_every` counts, for everybody on the connection together; 4 when absent.
+    /// Lines at once before `line_every` counts, for all users of the connection together; 4 when absent.
     #[serde(default)]
     pub burst: Option<u32>,
     /// One line each so long after the burst; `2s` when absent.
@@ -136,7 +136,7 @@ impl Server {
 
     /// The settings, secrets read.
     pub fn settings(&self) -> anyhow::Result<Settings> {
-        let bad = || anyhow::anyhow!("server: {:?} is not a server", self.server);
+        let bad = || anyhow::anyhow!("server: {:?} is not the address of a server", self.server);
         let (host, port) = self.address().ok_or_else(bad)?;
         let user = self.sasl_user.as_deref().unwrap_or(self.nick()).to_owned();
         Ok(Settings {
@@ -160,7 +160,7 @@ impl Server {
                 problems.push(KeyProblem::new(key, what, hint));
             }
         };
-        let server = format!("{:?} is not a server", self.server);
+        let server = format!("{:?} is not the address of a server", self.server);
         refuse(
             self.address().is_some(),
             "server",
@@ -170,16 +170,16 @@ impl Server {
         let nick = format!("{:?} is not a nick", self.nick());
         let hint = "letters, digits and -_[]{}\\`^|, not beginning with a digit or -, at most 30";
         refuse(is_nick(self.nick()), "nick", &nick, hint);
-        let hint = "leave tls on, or drop it; a password goes over TLS or stays on this machine";
+        let hint = "remove tls = false, or the password: it is sent over TLS or to this machine only";
         let open = !self.tls && !self.address().is_some_and(|(host, _)| is_loopback(host));
         let clear = "the password would go in the clear";
         refuse(!(open && self.sasl().is_set()), "sasl_password", clear, hint);
         refuse(!(open && self.pass().is_set()), "server_password", clear, hint);
-        let what = "without tls no certificate is looked at";
-        refuse(self.tls || self.tls_ca.is_none(), "tls_ca", what, "drop it, or set tls = true");
+        let what = "has no effect without tls";
+        refuse(self.tls || self.tls_ca.is_none(), "tls_ca", what, "remove it, or set tls = true");
         let hint = "write sasl_password or sasl_password_file";
         let alone = self.sasl_user.is_some() && !self.sasl().is_set();
-        refuse(!alone, "sasl_user", "there is no password for it", hint);
+        refuse(!alone, "sasl_user", "needs a password", hint);
         let burst = format!("{} is out of range", self.burst());
         refuse((1..=100).contains(&self.burst()), "burst", &burst, "1 to 100; servers bear about 4");
         if let Err((what, hint)) = self.line_every() {
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_cannot_work_are_told_by_key() {
+    fn settings_that_cannot_work_are_refused_by_key() {
         let none: [&str; 0] = [];
         assert_eq!(keys("server = '127.0.0.1:6667'\ntls = false\nnick = 'hal'"), none);
         assert_eq!(keys("server = '[::1]'\ntls = false\nsasl_password = 'x'"), none);

@@ -1,9 +1,9 @@
-//! One connection, shared by rooms: opened when somebody has something to say, closed with the last room.
+//! One connection, shared by rooms: opened by the first line, closed with the last room.
 //!
-//! `say` waits for a line's fate; a task of the connection's own reads, answers PING and matches what
-//! the server says with the lines that wait.
+//! `say` waits until a line is confirmed or refused; the connection's own task reads, answers PING and matches the
+//! answers of the server with the lines that wait.
 
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,56 +12,20 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Settings;
 use super::register::register;
+use super::say::{Say, Stage};
 use super::session::Session;
 use super::stream::Stream;
 use crate::platform::{Failure, Limiter, Sent, TIMEOUT};
 use crate::secret::Secret;
 
-/// When we give up ourselves, so that it is known here whether the line had been written.
+/// Shorter than [`TIMEOUT`], so that the connection can say whether the line was written.
 const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
-/// How long getting in may take; a line that waits for it gives up earlier and comes back.
+/// The longest time that connecting may take; a line that waits for it gives up earlier and is tried again.
 const CONNECT: Duration = Duration::from_secs(30);
-/// How many lines may wait for the connection's task.
+/// The number of lines that may wait for the connection's task.
 const WAITING: usize = 16;
 
-/// A line on its way, and where to tell what became of it.
-#[derive(Debug)]
-pub(super) struct Say {
-    /// The post's: the same line of the same post again is a retry.
-    pub(super) id: String,
-    pub(super) channel: String,
-    pub(super) key: Option<Secret>,
-    /// The whole command.
-    pub(super) line: String,
-    pub(super) stage: Arc<Stage>,
-    pub(super) reply: oneshot::Sender<Result<Sent, Failure>>,
-}
-
-/// Whether a line was written or given up, whichever came first.
-#[derive(Debug, Default)]
-pub(super) struct Stage(AtomicU8);
-
-const WAITS: u8 = 0;
-const WRITTEN: u8 = 1;
-const GIVEN_UP: u8 = 2;
-
-impl Stage {
-    /// Whether the line may be written now.
-    pub(super) fn write(&self) -> bool {
-        self.0.compare_exchange(WAITS, WRITTEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    /// Whether it could be given up before it was written.
-    fn give_up(&self) -> bool {
-        self.0.compare_exchange(WAITS, GIVEN_UP, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-    }
-
-    pub(super) fn is_written(&self) -> bool {
-        self.0.load(Ordering::SeqCst) == WRITTEN
-    }
-}
-
-/// Where an attempt to connect stands.
+/// The state of an attempt to connect.
 #[derive(Clone, Debug)]
 enum State {
     Connecting,
@@ -69,7 +33,7 @@ enum State {
     Down(Failure),
 }
 
-/// A connection, shared by everybody with the same settings.
+/// A connection, shared by all users with the same settings.
 #[derive(Debug)]
 pub struct Connection {
     settings: Arc<Settings>,
@@ -96,8 +60,8 @@ impl Connection {
         self.mask.load(Ordering::Relaxed)
     }
 
-    /// Posts one line and waits for the server's word on it.
-    /// `id` is the message's: the same line of the same message again is a retry.
+    /// Posts one line and waits until the server confirms or refuses it.
+    /// `id` is that of the message: the same line of the same message again is a retry.
     pub async fn say(
         &self,
         channel: &str,

@@ -12,7 +12,7 @@ pub struct Line<'a> {
 }
 
 impl<'a> Line<'a> {
-    /// Reads a line without its end; an empty one gives an empty command, which nothing handles.
+    /// Reads a line without its end; an empty one gives an empty command.
     pub fn parse(text: &'a str) -> Line<'a> {
         let mut line = Line::default();
         let mut rest = text.trim_end_matches(['\r', '\n']);
@@ -56,7 +56,7 @@ impl<'a> Line<'a> {
         self.params.get(index).copied().unwrap_or_default()
     }
 
-    /// The last parameter: what a person reads.
+    /// The last parameter: the text for a person.
     pub fn last(&self) -> &'a str {
         self.params.last().copied().unwrap_or_default()
     }
@@ -67,7 +67,7 @@ impl<'a> Line<'a> {
     }
 }
 
-/// A nick or channel for comparison, by the widest of the rules servers use (`rfc1459`).
+/// A nick or channel for comparison, by the widest of the rules that servers use (`rfc1459`).
 pub fn fold(name: &str) -> String {
     let fold = |c: char| match c {
         '{' => '[',

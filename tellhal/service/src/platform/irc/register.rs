@@ -1,4 +1,4 @@
-//! Getting in: capabilities, SASL, a nick. Ends at the server's welcome.
+//! The registration with a server: capabilities, SASL, a nick. Ends at the server's welcome.
 
 use std::collections::BTreeSet;
 
@@ -10,15 +10,15 @@ use super::line::Line;
 use super::stream::Stream;
 use crate::platform::Failure;
 
-/// Asked for where a server has them: with these it says what became of each line, and by which id.
+/// The capabilities that are requested if the server has them: with these it confirms each line, with its id.
 const WANTED: [&str; 4] = ["batch", "echo-message", "labeled-response", "message-tags"];
-/// How long one piece of what SASL sends is.
+/// The length of one piece of a SASL answer, in bytes.
 const SASL_CHUNK: usize = 400;
-/// What every server takes as a nick's length.
+/// The length of a nick that every server takes.
 const SHORT_NICK: usize = 9;
 const NICK_TRIES: usize = 3;
 
-/// Who we are once we are in.
+/// Our nick and capabilities on a server that accepted us.
 #[derive(Debug)]
 pub(super) struct Registered {
     pub(super) nick: String,
@@ -162,7 +162,7 @@ impl Registration<'_> {
 
     fn welcome(self, line: &Line<'_>) -> Result<Registered, Failure> {
         if self.settings.sasl.is_some() && !self.identified {
-            return Err(self.settings.auth("the server knows no SASL"));
+            return Err(self.settings.auth("the server does not support SASL"));
         }
         Ok(Registered { nick: line.param(0).to_owned(), caps: self.caps })
     }

@@ -1,4 +1,4 @@
-//! A connection that is in: joins, says, and matches what the server answers with what waits for it.
+//! A registered connection: joins channels, writes lines, and matches the server's answers with the lines that wait.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,28 +8,28 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Settings;
-use super::connection::Say;
 use super::line::{Line, fold};
 use super::register::Registered;
+use super::say::Say;
 use super::stream::Stream;
 use crate::platform::{Failure, Sent};
 
-/// How often silence is looked at.
+/// The interval between checks for silence.
 const LOOK: Duration = Duration::from_secs(5);
-/// After so long a silence we ask whether the server is there, and after twice as long it is not.
+/// The silence after which the server gets a PING; after twice as long the connection is lost.
 const SILENCE: Duration = Duration::from_secs(60);
-/// A line that is not confirmed for so long means a connection that is not worth keeping.
+/// The longest wait for a line's confirmation before the connection is given up.
 const UNCONFIRMED: Duration = Duration::from_secs(10);
-/// How long to leave a server alone that says we are too fast.
+/// The pause after a server says that lines come too fast.
 const TOO_FAST: Duration = Duration::from_secs(30);
-/// How many late confirmations are kept.
+/// The number of late confirmations that are kept.
 const LATE: usize = 32;
 
 pub(super) struct Session<'a> {
     settings: &'a Settings,
     stream: Stream,
     nick: String,
-    /// The server labels its answers and echoes what we say.
+    /// The server labels its answers and echoes our lines.
     labels: bool,
     mask: &'a AtomicUsize,
     joined: HashSet<String>,
@@ -37,7 +37,7 @@ pub(super) struct Session<'a> {
     joining: BTreeMap<String, Vec<Say>>,
     /// Lines that were written, oldest first.
     written: VecDeque<Written>,
-    /// Lines that were confirmed when nobody waited any more: their retry is not written again.
+    /// Lines that were confirmed after their sender gave up: their retry is not written again.
     late: VecDeque<(Say, Sent)>,
     /// The labelled batch that is open, as reference and token.
     batch: Option<(String, String)>,
@@ -48,7 +48,7 @@ pub(super) struct Session<'a> {
 struct Written {
     token: String,
     channel: String,
-    /// What the server called our line.
+    /// The server's id of the line.
     id: Option<String>,
     at: Instant,
     say: Say,
@@ -78,7 +78,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Until the connection or its last room is gone; the reason why it ended.
+    /// Runs until the connection or its last room is gone; returns the reason why it ended.
     pub(super) async fn run<T>(mut self, mut says: mpsc::Receiver<Say>, rooms: &watch::Sender<T>) -> Failure {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,7 +91,7 @@ impl<'a> Session<'a> {
                 Some(say) = says.recv() => self.say(say).await,
                 _ = look.tick() => self.look().await,
                 () = rooms.closed() => {
-                    // Politeness only: nobody waits for anything any more.
+                    // Out of politeness: the connection ends in either case.
                     let _ = self.stream.write(&["QUIT"]).await;
                     break self.settings.transient("no room uses it any more");
                 }
@@ -112,7 +112,7 @@ impl<'a> Session<'a> {
         self.stream.write(lines).await.map_err(|error| self.settings.lost(&error))
     }
 
-    /// Says it, or joins its channel first. A retry of what a slow server has, or has confirmed since, is not said.
+    /// Writes a line, or joins its channel first. A retry of a line that a slow server already has is not written.
     async fn say(&mut self, say: Say) -> Result<(), Failure> {
         let again = |other: &Say| {
             (&other.id, &other.channel, &other.line) == (&say.id, &say.channel, &say.line)
@@ -137,7 +137,7 @@ impl<'a> Session<'a> {
         let key = say.key.as_ref().map(|key| format!(" {}", key.reveal())).unwrap_or_default();
         let join = format!("JOIN {}{key}", say.channel);
         let waiting = self.joining.entry(channel).or_default();
-        // Who gave up while we were waiting for the channel asks again, and so do we.
+        // A line that was given up is retried as a new one, and the channel is asked for again.
         waiting.retain(|say| !say.reply.is_closed());
         waiting.push(say);
         if waiting.len() == 1 { self.write(&[&join]).await } else { Ok(()) }
@@ -183,7 +183,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// We are in a channel: what waited for it goes out.
+    /// We are in a channel: the lines that waited for it are written.
     async fn entered(&mut self, line: &Line<'_>) -> Result<(), Failure> {
         self.mask.fetch_max(line.prefix.len(), Ordering::Relaxed);
         let channel = fold(line.param(0));
@@ -242,7 +242,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// The new way of refusing, which has no numbers.
+    /// A standard reply `FAIL`, which has no number.
     fn failed(&mut self, line: &Line) {
         let Some(token) = self.token(line) else { return };
         if let Some(waits) = self.take(|waits| waits.token == token) {
@@ -303,7 +303,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Is the server there, does it confirm, and is our own nick free again?
+    /// Checks that the server answers and confirms, and asks for the configured nick again.
     async fn look(&mut self) -> Result<(), Failure> {
         let late = self.written.front().is_some_and(|waits| waits.at.elapsed() > UNCONFIRMED);
         if late || self.heard.elapsed() > SILENCE * 2 {

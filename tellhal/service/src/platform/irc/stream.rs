@@ -1,4 +1,4 @@
-//! The bytes below: TCP or TLS, read by lines and written by lines.
+//! The byte stream below a connection: TCP or TLS, read and written by lines.
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::tls;
 
 /// The longest line with tags is 4,607 + 512 bytes.
 const LONGEST: usize = 16 * 1024;
-/// How long the server may refuse to read what we write.
+/// The longest time that a write may take.
 const WRITE: Duration = Duration::from_secs(5);
 
 trait Bytes: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -25,7 +25,7 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    /// Connects; with `tls` never without it.
+    /// Connects, over TLS if `tls` is given.
     pub(super) async fn connect(
         host: &str,
         port: u16,
@@ -36,7 +36,7 @@ impl Stream {
             Failure::transient(format!("{host}:{port}: {why}"))
         };
         let tcp = TcpStream::connect((host, port)).await.map_err(refused)?;
-        // A line is small and waits for nothing.
+        // Lines are small and are sent at once.
         tcp.set_nodelay(true).map_err(refused)?;
         let Some(config) = tls else { return Ok(Stream::new(tcp)) };
         let name = ServerName::try_from(host.to_owned()).map_err(|error| refused(io::Error::other(error)))?;
@@ -70,7 +70,7 @@ impl Stream {
         }
     }
 
-    /// Writes lines, each without its end. What could end one early is never written.
+    /// Writes lines, each without its end. Characters that would end one early are removed.
     pub(super) async fn write(&mut self, lines: &[&str]) -> io::Result<()> {
         let mut bytes = Vec::new();
         for line in lines {
@@ -83,7 +83,7 @@ impl Stream {
         };
         match tokio::time::timeout(WRITE, write).await {
             Ok(written) => written,
-            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server does not read")),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server does not read what is sent")),
         }
     }
 }

@@ -1,0 +1,48 @@
+//! The settings of one connection, and what an error may show of a server's words.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::platform::Failure;
+use crate::secret::Secret;
+use crate::text::{cut, one_line};
+
+/// The most that an error shows of a server's text, in bytes.
+const EXCERPT: usize = 200;
+
+/// A connection's settings: users that agree in all of them share one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: bool,
+    pub(super) tls_ca: Option<PathBuf>,
+    pub(super) nick: String,
+    pub(super) sasl: Option<(String, Secret)>,
+    pub(super) pass: Option<Secret>,
+    pub(super) burst: u32,
+    pub(super) line_every: Duration,
+}
+
+impl Settings {
+    /// `host: text`, clean and without secrets. `text` may be the server's.
+    pub(super) fn reason(&self, said: &str) -> String {
+        let mut said = one_line(said);
+        for secret in self.sasl.iter().map(|(_, secret)| secret).chain(&self.pass) {
+            said = said.replace(secret.reveal(), "…");
+        }
+        format!("{}: {}", self.host, cut(&said, EXCERPT))
+    }
+
+    pub(super) fn transient(&self, said: &str) -> Failure {
+        Failure::transient(self.reason(said))
+    }
+
+    pub(super) fn auth(&self, said: &str) -> Failure {
+        Failure::Auth { reason: self.reason(said) }
+    }
+
+    pub(super) fn lost(&self, error: &std::io::Error) -> Failure {
+        self.transient(&error.to_string())
+    }
+}
