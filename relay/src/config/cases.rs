@@ -5,8 +5,7 @@ use std::collections::BTreeSet;
 use tellhal::tag::BadTag;
 use tellhal::{Message, Severity};
 
-use super::raw::Test;
-use super::{Checks, Document};
+use super::raw::{Checks, Document, Test};
 use crate::engine::routing::Routing;
 use crate::engine::rule::condition::{severity, source};
 use crate::engine::{Rules, decide};

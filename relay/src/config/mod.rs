@@ -10,71 +10,14 @@ mod rooms;
 mod routes;
 mod shadow;
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use service::config::{Configuration, Problem};
-use tellhal::nats::NatsConfig;
-
-use crate::engine::routing::Routing;
-use crate::room::registry;
-
-/// The files on their way to a [`Config`].
-type Checks<'a> = service::config::Checks<'a, raw::File>;
-/// One of the files.
-type Document = service::config::Document<raw::File>;
-
-/// A checked configuration: every name in it exists, and every value is legal.
-#[derive(Clone, Debug)]
-pub struct Config {
-    pub nats: NatsConfig,
-    pub page: page::Page,
-    /// The rules, as the engine needs them.
-    pub routing: Routing,
-    /// The rooms by name; the built-in `page` is always there.
-    pub rooms: BTreeMap<String, registry::Config>,
-    /// The time that a delivery waits for a relay that serves its room.
-    pub stranded_after: Duration,
-    /// The state folder if it is configured; [`Config::state_dir`] has the default.
-    pub state_dir: Option<PathBuf>,
-    /// The number of tests in the files; all of them pass.
-    pub tests: usize,
-    /// Problems despite which it can be used.
-    pub warnings: Vec<Problem>,
-}
-
-impl Configuration for Config {
-    type File = raw::File;
-    const SERVICE: &'static str = "hal-relay";
-    const LEAST: &'static str = "default_room = \"page\"";
-
-    fn check(checks: &mut Checks<'_>) -> Self {
-        check::check(checks)
-    }
-
-    fn warnings(&mut self) -> &mut Vec<Problem> {
-        &mut self.warnings
-    }
-
-    fn state_dir_of(file: &raw::File) -> Option<&PathBuf> {
-        file.state_dir.as_ref()
-    }
-}
-
-impl Config {
-    /// The relay's folder for state that must outlive it: `state_dir`, else `$STATE_DIRECTORY`, else
-    /// `$XDG_STATE_HOME/hal-relay`.
-    pub fn state_dir(&self) -> Option<PathBuf> {
-        service::config::state_dir::<Self>(self.state_dir.as_deref())
-    }
-}
+pub use check::Config;
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::time::Duration;
 
-    use service::config::{Level, Problems};
+    use proptest::prelude::*;
+    use service::config::{Configuration as _, Level, Problem, Problems};
 
     use super::*;
 

@@ -8,8 +8,7 @@ use service::config::{KeyProblem, OneOrMany, Problem, listen_address};
 use service::secret::{Pair, Secret};
 use tellhal::tag::{is_token, legal_token};
 
-use super::raw::{self, DEFAULT_LISTEN};
-use super::{Checks, Document};
+use super::raw::{self, Checks, DEFAULT_LISTEN, Document};
 
 /// The shortest token, in bytes: a shorter one could be guessed over a network.
 pub const SHORTEST: usize = 16;

@@ -13,6 +13,11 @@ use tellhal::nats::NatsConfig;
 use crate::engine::rule::condition;
 use crate::room::registry;
 
+/// The files on their way to a [`super::Config`].
+pub(super) type Checks<'a> = service::config::Checks<'a, File>;
+/// One of the files.
+pub(super) type Document = service::config::Document<File>;
+
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
 pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
 

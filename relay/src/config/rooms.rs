@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use service::config::joined;
 use tellhal::tag::{is_token, legal_token};
 
-use super::{Checks, Document};
+use super::raw::{Checks, Document};
 use crate::room::registry::{self, Config};
 
 /// The room that is always there.

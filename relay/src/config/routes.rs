@@ -6,7 +6,8 @@ use service::config::{OneOrMany, duration};
 use tellhal::nearest;
 use tellhal::tag::{is_token, legal_token};
 
-use super::{Checks, Document, raw, shadow};
+use super::raw::{self, Checks, Document};
+use super::shadow;
 use crate::engine::routing::{Route, ThrottleBy};
 use crate::engine::rule::condition::Conditions;
 use crate::engine::rule::condition::written::{Mistake, each};

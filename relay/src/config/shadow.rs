@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::{Checks, Document};
+use super::raw::{Checks, Document};
 use crate::engine::routing::Route;
 
 /// Routes that stop, by the first word of their patterns: of ten thousand only a few must be compared.

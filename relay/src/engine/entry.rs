@@ -8,7 +8,7 @@ use tellhal::message::{self, Received};
 use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
-use super::Rules;
+use super::rule::Rules;
 use crate::delivery::Delivery;
 
 /// One entry of the log.

@@ -3,6 +3,7 @@
 //! takeover or rollout. Whatever changes it is an entry of the log; nothing else may.
 
 pub mod entry;
+pub mod hash;
 pub mod output;
 pub mod rule;
 pub mod snapshot;
@@ -10,7 +11,6 @@ pub mod state;
 
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
 use tellhal::message::{Mark, Received};
 use tellhal::timestamp::Timestamp;
 
@@ -132,13 +132,6 @@ impl Engine {
         let target = target.to_owned();
         outputs.deliver(id, &target, delivery.routes, marks, delivery.content);
     }
-}
-
-/// SHA-256 of the parts one after another, the first 16 bytes in hexadecimal.
-pub fn hash(parts: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
-    parts.iter().for_each(|part| hash.update(part));
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
 use super::Site;
-use crate::engine::hash;
+use crate::engine::hash::hash;
 use service::http::problem::Problem;
 
 macro_rules! files {

@@ -7,7 +7,7 @@ pub mod routing;
 
 use std::sync::Arc;
 
-use super::hash;
+use super::hash::hash;
 use matcher::Matcher;
 use routing::Routing;
 

@@ -1,64 +1,19 @@
 //! What the fold remembers between two entries. Each state is one file with its answer to a message, its timer and its
 //! own part of the snapshot; the list below is all there is to add it to.
 
+pub mod ask;
 pub mod part;
 pub mod seen;
 pub mod throttle;
 
-use std::fmt::Debug;
-use std::sync::Arc;
-
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tellhal::message::{Mark, Message};
+use tellhal::message::Mark;
 use tellhal::timestamp::Timestamp;
 
 use super::output::Outputs;
-use super::routing::Route;
 use crate::delivery::Outcome;
+pub use ask::{Admission, State, Verdict};
 use part::Part;
-
-/// A message that a route takes, on its way to the route's rooms.
-#[derive(Clone, Copy, Debug)]
-pub struct Admission<'a> {
-    pub route: &'a Route,
-    /// The rooms it would go to; in the environment `dev` the dev room.
-    pub rooms: &'a Arc<[String]>,
-    pub message: &'a Message,
-    pub now: Timestamp,
-}
-
-/// The answer of a state to a message.
-#[derive(Debug, PartialEq)]
-pub enum Verdict {
-    Pass,
-    /// It passes, and its readers should know something.
-    Marked(Mark),
-    /// It is kept from the route's rooms; they get a note.
-    Kept(Outcome),
-}
-
-/// One state of the fold.
-pub trait State: Default {
-    /// Its part of a snapshot. Its keys have defaults, so that relays of neighbouring versions read each other's.
-    type Kept: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned;
-
-    fn keep(&self) -> Self::Kept;
-
-    fn restore(kept: Self::Kept) -> Self;
-
-    fn admit(&mut self, _: Admission) -> Verdict {
-        Verdict::Pass
-    }
-
-    /// When [`State::close`] has something to do, if no other entry comes first.
-    fn due(&self) -> Option<Timestamp> {
-        None
-    }
-
-    /// Ends what is due by `now`, with the outputs this leads to.
-    fn close(&mut self, _now: Timestamp, _: &mut Outputs) {}
-}
 
 /// Makes the structures and the questions to all states from their list. They are asked in its order.
 macro_rules! states {

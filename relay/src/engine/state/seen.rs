@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tellhal::timestamp::Timestamp;
 
-use super::State;
+use super::ask::State;
 
 /// How long an id is remembered, as the stream does.
 pub const MEMORY: Duration = Duration::from_secs(3600);

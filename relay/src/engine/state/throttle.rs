@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use tellhal::message::{Mark, Message};
 use tellhal::timestamp::Timestamp;
 
-use super::{Admission, State, Verdict};
+use super::ask::{Admission, State, Verdict};
 use crate::delivery::{Content, Id, Outcome, Summary};
+use crate::engine::hash::hash;
 use crate::engine::output::Outputs;
 use crate::engine::rule::routing::{Route, ThrottleBy};
 
@@ -222,7 +223,7 @@ fn value<'m>(by: &ThrottleBy, message: &'m Message) -> Option<&'m str> {
 
 fn push_short(key: &mut String, text: Option<&str>) {
     match text {
-        Some(text) if text.len() > 64 => key.push_str(&crate::engine::hash(&[text.as_bytes()])),
+        Some(text) if text.len() > 64 => key.push_str(&hash(&[text.as_bytes()])),
         text => key.push_str(text.unwrap_or("")),
     }
 }

@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use service::config::joined;
 
-use super::{Asked, Condition, Mistake};
+use super::ask::{Asked, Condition};
+use super::written::Mistake;
 
 /// Each named field must be there and be one of the values; an empty list means "be there".
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -5,7 +5,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use tellhal::message::Severity;
 
-use super::{Asked, Condition, Mistake, Refusal};
+use super::ask::{Asked, Condition};
+use super::written::{Mistake, Refusal};
 use tellhal::nearest;
 
 /// This and above; every severity when absent.

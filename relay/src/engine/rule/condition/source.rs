@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use service::config::OneOrMany;
 use tellhal::tag::{is_token, legal_token};
 
-use super::written::each;
-use super::{Asked, Condition, Mistake, Refusal};
+use super::ask::{Asked, Condition};
+use super::written::{Mistake, Refusal, each};
 
 /// Any of these; every source when empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -1,7 +1,8 @@
 //! The list of conditions: each is asked, and what is written in a file is what the log's text says again.
 
 use regex::Regex;
-use tellhal::message::Severity;
+use tellhal::Timestamp;
+use tellhal::message::{Message, Severity};
 
 use super::*;
 

@@ -3,7 +3,8 @@
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::{Asked, Condition, Mistake};
+use super::ask::{Asked, Condition};
+use super::written::Mistake;
 
 /// Searched in title and text; any text when absent.
 #[derive(Clone, Debug, Default)]
