@@ -6,9 +6,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::KeyProblem;
 
-use super::{Connection, Room, Settings, Shared, console, irc, page, slack, webhook};
+use super::{Connection, Room, Settings, Shared, page};
 
-/// The kinds of rooms, a line each: the file, and the name of its settings below.
+/// The kinds of rooms, a line each: the module beside this file, and the name of its settings below.
 macro_rules! rooms {
     ($($kind:ident $variant:ident),* $(,)?) => {
         /// The settings of one room: `[rooms.NAME.KIND]`.
@@ -18,7 +18,7 @@ macro_rules! rooms {
             /// Built in: the page every relay serves. It is never written.
             #[serde(skip)]
             Page,
-            $($variant($kind::Config),)*
+            $($variant(super::$kind::Config),)*
         }
 
         impl Config {
