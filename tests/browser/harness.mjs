@@ -192,6 +192,7 @@ let chromiumOfThisFile;
 
 // A test with a site and a browser of its own. `options` are the site's, and the browser context's under `browser`;
 // with `byName` the browser is on another machine, as far as it knows.
+// Five minutes are for slow machines: ten thousand rows take two on a busy one with two processors.
 // An error in the page fails it, and every failure shows the servers' last log lines.
 export function shows(name, options, run) {
   if (!chromiumOfThisFile) {
@@ -199,7 +200,7 @@ export function shows(name, options, run) {
     after(() => chromiumOfThisFile.close());
     chromiumOfThisFile = true;
   }
-  test(name, { timeout: 120_000 }, async () => {
+  test(name, { timeout: 300_000 }, async () => {
     const made = await site(options);
     const address = options.byName ? made.address.replace("127.0.0.1", NAME) : made.address;
     const user = await chromiumOfThisFile.open(address, options.browser);
