@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod client;
+pub mod fingerprint;
 pub mod flush;
 pub mod keep;
 pub mod message;

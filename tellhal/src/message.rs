@@ -8,8 +8,8 @@ use std::str::FromStr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
+use crate::fingerprint::fingerprint;
 use crate::tag::{Tag, is_token, legal_token};
 use crate::timestamp::Timestamp;
 
@@ -425,8 +425,7 @@ fn legal_id(id: &str) -> String {
     if id.len() <= MAX_ID && id.chars().all(legal) {
         return id.into();
     }
-    let hash = Sha256::digest(id.as_bytes());
-    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    fingerprint(&[id.as_bytes()])
 }
 
 fn clip(text: &str, max: usize) -> String {

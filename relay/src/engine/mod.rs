@@ -3,7 +3,6 @@
 //! takeover or rollout. Whatever changes it is an entry of the log; nothing else may.
 
 pub mod entry;
-pub mod hash;
 pub mod output;
 pub mod rule;
 pub mod snapshot;

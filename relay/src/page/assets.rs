@@ -6,9 +6,9 @@ use std::sync::{Arc, LazyLock};
 use axum::extract::Path;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
+use tellhal::fingerprint::fingerprint;
 
 use super::Site;
-use crate::engine::hash::hash;
 use service::http::problem::Problem;
 
 macro_rules! files {
@@ -38,7 +38,7 @@ const FILES: &[(&str, &str)] = files![
 /// The address of the files' folder.
 pub(super) static FOLDER: LazyLock<String> = LazyLock::new(|| {
     let texts: Vec<&[u8]> = FILES.iter().map(|(_, text)| text.as_bytes()).collect();
-    format!("/assets/{}", &hash(&texts)[..12])
+    format!("/assets/{}", &fingerprint(&texts)[..12])
 });
 
 /// The scripts that a script imports, directly or indirectly, so that a browser can load them all at once.

@@ -7,7 +7,8 @@ pub mod routing;
 
 use std::sync::Arc;
 
-use super::hash::hash;
+use tellhal::fingerprint::fingerprint;
+
 use matcher::Matcher;
 use routing::Routing;
 
@@ -27,6 +28,6 @@ impl Rules {
         let text = routing.text();
         let matcher = Matcher::new(&routing);
         let rooms = routing.routes.iter().map(|route| routing.redirect(&route.rooms).into()).collect();
-        Rules { hash: hash(&[text.as_bytes()]), routing, matcher, rooms }
+        Rules { hash: fingerprint(&[text.as_bytes()]), routing, matcher, rooms }
     }
 }

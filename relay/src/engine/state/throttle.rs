@@ -8,12 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use tellhal::fingerprint::fingerprint;
 use tellhal::message::{Mark, Message};
 use tellhal::timestamp::Timestamp;
 
 use super::ask::{Admission, State, Verdict};
 use crate::delivery::{Content, Id, Outcome, Summary};
-use crate::engine::hash::hash;
 use crate::engine::output::Outputs;
 use crate::engine::rule::routing::{Route, ThrottleBy};
 
@@ -223,7 +223,7 @@ fn value<'m>(by: &ThrottleBy, message: &'m Message) -> Option<&'m str> {
 
 fn push_short(key: &mut String, text: Option<&str>) {
     match text {
-        Some(text) if text.len() > 64 => key.push_str(&hash(&[text.as_bytes()])),
+        Some(text) if text.len() > 64 => key.push_str(&fingerprint(&[text.as_bytes()])),
         text => key.push_str(text.unwrap_or("")),
     }
 }

@@ -9,7 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
+use tellhal::fingerprint::fingerprint;
 
 use super::problem::{Level, Problem, Problems};
 use super::values::default_state_dir;
@@ -59,7 +59,7 @@ pub(super) struct LastGood(PathBuf);
 impl LastGood {
     pub(super) fn of(path: &Path, state_dir: &Path) -> Self {
         let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        LastGood(state_dir.join("last-good").join(hash(path.as_os_str().as_encoded_bytes())))
+        LastGood(state_dir.join("last-good").join(fingerprint(&[path.as_os_str().as_encoded_bytes()])))
     }
 
     #[cfg(test)]
@@ -150,11 +150,6 @@ fn write_private(target: &Path, text: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())?;
     file.sync_all()?;
     std::fs::rename(&new, target)
-}
-
-/// The first 16 bytes of SHA-256 in hexadecimal.
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
