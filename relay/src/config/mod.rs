@@ -14,6 +14,7 @@ pub use check::Config;
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
     use std::time::Duration;
 
     use proptest::prelude::*;
@@ -45,6 +46,18 @@ mod tests {
         assert_eq!(databases.throttle, Some(Duration::from_secs(5400)));
         assert_eq!(databases.throttle_by.len(), 8);
         assert_eq!(config.tests, 3);
+    }
+
+    /// A condition that no test can meet could not be tested in a configuration.
+    #[test]
+    fn tests_have_a_key_for_each_condition() {
+        let keys = |schema: &serde_json::Value| {
+            schema["properties"].as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>()
+        };
+        let conditions = schemars::schema_for!(crate::engine::rule::condition::Written);
+        let file = Config::schema();
+        let (conditions, tests) = (keys(conditions.as_value()), keys(&file.as_value()["$defs"]["Test"]));
+        assert!(conditions.is_subset(&tests), "{:?} of raw::Test", conditions.difference(&tests));
     }
 
     #[test]
