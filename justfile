@@ -1,4 +1,4 @@
-# The commands people type here; `just` lists them. Each is one line, which can also be typed without just.
+# Short names for this repository's commands, which also work without just. `just` lists them.
 
 _default:
     @just --list --unsorted
@@ -7,7 +7,7 @@ _default:
 build:
     cargo build
 
-# Everything that must hold, as the hosted checks run it; `just test --tools` only installs what the tests need
+# All checks, as the hosted checks run them; `just test --tools` only installs the servers and tools
 test *args:
     tests/run {{ args }}
 
@@ -31,6 +31,7 @@ bench name="oneshot" *args:
 up:
     deploy/up
 
-# Write the committed schemas, the OpenAPI document and the expected texts of the relay's tests anew; look at the diff
+# Rewrite the committed schemas, the OpenAPI document and the expected texts; read the diff
 bless:
     BLESS=1 cargo test -p relay --test check --test explain --test page
+    BLESS=1 cargo test -p bridge --test schema

@@ -18,7 +18,7 @@ pub(crate) struct ReloadOutcome {
     pub(crate) kind: &'static str,
 }
 
-/// Everything that is counted, behind cheap handles.
+/// All metrics, behind cheap handles.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,

@@ -12,5 +12,5 @@ fn the_committed_schema_is_current() {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&file, &schema).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(file).unwrap(), schema, "BLESS=1 cargo test writes it anew");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), schema, "BLESS=1 cargo test rewrites it");
 }

@@ -1,10 +1,10 @@
-//! The relay: reads the log, decides which rooms read what, and is the only thing that posts there.
+//! The relay: reads the log, decides which rooms get which message, and is the only program that posts there.
 //!
 //! ```text
 //!  HAL_OPS ──inbox──▶ engine ──outbox──▶ HAL_OUT ──deliver──▶ room
 //!  (the log)          (pure fold)        (work queue)  │ (adapter: render, send, classify)
 //!     ▲                                                └──▶ HAL_SENT receipts, HAL_DEAD dead letters
-//!     └── tick, config, retry: whatever changes the engine is an entry of the log
+//!     └── tick, config, retry: only entries of the log change the engine
 //! ```
 //!
 //! One relay leads (`lease`), the others stand by. The engine does no I/O and knows no clock but the

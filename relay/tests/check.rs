@@ -1,5 +1,5 @@
-//! `hal-relay check` on real files: what is refused, and in which words. `BLESS=1` writes the expected
-//! output anew; read the difference before it is committed.
+//! `hal-relay check` on real files: the refusals, and their words. `BLESS=1` rewrites the expected output; read the diff before
+//! you commit it.
 // A test's own helpers may panic as the test may.
 #![allow(clippy::unwrap_used)]
 
@@ -31,14 +31,18 @@ fn check(name: &str, more: &[&str]) -> Output {
         .unwrap()
 }
 
-/// What was said must be what stands beside the file.
-fn as_expected(name: &str, said: &str, end: &str) -> Result<(), String> {
+/// Compares output with the expected file beside the configuration.
+fn as_expected(name: &str, output: &str, end: &str) -> Result<(), String> {
     let file = folder().join(name.trim_end_matches(".toml").to_owned() + end);
     if std::env::var_os("BLESS").is_some() {
-        std::fs::write(&file, said).unwrap();
+        std::fs::write(&file, output).unwrap();
     }
     let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    if expected == said { Ok(()) } else { Err(format!("--- {name}, expected:\n{expected}--- got:\n{said}")) }
+    if expected == output {
+        Ok(())
+    } else {
+        Err(format!("--- {name}, expected:\n{expected}--- got:\n{output}"))
+    }
 }
 
 #[test]
@@ -48,12 +52,12 @@ fn every_refusal_says_file_line_and_hint() {
     let mut wrong = Vec::new();
     for name in names {
         let Output { status, stdout, stderr } = check(&name, &[]);
-        let said = String::from_utf8(stderr).unwrap();
-        assert_eq!(status.code(), Some(78), "{name}: {said}");
+        let output = String::from_utf8(stderr).unwrap();
+        assert_eq!(status.code(), Some(78), "{name}: {output}");
         assert!(stdout.is_empty(), "{name}");
-        assert!(said.contains(name.as_str()) && said.contains("= hint: "), "{name}: {said}");
-        assert!(!said.contains("hunter2"), "{name} shows a secret: {said}");
-        wrong.extend(as_expected(&name, &said, ".stderr").err());
+        assert!(output.contains(name.as_str()) && output.contains("= hint: "), "{name}: {output}");
+        assert!(!output.contains("hunter2"), "{name} shows a secret: {output}");
+        wrong.extend(as_expected(&name, &output, ".stderr").err());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -63,9 +67,9 @@ fn what_is_good_is_counted_and_warned_of() {
     let mut wrong = Vec::new();
     for name in configurations("valid") {
         let Output { status, stdout, stderr } = check(&name, &[]);
-        let said = String::from_utf8(stderr).unwrap() + &String::from_utf8(stdout).unwrap();
-        assert_eq!(status.code(), Some(0), "{name}: {said}");
-        wrong.extend(as_expected(&name, &said, ".out").err());
+        let output = String::from_utf8(stderr).unwrap() + &String::from_utf8(stdout).unwrap();
+        assert_eq!(status.code(), Some(0), "{name}: {output}");
+        wrong.extend(as_expected(&name, &output, ".out").err());
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -103,5 +107,5 @@ fn the_committed_schema_is_current() {
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&file, &schema).unwrap();
     }
-    assert_eq!(std::fs::read_to_string(file).unwrap(), schema, "BLESS=1 cargo test writes it anew");
+    assert_eq!(std::fs::read_to_string(file).unwrap(), schema, "BLESS=1 cargo test rewrites it");
 }

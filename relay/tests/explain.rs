@@ -1,5 +1,5 @@
-//! `hal-relay explain` and `hal-relay rooms` as a person calls them. `BLESS=1` writes the expected pages
-//! anew; read the difference before it is committed.
+//! `hal-relay explain` and `hal-relay rooms` as a person calls them. `BLESS=1` rewrites the expected
+//! output; read the diff before you commit it.
 // A test's own helpers may panic as the test may.
 #![allow(clippy::unwrap_used)]
 
@@ -98,7 +98,7 @@ fn a_test_message_really_reaches_a_room() {
     let request = taken.join().unwrap();
     assert!(request.contains("\"tag\":\"hal.test\"") && request.contains("room hook works"), "{request}");
 
-    // Nobody listens there any more.
+    // The port is closed now.
     let output = relay(&["rooms", "test", "hook", "--json", "--config", config]);
     assert_eq!(output.status.code(), Some(1));
     let tested: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

@@ -180,11 +180,7 @@ async fn giving_up_leaves_a_receipt_and_the_unreadable_cannot_be_tried_again() {
     assert_eq!((letters[1].room.as_str(), letters[1].reason.as_str()), (INBOX, "bad subject"));
     assert_eq!(letters[1].message, "x");
     assert!(
-        dead::retry(&bus.operator, &letters[1])
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("cannot be tried again")
+        dead::retry(&bus.operator, &letters[1]).await.unwrap_err().to_string().contains("cannot be retried")
     );
     for letter in &letters {
         dead::drop(&bus.operator, letter).await.unwrap();

@@ -1,4 +1,4 @@
-//! The page over a real nats-server: what a reader of the live list sees, whatever happens in between.
+//! The page over a real nats-server: the live list shows every message once, also after interruptions.
 #![allow(clippy::unwrap_used, reason = "tests")]
 
 mod log;
@@ -214,11 +214,12 @@ async fn a_page_is_there_before_the_log_and_says_what_is_wrong() {
     let page = Page::serve(&server).await;
     page.status.change(|now| now.problem = Some("no stream HAL_OPS".into()));
     let mut reader = page.open(None).await;
-    let said = async |reader: &mut Reader| reader.until("state").await.pop().unwrap().data["problem"].clone();
-    while said(&mut reader).await != "no stream HAL_OPS" {}
+    let problem =
+        async |reader: &mut Reader| reader.until("state").await.pop().unwrap().data["problem"].clone();
+    while problem(&mut reader).await != "no stream HAL_OPS" {}
     make_log(&bus, &Names::default()).await;
     page.status.change(|now| now.problem = None);
-    while said(&mut reader).await != Value::Null {}
+    while problem(&mut reader).await != Value::Null {}
     let sequence = publish(&bus, "hal.ops.db1.x".into(), "first").await;
     assert_eq!(reader.message().await, (sequence, "first".into()));
 }
@@ -249,7 +250,7 @@ async fn a_page_outlives_a_killed_server_and_a_log_that_was_made_anew() {
     assert_eq!(again.message().await, (first, "a new log".into()));
 }
 
-/// Else a proxy would end it, and nobody could tell a quiet log from a dead connection.
+/// Without it a proxy would end the connection, and a quiet log would look like a dead connection.
 #[tokio::test]
 async fn a_reader_of_little_on_a_busy_log_hears_that_it_is_alive() {
     let server = NatsServer::start().await;
@@ -290,11 +291,11 @@ async fn dead_letters_are_paged_to_the_first_however_far_apart_they_are() {
         }
     }
     let page = Page::serve(&server).await;
-    let (mut found, mut cursor) = (Vec::new(), String::new());
+    let (mut sequences, mut cursor) = (Vec::new(), String::new());
     loop {
         let answer = page.get(&format!("/api/dead?room=ops&limit=10{cursor}")).await;
         let answer: Value = answer.json().await.unwrap();
-        found.extend(
+        sequences.extend(
             answer["letters"].as_array().unwrap().iter().map(|each| each["sequence"].as_u64().unwrap()),
         );
         match answer["cursor"].as_str() {
@@ -303,7 +304,7 @@ async fn dead_letters_are_paged_to_the_first_however_far_apart_they_are() {
         }
     }
     of_ops.reverse();
-    assert_eq!(found, of_ops);
+    assert_eq!(sequences, of_ops);
 }
 
 #[tokio::test]
@@ -497,5 +498,5 @@ fn the_committed_openapi_document_is_current() {
         std::fs::write(file, &document).unwrap();
     }
     let committed = std::fs::read_to_string(file).unwrap();
-    assert!(committed == document, "BLESS=1 cargo test writes openapi.json anew");
+    assert!(committed == document, "BLESS=1 cargo test rewrites openapi.json");
 }

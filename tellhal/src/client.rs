@@ -249,16 +249,16 @@ fn prepare(nats: &NatsConfig, name: &str) -> Result<Prepared, Refusal> {
     let names = nats.names().map_err(config)?;
     let (denials, _) = broadcast::channel(64);
     let locked_out = LockedOut::default();
-    let (heard, out) = (denials.clone(), locked_out.clone());
+    let (sender, out) = (denials.clone(), locked_out.clone());
     let options = nats.options().map_err(config)?.name(name).event_callback(move |event| {
-        listen(&event, &heard, &out);
+        listen(&event, &sender, &out);
         std::future::ready(())
     });
     Ok(Prepared { options, denials, locked_out, names })
 }
 
 /// Notes the server's errors about our credentials.
-fn listen(event: &Event, heard: &broadcast::Sender<String>, locked_out: &LockedOut) {
+fn listen(event: &Event, denials: &broadcast::Sender<String>, locked_out: &LockedOut) {
     let reason = match event {
         Event::Connected => {
             locked_out.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -276,7 +276,7 @@ fn listen(event: &Event, heard: &broadcast::Sender<String>, locked_out: &LockedO
     if !reason.contains(" to \"") {
         *locked_out.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.clone());
     }
-    let _ = heard.send(reason);
+    let _ = denials.send(reason);
 }
 
 /// Small buffers, and no pause before the first connect: async-nats rounds even a delay of zero up to

@@ -66,7 +66,7 @@ impl std::fmt::Debug for Login {
     }
 }
 
-/// The problem of a configuration file that everybody may write, and its mend.
+/// The problem of a configuration file that every user may write, and a hint.
 pub fn writable_by_everybody(file: &Path) -> (String, String) {
     let hint = format!("other users could redirect messages: chmod o-w {}", file.display());
     ("can be written by everybody".into(), hint)

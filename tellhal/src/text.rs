@@ -1,6 +1,6 @@
 //! Characters that a terminal or chat acts on instead of showing them, and texts without them.
 
-/// Whether a character is not shown but acted on: control characters, and marks that turn text around or only deceive
+/// True for a character that is not shown but acted on: control characters, and marks that turn text around or only deceive
 /// (Unicode's bidirectional embeddings, overrides and isolates, the byte order mark, interlinear annotations).
 pub fn is_hidden(c: char) -> bool {
     c.is_control()

@@ -217,7 +217,7 @@ fn the_designed_configuration_is_read_whole() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("bridge.toml");
     std::fs::write(&config, DESIGNED).unwrap();
-    let told = check(&config, "hal-bridge");
+    let output = check(&config, "hal-bridge");
     let missing =
         ["chats are", "people are", "chat commands are", "schedules are", "monitors are", "webhooks are"];
     for part in missing
@@ -225,9 +225,9 @@ fn the_designed_configuration_is_read_whole() {
         .into_iter()
         .chain(["mqtt is not built yet".into()])
     {
-        assert!(told.contains(&part), "{part} in\n{told}");
+        assert!(output.contains(&part), "{part} in\n{output}");
     }
-    assert!(told.ends_with("the configuration is refused: 7 errors\n"), "{told}");
+    assert!(output.ends_with("the configuration is refused: 7 errors\n"), "{output}");
 }
 
 #[test]
@@ -244,9 +244,9 @@ fn both_services_refuse_the_same_mistakes_in_the_same_words() {
     for text in broken {
         std::fs::write(&config, text).unwrap();
         // The relay's own requirement, and the names of the programs.
-        let own = |told: String| {
+        let own = |output: String| {
             let lines: Vec<String> =
-                told.lines().map(|line| line.replace("hal-relay", "hal-bridge")).collect();
+                output.lines().map(|line| line.replace("hal-relay", "hal-bridge")).collect();
             let room = lines.iter().position(|line| line.contains("default_room is missing"));
             let lines = lines
                 .iter()

@@ -98,7 +98,7 @@ async fn irc_room(flaw: Flaw, foreign: bool, what: &str) {
     }
     room_reports(&relay, "ops", what).await;
     assert!(reader.lines().is_empty(), "{:?}", reader.lines());
-    assert!(!reader.raw().iter().any(|line| line.contains("hal!")), "nobody came in: {:?}", reader.raw());
+    assert!(!reader.raw().iter().any(|line| line.contains("hal!")), "a client joined: {:?}", reader.raw());
 }
 
 #[tokio::test]

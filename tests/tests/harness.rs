@@ -173,10 +173,10 @@ async fn a_proxy_misbehaves_as_told() {
     let proxy = Proxy::to(server.port()).await;
     let client = async_nats::connect(proxy.nats_url()).await.unwrap();
     let direct = server.client().await;
-    let mut heard = direct.subscribe("x").await.unwrap();
+    let mut messages = direct.subscribe("x").await.unwrap();
     // The answer to a request proves that the server has read the subscription before it; flush() does not.
     let _ = direct.request("nobody", "".into()).await;
-    let mut hear = async || tokio::time::timeout(SOON, heard.next()).await.unwrap().unwrap().payload;
+    let mut hear = async || tokio::time::timeout(SOON, messages.next()).await.unwrap().unwrap().payload;
 
     client.publish("x", "1".into()).await.unwrap();
     assert_eq!(hear().await, "1");

@@ -126,8 +126,8 @@ fn run(service: &str, arguments: &[&str], config: &Path) -> Output {
     Command::new(find::ours(service)).args(arguments).arg("--config").arg(config).output().unwrap()
 }
 
-fn assert_hidden(told: &str, what: &str) {
-    assert!(!told.contains(SECRET), "{what} shows the secret:\n{told}");
+fn assert_hidden(output: &str, what: &str) {
+    assert!(!output.contains(SECRET), "{what} shows the secret:\n{output}");
 }
 
 fn check_every_key(service: &str, least: usize) {
@@ -140,9 +140,9 @@ fn check_every_key(service: &str, least: usize) {
             std::fs::write(&file, &text).unwrap();
             for arguments in [&["check"][..], &["check", "--json"]] {
                 let Output { status, stdout, stderr } = run(service, arguments, &file);
-                let told = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
-                assert!(matches!(status.code(), Some(0 | 78)), "{status} for\n{text}\n{told}");
-                assert_hidden(&told, &format!("{arguments:?} of {key:?} in\n{text}\n"));
+                let output = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
+                assert!(matches!(status.code(), Some(0 | 78)), "{status} for\n{text}\n{output}");
+                assert_hidden(&output, &format!("{arguments:?} of {key:?} in\n{text}\n"));
             }
         }
     }
@@ -158,7 +158,7 @@ fn the_bridges_check_shows_no_secret() {
     check_every_key("hal-bridge", 6);
 }
 
-/// Everything that is published while a test runs.
+/// All messages that are published while a test runs.
 #[derive(Clone, Default)]
 struct Bus(Arc<Mutex<String>>);
 
@@ -185,7 +185,7 @@ impl Bus {
     }
 }
 
-/// How many configurations the service has refused.
+/// The number of configurations that the service has refused.
 async fn refusals(http: SocketAddr) -> usize {
     let metrics = get(http, "/metrics").await.unwrap().1;
     let line = metrics.lines().find(|line| line.contains("config_reloads_total{kind=\"refused\"}"));
@@ -222,7 +222,7 @@ async fn a_running_relay_shows_no_secret_of_a_refused_configuration() {
     let (http, config) = (relay.http(), relay.dir().join("config.toml"));
     let pages = ["/api/rooms", "/rooms", "/api/messages", "/", "/metrics"];
     refuse_all("hal-relay", http, &config, relay.process(), &pages).await;
-    wait_until("it is told", SOON, async || bus.text().contains("relay.config.refused")).await;
+    wait_until("the refusal is on the bus", SOON, async || bus.text().contains("relay.config.refused")).await;
     assert_hidden(&bus.text(), "the bus");
 }
 
@@ -234,6 +234,7 @@ async fn a_running_bridge_shows_no_secret_of_a_refused_configuration() {
     let mut bridge = Bridge::start(&server.url(), "").await;
     let (http, config) = (bridge.http(), bridge.dir().join("config.toml"));
     refuse_all("hal-bridge", http, &config, bridge.process(), &["/metrics", "/readyz"]).await;
-    wait_until("it is told", SOON, async || bus.text().contains("bridge.config.refused")).await;
+    wait_until("the refusal is on the bus", SOON, async || bus.text().contains("bridge.config.refused"))
+        .await;
     assert_hidden(&bus.text(), "the bus");
 }

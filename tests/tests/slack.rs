@@ -136,7 +136,7 @@ async fn slacks_own_pace_is_kept_and_one_post_comes_of_it() {
         let start = Instant::now();
         scene.tell(&[tag, "slowly"]).await;
         scene.posts(n + 1).await;
-        assert!(start.elapsed() >= Duration::from_secs(1), "it said after one second");
+        assert!(start.elapsed() >= Duration::from_secs(1), "Retry-After was one second");
         assert_eq!(scene.slack.requests().len(), asked + 2, "one refusal, one post");
     }
     scene.tell(&["backup.mysql", "the next"]).await;

@@ -138,7 +138,7 @@ async fn a_leader_that_slept_past_its_lease_writes_nothing_more() {
     check(&a, 15);
     assert_eq!(role(&second).await, "leading");
     let written = nats.messages("HAL_SENT").await;
-    assert!(written <= 15, "{written} receipts for 15 messages: somebody wrote twice");
+    assert!(written <= 15, "{written} receipts for 15 messages: some were written twice");
 }
 
 #[tokio::test]

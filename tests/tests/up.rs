@@ -231,7 +231,7 @@ fn without_the_pinned_toolchain_it_builds_with_the_stable_one() {
     let mut command = up.command();
     command.env("PATH", &bin).env_remove("TELLHAL_BIN_DIR").env_remove("RUSTUP_TOOLCHAIN");
     let output = command.output().unwrap();
-    let (out, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(out.contains("using stable\n") && out.contains("asked to build --bins"), "{out}");
-    assert!(said.contains("the build failed"), "{said}");
+    assert!(errors.contains("the build failed"), "{errors}");
 }

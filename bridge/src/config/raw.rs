@@ -27,7 +27,7 @@ pub(crate) struct File {
     /// A folder for messages while the bus cannot be reached; `spool` in the state folder when absent.
     #[schemars(extend("format" = PATH))]
     pub(super) spool: Option<PathBuf>,
-    /// How to reach the NATS server.
+    /// The connection to the NATS server.
     pub(super) nats: Option<NatsConfig>,
     /// Health and metrics.
     pub(super) http: Option<Http>,
@@ -35,9 +35,9 @@ pub(crate) struct File {
     pub(super) tcp: Option<Tcp>,
     /// Chats whose commands are heard: `[chat.NAME.KIND]`.
     pub(super) chat: BTreeMap<String, Chat>,
-    /// The people who may ask for something, by their accounts.
+    /// The people who may give commands, with their accounts.
     pub(super) people: Vec<Person>,
-    /// Who may ask for which command.
+    /// The commands, with the roles that may give them.
     pub(super) commands: Vec<Command>,
     /// Messages at their times.
     pub(super) schedules: Vec<Schedule>,
@@ -106,7 +106,7 @@ pub(super) struct Command {
     /// `*` stands for every other command that is served.
     name: Option<String>,
     args: Vec<Argument>,
-    /// The roles that may ask for it.
+    /// The roles that may give the command.
     allow: Vec<String>,
     approve: Option<Approve>,
     timeout: Option<String>,
@@ -169,7 +169,7 @@ pub(super) struct Graphite {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Expect {
-    /// The tag of the message that should come.
+    /// The tag of the expected message.
     seen: Option<String>,
     within: Option<String>,
     grace: Option<String>,
@@ -180,7 +180,7 @@ pub(super) struct Expect {
 pub(super) struct Webhook {
     /// The secret that signs requests.
     secret: Option<Secret>,
-    /// A file with it.
+    /// A file with the secret.
     #[schemars(extend("format" = PATH))]
     secret_file: Option<PathBuf>,
     /// The tag, in which `{name}` stands for a part of the request.

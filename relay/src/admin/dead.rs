@@ -1,5 +1,5 @@
-//! Dead letters: what a room could never take. They can be looked at, tried again and given up, and
-//! each of these leaves a trace.
+//! Dead letters: deliveries that a room could never take. They can be listed, retried and given up; a retry and a drop leave
+//! a trace.
 
 use anyhow::{Context as _, bail};
 use async_nats::HeaderMap;
@@ -27,9 +27,9 @@ pub struct Letter {
     pub message: Value,
     pub at: Timestamp,
     pub tries: u32,
-    /// What came of each try.
+    /// The result of each attempt.
     pub attempts: Attempts,
-    /// Its place among the dead letters.
+    /// Its sequence in the stream of dead letters.
     pub sequence: u64,
     #[serde(skip)]
     pub delivery: Option<Box<Delivery>>,
@@ -40,16 +40,16 @@ pub async fn list(bus: &Operator, room: Option<&str>, from: DeliverPolicy) -> an
     let Some(stream) = bus.stream(&bus.names.dead_stream()).await? else { return Ok(Vec::new()) };
     let mut scan = bus.scan(stream, bus.names.dead(room.unwrap_or("*")), from).await?;
     let mut letters = Vec::new();
-    while let Some(found) = scan.next().await? {
-        letters.push(Letter::read(&found));
+    while let Some(stored) = scan.next().await? {
+        letters.push(Letter::read(&stored));
     }
     Ok(letters)
 }
 
 impl Letter {
-    pub(crate) fn read(found: &StreamMessage) -> Letter {
-        let (payload, sequence, at) = (&found.payload, found.sequence, found.at);
-        let room = found.subject.rsplit('.').next().unwrap_or_default().to_owned();
+    pub(crate) fn read(stored: &StreamMessage) -> Letter {
+        let (payload, sequence, at) = (&stored.payload, stored.sequence, stored.at);
+        let room = stored.subject.rsplit('.').next().unwrap_or_default().to_owned();
         match serde_json::from_slice::<DeadLetter>(payload) {
             Ok(DeadLetter { reason, at, tries, attempts, delivery, .. }) => {
                 let message = match &delivery.content {
@@ -78,18 +78,18 @@ impl Letter {
     }
 }
 
-/// Has the relay try a dead letter again, as an entry of the log, and takes it off the list. Whatever
-/// fails between the two, doing it again is harmless: the log knows this request by its id.
+/// Asks the relay, by an entry of the log, to deliver a dead letter again, and takes the letter off the list. After a failure
+/// between the two steps the call can be repeated: the log recognizes the request by its id.
 pub async fn retry(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
     let Some(delivery) = &letter.delivery else {
-        bail!("{} cannot be tried again: there is no delivery in it, only what could not be read", letter.id)
+        bail!("{} cannot be retried: it holds no delivery, only a payload that could not be read", letter.id)
     };
     let once = format!("retry/{}", letter.sequence);
     let request = Retry {
         once: once.clone(),
         delivery: (**delivery).clone(),
         room: letter.room.clone(),
-        reason: format!("tried again by an operator; before: {}", letter.reason),
+        reason: format!("retried by an operator; before: {}", letter.reason),
     };
     publish(bus, bus.names.ctl("retry"), &once, &request, &bus.names.ops_stream()).await?;
     forget(bus, letter).await
@@ -102,7 +102,7 @@ pub async fn drop(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
         let (id, place, now) = (&delivery.id, delivery.place, Timestamp::now());
         let receipt = Receipt::unsent(&letter.room, Outcome::Dropped, id, place, now, reason);
         let once = format!("drop/{}", letter.sequence);
-        // Not on the room's own subject: its last receipt tells a new leader what was written.
+        // Not on the room's own subject: from that subject's last receipt a new leader learns the room's position.
         publish(bus, bus.names.sent(NOTES), &once, &receipt, &bus.names.sent_stream()).await?;
     }
     forget(bus, letter).await

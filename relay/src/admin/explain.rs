@@ -1,5 +1,5 @@
-//! What would happen to a message under a configuration, and why: the same rules and the same fold that
-//! decide about real messages, asked about one. Sends nothing and changes nothing.
+//! The rooms that a message would go to, and the reasons, found by the rules and the fold that decide about real messages.
+//! Does not send or change anything.
 
 use std::sync::Arc;
 
@@ -17,47 +17,46 @@ use crate::engine::{Engine, Output, Rules, decide};
 use crate::render;
 use crate::room::{Post, Room};
 
-/// Everything about one message.
+/// One message, the verdicts on it, and its deliveries.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Explanation {
     pub message: Message,
     #[serde(flatten)]
-    pub said: Said,
-    /// What is posted.
+    pub verdicts: Verdicts,
     #[serde(skip)]
     pub deliveries: Vec<Delivery>,
 }
 
-/// What the rules say to it.
+/// The verdicts of the rules on a message.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct Said {
-    /// Every route in order, those that do not match too.
-    pub routes: Vec<RouteSaid>,
-    /// The names of the routes that drop it.
+pub struct Verdicts {
+    /// All routes in order, including those that do not match.
+    pub routes: Vec<RouteVerdict>,
+    /// The names of the routes that drop the message.
     pub dropped_by: Vec<String>,
-    /// No route takes it, so it goes to the default room.
+    /// True if no route takes the message, so that it goes to the default room.
     pub by_default: bool,
-    /// The room that gets everything in the environment `dev`, instead of these.
+    /// In the environment `dev`: the room that gets the message, and the rooms that do not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<InsteadOf>,
 }
 
-/// The environment `dev` at work.
+/// The effect of the environment `dev` on a message.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct InsteadOf {
     pub dev_room: String,
-    /// Where it would have gone.
+    /// The rooms it would go to in production.
     pub rooms: Vec<String>,
 }
 
-/// What one route says to the message.
+/// The verdict of one route on a message.
 #[derive(Debug, Serialize, JsonSchema)]
-pub struct RouteSaid {
+pub struct RouteVerdict {
     pub name: String,
     pub verdict: Verdict,
     /// The conditions that held, in words.
     pub held: Vec<String>,
-    /// The first that did not, in words; or why the route was not asked.
+    /// The first condition that did not hold, in words, or the earlier route that stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refused: Option<String>,
     pub rooms: Vec<String>,
@@ -76,7 +75,7 @@ pub enum Verdict {
     NotAsked,
 }
 
-/// What a throttle would count as a repeat of this message.
+/// The key by which a throttle recognizes repeats of a message.
 #[derive(Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Throttled {
     pub within: String,
@@ -84,7 +83,7 @@ pub struct Throttled {
     pub key: String,
 }
 
-/// What one room would show.
+/// A message as one room would show it.
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct Shown {
     pub room: String,
@@ -92,14 +91,14 @@ pub struct Shown {
     pub kind: &'static str,
     /// The routes that name it; none when it is the default room.
     pub routes: Vec<String>,
-    /// What a reader sees, part by part.
+    /// The text that a reader sees, part by part.
     pub shown: Vec<String>,
-    /// Why the room's own look is not known here.
+    /// The reason why the text is shown without the room's own format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plain_because: Option<String>,
 }
 
-/// The delivery as its room renders it; where the room could not be opened, as every room would read it.
+/// The delivery as its room renders it, or as plain lines if the room could not be opened.
 pub fn shown(delivery: &Delivery, kind: &'static str, room: Result<&dyn Room, String>) -> Shown {
     let post = Post::single(delivery.clone());
     let (shown, plain_because) = match room {
@@ -115,19 +114,19 @@ pub fn explain(rules: &Arc<Rules>, message: Message, at: Timestamp) -> Explanati
     let decision = decide(rules, &message, at);
     let asked = Asked { message: &message, at };
     let routes = decision.reasons(asked);
-    let routes = routes.map(|(route, reason, stopped)| said(route, reason, stopped, &message)).collect();
+    let routes = routes.map(|(route, reason, stopped)| verdict(route, reason, stopped, &message)).collect();
     let instead_of = decision.dev_room().map(|dev_room| InsteadOf {
         dev_room: dev_room.to_owned(),
         rooms: decision.rooms_before_dev().into_iter().map(str::to_owned).collect(),
     });
     let dropped_by = decision.drops().map(|route| route.name.clone()).collect();
-    let said = Said { routes, dropped_by, by_default: decision.is_default(), instead_of };
+    let verdicts = Verdicts { routes, dropped_by, by_default: decision.is_default(), instead_of };
 
     let received = Received { message: message.clone(), marks: Vec::new() };
     let entry = Entry { sequence: 1, at, what: Happening::Message(received) };
     let outputs = Engine::new(rules.clone()).apply(entry);
     let deliveries = outputs.into_iter().filter_map(delivery).collect();
-    Explanation { message, said, deliveries }
+    Explanation { message, verdicts, deliveries }
 }
 
 fn delivery(output: Output) -> Option<Delivery> {
@@ -137,16 +136,16 @@ fn delivery(output: Output) -> Option<Delivery> {
     }
 }
 
-fn said(route: &Route, reason: Reason, stopped: Option<&Route>, message: &Message) -> RouteSaid {
+fn verdict(route: &Route, reason: Reason, stopped: Option<&Route>, message: &Message) -> RouteVerdict {
     let Reason { held, refused } = reason;
     let (verdict, refused) = match (refused, stopped) {
         (Some(refused), _) => (Verdict::Refuses, Some(refused)),
         (None, Some(by)) => {
-            (Verdict::NotAsked, Some(format!("would match, but route {} said stop", by.name)))
+            (Verdict::NotAsked, Some(format!("would match, but the earlier route {} stops", by.name)))
         }
         (None, None) => (Verdict::Matches, None),
     };
-    RouteSaid {
+    RouteVerdict {
         name: route.name.clone(),
         verdict,
         held,
@@ -203,14 +202,14 @@ mod tests {
     }
 
     #[test]
-    fn says_what_held_and_which_condition_refused_first() {
+    fn a_verdict_has_the_conditions_that_held_and_the_first_that_refused() {
         let fits = |message: &mut Message| {
             message.severity = tellhal::Severity::Error;
             message.fields.insert("env".into(), "prod".into());
         };
         let yes = about("", "backup.mysql", fits);
         assert_eq!(rooms(&yes), ["ops", "dba"]);
-        let [backups, slow, noise] = &yes.said.routes[..] else { panic!("{:?}", yes.said.routes) };
+        let [backups, slow, noise] = &yes.verdicts.routes[..] else { panic!("{:?}", yes.verdicts.routes) };
         assert_eq!(
             backups.held,
             [
@@ -221,31 +220,31 @@ mod tests {
         );
         assert_eq!(backups.throttle.as_ref().unwrap().key, "tag=backup.mysql source=db1");
         assert_eq!((slow.verdict, noise.verdict), (Verdict::NotAsked, Verdict::Refuses));
-        assert_eq!(slow.refused.as_deref(), Some("would match, but route backups said stop"));
+        assert_eq!(slow.refused.as_deref(), Some("would match, but the earlier route backups stops"));
 
         let no = about("", "backup.mysql", |message| {
             fits(message);
             message.fields.insert("env".into(), "dev".into());
         });
         assert_eq!(
-            no.said.routes[0].refused.as_deref(),
+            no.verdicts.routes[0].refused.as_deref(),
             Some("field env is \"dev\", not \"prod\" or \"stage\"")
         );
         assert_eq!(rooms(&no), ["dba"]);
     }
 
     #[test]
-    fn says_where_it_goes_by_default_by_drop_and_in_dev() {
+    fn verdicts_name_the_default_room_the_drop_and_the_dev_room() {
         let alone = about("", "deploy", |message| message.text = "fine".into());
-        assert!(alone.said.by_default);
+        assert!(alone.verdicts.by_default);
         assert_eq!(rooms(&alone), ["page"]);
 
         let dropped = about("", "noise", |message| message.text = "fine".into());
         assert!(rooms(&dropped).is_empty());
-        assert_eq!(dropped.said.dropped_by, ["noise"]);
+        assert_eq!(dropped.verdicts.dropped_by, ["noise"]);
 
         let dev = about("environment = \"dev\"\ndev_room = \"page\"\n", "deploy", |_| {});
         assert_eq!(rooms(&dev), ["page"]);
-        assert_eq!(dev.said.instead_of.unwrap().rooms, ["dba"]);
+        assert_eq!(dev.verdicts.instead_of.unwrap().rooms, ["dba"]);
     }
 }

@@ -1,5 +1,5 @@
-//! What an operator asks and does: where a message went, and what to do with dead letters. It reads the
-//! streams and writes the log like any other client; the relay need not run.
+//! An operator's questions and actions: the fate of a message, the explanation of one, and dead letters. Reads the streams
+//! and writes the log like any other client; the relay need not run.
 
 pub mod dead;
 pub mod explain;
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use crate::bus::scan::Scan;
 
-/// The streams as an operator reaches them.
+/// An operator's connection to the streams.
 pub struct Operator {
     pub jetstream: Context,
     pub names: Names,
@@ -27,7 +27,7 @@ pub struct Operator {
 }
 
 impl Operator {
-    /// Connects now or fails: a person waits.
+    /// Connects, or fails at once, since a person waits.
     pub async fn connect(nats: &NatsConfig) -> anyhow::Result<Self> {
         let servers = nats.servers();
         let (count, connections) = watch::channel(0);
@@ -44,14 +44,14 @@ impl Operator {
         Ok(Operator { jetstream, names, connections })
     }
 
-    /// The log, without which nothing can be said.
+    /// The log. It is an error if the log does not exist.
     async fn log(&self) -> anyhow::Result<Stream> {
         let name = self.names.ops_stream();
         let hint = || format!("there is no stream {name} on this server: no relay has run with it yet");
         self.stream(&name).await?.with_context(hint)
     }
 
-    /// What is in a stream of a subject, from some place on.
+    /// The messages of a stream whose subject matches `filter`, beginning at `from`.
     pub(crate) async fn scan(
         &self,
         stream: Stream,
@@ -61,7 +61,7 @@ impl Operator {
         Scan::open(&self.jetstream, &self.connections, stream, filter, from).await
     }
 
-    /// A stream, or `None` where it was never made.
+    /// A stream; `None` if it does not exist.
     pub(crate) async fn stream(&self, name: &str) -> anyhow::Result<Option<Stream>> {
         match self.jetstream.get_stream(name).await {
             Ok(stream) => Ok(Some(stream)),

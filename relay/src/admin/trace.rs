@@ -1,5 +1,4 @@
-//! Where a message went: its entry in the log, the deliveries that still wait, the receipts, the dead
-//! letters and the retries.
+//! The traces of a message: its entry in the log, waiting deliveries, receipts, dead letters and retries.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,18 +19,18 @@ use crate::delivery::{Delivery, Outcome, Receipt, message_id};
 use crate::engine::entry::Retry;
 use crate::index::{Index, Origin};
 
-/// The fewest characters of an id that may stand for it.
+/// The fewest characters by which a message can be looked for.
 pub const SHORTEST: usize = 8;
-/// How far the clock of a sender may be ahead for its id still to be looked for at the right place first.
+/// The search for an id starts this long before the time in it, for senders whose clock is ahead.
 const SLACK: Duration = Duration::from_secs(60);
-/// How many messages are named when an id could be any of them.
+/// The largest number of candidates listed for an ambiguous id.
 const NAMED: usize = 10;
 
-/// What looking for an id gives.
+/// The result of a search by id.
 #[derive(Debug)]
 pub enum Search {
     One(Box<Located>),
-    /// The beginning of several ids; at most the first ten are here.
+    /// The text is the beginning of several ids; the first ten messages.
     Several(Vec<Located>),
     Nothing,
 }
@@ -45,7 +44,7 @@ pub struct Located {
     pub message: Message,
 }
 
-/// Everything that is known of a message.
+/// A message with all of its traces.
 #[derive(Debug, Serialize)]
 pub struct Fate {
     #[serde(flatten)]
@@ -55,26 +54,26 @@ pub struct Fate {
     pub receipts: Vec<Receipt>,
     pub dead: Vec<Letter>,
     pub retries: Vec<Retried>,
-    /// Nothing can be missing but what happened meanwhile.
+    /// False if the index was behind, so that traces may be missing.
     #[serde(skip)]
     pub complete: bool,
 }
 
-/// An entry of the log that asks for another try.
+/// An entry of the log that requests a retry.
 #[derive(Debug, Serialize)]
 pub struct Retried {
     pub sequence: u64,
     pub at: Timestamp,
     pub room: String,
     pub reason: String,
-    /// The delivery that is tried again.
+    /// The id of the delivery that is retried.
     pub id: String,
 }
 
 impl Fate {
-    /// Leaves what is about this entry of the log alone, where all of `entries` bear the same id. The engine takes a
-    /// message by its id: one that comes again soon is a duplicate, one of another source goes by its place in the log,
-    /// and one that comes when the id is forgotten is delivered anew.
+    /// Keeps only the traces of this entry of the log, if all of `entries` have the same id. To the engine, a message whose id
+    /// comes again soon is a duplicate, one of another source gets its sequence as id, and one that comes after the id
+    /// was forgotten is delivered again.
     pub fn keep_own(&mut self, entries: &[u64]) {
         let here = self.located.sequence;
         let is_duplicate = |entry: u64| {
@@ -84,7 +83,7 @@ impl Fate {
         };
         let by_place = |entry: u64| self.is_about(&format!("seq-{entry}"));
         let delivered_anew = |entry: &u64| *entry > here && !is_duplicate(*entry) && !by_place(*entry);
-        // Before which place in the log everything about the id is about this one.
+        // Traces of this id before `end` in the log are of this entry.
         let mut end = entries.iter().copied().filter(delivered_anew).min().unwrap_or(u64::MAX);
         if by_place(here) {
             self.located.message.id = format!("seq-{here}");
@@ -124,13 +123,13 @@ impl Operator {
             return self.at_sequence(&log, sequence).await;
         }
         if id.len() < SHORTEST {
-            anyhow::bail!("{id:?} is too short to tell messages apart; give at least {SHORTEST} characters");
+            anyhow::bail!("{id:?} is too short for a search; give at least {SHORTEST} characters");
         }
         if let Some(about) = made_about(id, Timestamp::now()) {
             let start_time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(about.0) * 1_000_000)?;
-            let found = self.search(&log, id, DeliverPolicy::ByStartTime { start_time }).await?;
-            if !matches!(found, Search::Nothing) {
-                return Ok(found);
+            let result = self.search(&log, id, DeliverPolicy::ByStartTime { start_time }).await?;
+            if !matches!(result, Search::Nothing) {
+                return Ok(result);
             }
         }
         self.search(&log, id, DeliverPolicy::All).await
@@ -138,16 +137,16 @@ impl Operator {
 
     async fn at_sequence(&self, log: &Stream, sequence: u64) -> anyhow::Result<Search> {
         let name = &log.cached_info().config.name;
-        let found = StreamMessage::at(&self.jetstream, name, sequence).await.context("reading the log")?;
-        let located = found.and_then(|found| self.located(&found));
+        let stored = StreamMessage::at(&self.jetstream, name, sequence).await.context("reading the log")?;
+        let located = stored.and_then(|stored| self.located(&stored));
         Ok(located.map_or(Search::Nothing, |located| Search::One(Box::new(located))))
     }
 
     async fn search(&self, log: &Stream, id: &str, from: DeliverPolicy) -> anyhow::Result<Search> {
         let mut scan = self.scan(log.clone(), self.names.all_ops(), from).await?;
         let mut candidates: Vec<Located> = Vec::new();
-        while let Some(found) = scan.next().await? {
-            let Some(located) = self.located(&found) else { continue };
+        while let Some(stored) = scan.next().await? {
+            let Some(located) = self.located(&stored) else { continue };
             if located.message.id == id {
                 return Ok(Search::One(Box::new(located)));
             }
@@ -163,14 +162,14 @@ impl Operator {
         })
     }
 
-    fn located(&self, found: &StreamMessage) -> Option<Located> {
-        let StreamMessage { sequence, at, payload, .. } = found;
-        let Some(Subject::Ops { source, tag }) = self.names.parse(&found.subject) else { return None };
+    fn located(&self, stored: &StreamMessage) -> Option<Located> {
+        let StreamMessage { sequence, at, payload, .. } = stored;
+        let Some(Subject::Ops { source, tag }) = self.names.parse(&stored.subject) else { return None };
         let message = read(source, tag, payload, *sequence, *at).message;
         Some(Located { sequence: *sequence, at: *at, message })
     }
 
-    /// What became of a message, found by reading everything that came after it.
+    /// The traces of a message, found by reading the streams from its time on.
     pub async fn fate(&self, located: Located) -> anyhow::Result<Fate> {
         let id = &located.message.id;
         let retries = self.retries(&located).await?;
@@ -181,8 +180,8 @@ impl Operator {
         Ok(Fate { waiting, receipts, dead, retries, located, complete: true })
     }
 
-    /// The same by the index, of the message under any of these ids. What waits is looked for before its receipts are,
-    /// so that what is posted meanwhile is found in both places and not in neither.
+    /// The same by the index, of the message under any of these ids. Waiting deliveries are read before receipts, so that a
+    /// delivery that is posted meanwhile is in both and not in neither.
     pub async fn fate_by(
         &self,
         located: Located,
@@ -190,10 +189,10 @@ impl Operator {
         ids: Vec<String>,
     ) -> anyhow::Result<Fate> {
         let mut retries = Vec::new();
-        for found in self.read(&self.names.ops_stream(), &index.traces(ids.clone()).await?.retries).await? {
-            let Ok(retry) = serde_json::from_slice::<Retry>(&found.payload) else { continue };
+        for stored in self.read(&self.names.ops_stream(), &index.traces(ids.clone()).await?.retries).await? {
+            let Ok(retry) = serde_json::from_slice::<Retry>(&stored.payload) else { continue };
             let (id, room, reason) = (retry.delivery.id.into(), retry.room, retry.reason);
-            retries.push(Retried { sequence: found.sequence, at: found.at, room, reason, id });
+            retries.push(Retried { sequence: stored.sequence, at: stored.at, room, reason, id });
         }
         let waiting = self.all_waiting(&located, &retries).await?;
         let (log, sent, letters) =
@@ -209,17 +208,17 @@ impl Operator {
         let traces = index.traces(ids).await?;
         let receipts = self.read(&sent, &traces.receipts).await?;
         let receipts =
-            receipts.iter().filter_map(|found| serde_json::from_slice(&found.payload).ok()).collect();
+            receipts.iter().filter_map(|stored| serde_json::from_slice(&stored.payload).ok()).collect();
         let dead = self.read(&letters, &traces.dead).await?.iter().map(Letter::read).collect();
         Ok(Fate { waiting, receipts, dead, retries, located, complete })
     }
 
-    /// Messages of a stream by their sequences; those that are gone are left out.
+    /// Messages of a stream by their sequences; deleted ones are left out.
     async fn read(&self, stream: &str, sequences: &[u64]) -> anyhow::Result<Vec<StreamMessage>> {
         let mut all = Vec::new();
         for sequence in sequences {
-            let found = StreamMessage::at(&self.jetstream, stream, *sequence).await;
-            all.extend(found.context("reading what became of it")?);
+            let stored = StreamMessage::at(&self.jetstream, stream, *sequence).await;
+            all.extend(stored.context("reading the traces of the message")?);
         }
         Ok(all)
     }
@@ -238,10 +237,10 @@ impl Operator {
         let from = DeliverPolicy::ByStartSequence { start_sequence };
         let mut scan = self.scan(self.log().await?, self.names.ctl("retry"), from).await?;
         let mut retries = Vec::new();
-        while let Some(found) = scan.next().await? {
-            let Ok(retry) = serde_json::from_slice::<Retry>(&found.payload) else { continue };
+        while let Some(stored) = scan.next().await? {
+            let Ok(retry) = serde_json::from_slice::<Retry>(&stored.payload) else { continue };
             if message_id(&retry.delivery.id) == located.message.id {
-                let (sequence, at, id) = (found.sequence, found.at, retry.delivery.id.into());
+                let (sequence, at, id) = (stored.sequence, stored.at, retry.delivery.id.into());
                 retries.push(Retried { sequence, at, room: retry.room, reason: retry.reason, id });
             }
         }
@@ -253,12 +252,12 @@ impl Operator {
         let mut scan = self.scan(sent, self.names.sent("*"), from(located.at)?).await?;
         let id = &located.message.id;
         let mut receipts = Vec::new();
-        while let Some(found) = scan.next().await? {
-            // Most receipts are others'; looking is much cheaper than reading.
-            if !std::str::from_utf8(&found.payload).is_ok_and(|text| text.contains(id)) {
+        while let Some(stored) = scan.next().await? {
+            // A search in the text is much cheaper than parsing, and most receipts are of other messages.
+            if !std::str::from_utf8(&stored.payload).is_ok_and(|text| text.contains(id)) {
                 continue;
             }
-            let Ok(receipt) = serde_json::from_slice::<Receipt>(&found.payload) else { continue };
+            let Ok(receipt) = serde_json::from_slice::<Receipt>(&stored.payload) else { continue };
             if receipt.ids.iter().any(|delivery| message_id(delivery) == id) {
                 receipts.push(receipt);
             }
@@ -266,9 +265,8 @@ impl Operator {
         Ok(receipts)
     }
 
-    /// The waiting deliveries of message `id` that the log's entry `sequence` gave. A work queue takes no
-    /// second consumer, so its messages are asked for one by one; they are in the log's order, so the
-    /// first one is found by halving.
+    /// The waiting deliveries of message `id` that the log's entry `sequence` led to. A work queue takes no second consumer, so
+    /// its messages are requested one by one; they are in the log's order, so a binary search finds the first.
     async fn waiting(&self, id: &str, sequence: u64) -> anyhow::Result<Vec<Delivery>> {
         let Some(out) = self.stream(&self.names.out_stream()).await? else { return Ok(Vec::new()) };
         let state = &out.cached_info().state;
@@ -293,28 +291,28 @@ impl Operator {
         Ok(waiting)
     }
 
-    /// The first delivery at or after `sequence` of the outbox that can be read.
+    /// The first readable delivery of the outbox at or after `sequence`.
     async fn first_waiting(&self, out: &Stream, sequence: u64) -> anyhow::Result<Option<(u64, Delivery)>> {
         let mut next = sequence;
         let name = &out.cached_info().config.name;
         loop {
-            let found = StreamMessage::first_from(&self.jetstream, name, &self.names.out("*"), next).await;
-            let Some(found) = found.context("reading the outbox")? else { return Ok(None) };
-            match serde_json::from_slice(&found.payload) {
-                Ok(delivery) => return Ok(Some((found.sequence, delivery))),
-                Err(_) => next = found.sequence + 1,
+            let stored = StreamMessage::first_from(&self.jetstream, name, &self.names.out("*"), next).await;
+            let Some(stored) = stored.context("reading the outbox")? else { return Ok(None) };
+            match serde_json::from_slice(&stored.payload) {
+                Ok(delivery) => return Ok(Some((stored.sequence, delivery))),
+                Err(_) => next = stored.sequence + 1,
             }
         }
     }
 }
 
-/// What happened to a message happened after it came.
+/// The traces of a message are younger than the message.
 fn from(at: Timestamp) -> anyhow::Result<DeliverPolicy> {
     let start_time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(at.0) * 1_000_000)?;
     Ok(DeliverPolicy::ByStartTime { start_time })
 }
 
-/// About when a UUIDv7 was made, of which `id` is the beginning; `None` when it is none.
+/// The approximate time of a UUIDv7 that begins with `id`; `None` for other ids.
 fn made_about(id: &str, now: Timestamp) -> Option<Timestamp> {
     const DAY: Duration = Duration::from_secs(86_400);
     let digits: String = id.chars().filter(|c| *c != '-').collect();
@@ -352,7 +350,7 @@ mod tests {
         receipt
     }
 
-    /// The places of the receipts that are left for one of the entries of `m-1`.
+    /// The sequences of the receipts that are left for one of the entries of `m-1`, and the message's id.
     fn own(sequence: u64) -> (Vec<u64>, String) {
         let mut message = Message::new("db1", "a".parse().unwrap(), "x");
         message.id = "m-1".into();

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use relay::admin::explain::{self, Explanation, RouteSaid, Said, Shown, Verdict};
+use relay::admin::explain::{self, Explanation, RouteVerdict, Shown, Verdict, Verdicts};
 use relay::config::Config;
 use relay::delivery::Delivery;
 use relay::engine::Rules;
@@ -117,18 +117,18 @@ fn shown(config: &Config, delivery: &Delivery, shared: &room::Shared) -> Shown {
 
 /// The report as a page for a terminal.
 fn page(report: &Report) -> String {
-    let Explanation { message, said, .. } = report.explanation;
-    let Said { routes, dropped_by, by_default, instead_of } = said;
+    let Explanation { message, verdicts, .. } = report.explanation;
+    let Verdicts { routes, dropped_by, by_default, instead_of } = verdicts;
     let mut out = format!("{} {} from {}\n\nroutes\n", message.severity, message.tag, message.source);
     let mut refusals = 0;
-    let listed = routes.iter().filter(|said| {
+    let listed = routes.iter().filter(|route| {
         // If there are many routes, those for other tags are only counted.
-        let near = routes.len() <= LISTED || !said.held.is_empty();
-        refusals += usize::from(said.verdict != Verdict::Matches && near);
-        said.verdict == Verdict::Matches || (near && refusals <= LISTED)
+        let near = routes.len() <= LISTED || !route.held.is_empty();
+        refusals += usize::from(route.verdict != Verdict::Matches && near);
+        route.verdict == Verdict::Matches || (near && refusals <= LISTED)
     });
-    let listed: Vec<&RouteSaid> = listed.collect();
-    listed.iter().for_each(|said| out += &route(said));
+    let listed: Vec<&RouteVerdict> = listed.collect();
+    listed.iter().for_each(|route| out += &route_lines(route));
     match routes.len() - listed.len() {
         0 if routes.is_empty() => out += "  none\n",
         0 => {}
@@ -151,27 +151,27 @@ fn page(report: &Report) -> String {
     out
 }
 
-fn route(said: &RouteSaid) -> String {
-    let mark = match said.verdict {
+fn route_lines(route: &RouteVerdict) -> String {
+    let mark = match route.verdict {
         Verdict::Matches => "✓",
         Verdict::Refuses => "✗",
         Verdict::NotAsked => "-",
     };
-    let mut out = format!("  {mark} {}", said.name);
-    if let Some(refused) = &said.refused {
+    let mut out = format!("  {mark} {}", route.name);
+    if let Some(refused) = &route.refused {
         return out + &format!(": {refused}\n");
     }
-    out += &match said.drop {
+    out += &match route.drop {
         true => " drops it\n".to_owned(),
-        false => format!(" → {}\n", said.rooms.join(", ")),
+        false => format!(" → {}\n", route.rooms.join(", ")),
     };
-    for held in &said.held {
+    for held in &route.held {
         out += &format!("      {held}\n");
     }
-    if let Some(throttle) = &said.throttle {
+    if let Some(throttle) = &route.throttle {
         out += &format!("      repeats within {} are counted: {}\n", throttle.within, throttle.key);
     }
-    if said.stop {
+    if route.stop {
         out += "      stops here: later routes are skipped\n";
     }
     out

@@ -10,9 +10,9 @@ use crate::engine::routing::Routing;
 use crate::engine::rule::condition::{severity, source};
 use crate::engine::{Rules, decide};
 
-/// How many tests there are; those that fail become problems. Without sound rules they are only read,
-/// since running them would repeat what is wrong with the rules. What the environment `dev` does after
-/// routing is left out, so that the same tests hold on a developer's machine.
+/// Runs the tests and returns their number. A test that fails becomes a problem. If the rules are not sound, the tests are
+/// only checked: their failures would repeat the mistakes in the rules. The environment `dev` does not count, so that the
+/// same tests pass on a developer's machine.
 pub(super) fn run(checks: &mut Checks, routing: &Routing, sound: bool) -> usize {
     let rules = sound.then(|| Rules::new(routing.clone()));
     let mut count = 0;
@@ -47,7 +47,7 @@ impl Case<'_, '_> {
         let Message { tag, severity, .. } = message;
         let (got, want) = (set(&got), set(want));
         let what = format!("the test fails: {tag} ({severity}) goes to {got} ({by}), not to {want}");
-        self.wrong("", (what, format!("hal-relay explain {tag} --severity {severity} says why")));
+        self.wrong("", (what, format!("hal-relay explain {tag} --severity {severity} shows the reasons")));
     }
 
     fn wrong(&mut self, end: &str, (what, hint): (String, String)) {
@@ -80,7 +80,7 @@ impl Case<'_, '_> {
         let Some(rooms) = &test.rooms else {
             if !self.document.has(&format!("{}.rooms", self.key)) {
                 let hint = "rooms = [\"…\"], or [] for a message that must be dropped".into();
-                self.wrong("", ("the test does not say which rooms".into(), hint));
+                self.wrong("", ("the test has no rooms".into(), hint));
             }
             return None;
         };

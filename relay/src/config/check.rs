@@ -1,4 +1,4 @@
-//! From the files as they are written to a checked `Config`: the settings, and the order of the checks.
+//! From the files to a checked `Config`: the settings, and the order of the checks.
 //! `rooms` checks the rooms, `routes` the rules, `cases` runs the tests in the files.
 
 use std::collections::BTreeMap;

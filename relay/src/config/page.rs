@@ -132,11 +132,15 @@ fn tokens(document: &Document, entries: &[raw::PageToken], problems: &mut Vec<Pr
         if entry.name.is_none() && document.has(&key("name")) {
             // The value is not a string, which is already in `problems`.
         } else if name.is_empty() {
-            let hint = "name = \"…\": its owner, as the log names them";
+            let hint = "add name = \"…\"; the log names the token's owner by it";
             problems.push(document.error(&format!("page.tokens[{i}]"), "name is missing", hint));
         } else if !is_token(&name) {
             let hint = format!("one word of A-Z a-z 0-9 _ -, such as {}", legal_token(&name));
-            problems.push(document.error(&key("name"), format!("{name:?} cannot be a name"), hint));
+            problems.push(document.error(
+                &key("name"),
+                format!("{name:?} is not a legal name for a token"),
+                hint,
+            ));
         } else if !names.insert(name.clone()) {
             let what = format!("another token has the name {name}");
             problems.push(document.error(&key("name"), what, "give one of them another name"));

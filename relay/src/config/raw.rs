@@ -1,5 +1,5 @@
-//! The file as it is written: names, shapes and defaults. What the values mean is `check`'s.
-//! Every key may be absent here, so that a file that lacks one is still read to its end.
+//! The file as it is written: names, shapes and defaults. The values are checked in `check`. Every key may be absent here, so
+//! that a file that lacks one is still read to its end.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -26,27 +26,27 @@ pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
 #[serde(deny_unknown_fields, default)]
 #[schemars(title = "relay.toml")]
 pub struct File {
-    /// `production` when absent; in `dev` everything goes to `dev_room` and nowhere else.
+    /// `production` when absent; in `dev` all messages go to `dev_room` and to no other room.
     pub environment: Option<Environment>,
-    /// Where a message goes that no route takes. Required.
+    /// The room of messages that no route takes. Required.
     pub default_room: Option<String>,
-    /// Where everything goes in the environment `dev`. Required there.
+    /// The room of all messages in the environment `dev`. Required there.
     pub dev_room: Option<String>,
-    /// How long a delivery for a room this relay does not know waits for one that does; `10m` when absent.
+    /// The time that a delivery waits for a relay that has its room; `10m` when absent.
     pub stranded_after: Option<String>,
-    /// Where the last good version of every file is kept; `$STATE_DIRECTORY`, else
+    /// A folder for the last good version of every file and for the page's index; `$STATE_DIRECTORY`, else
     /// `$XDG_STATE_HOME/hal-relay`, when absent.
     #[schemars(extend("format" = PATH))]
     pub state_dir: Option<PathBuf>,
-    /// How to reach the NATS server.
+    /// The connection to the NATS server.
     pub nats: Option<NatsConfig>,
     /// The page, the JSON API, health and metrics.
     pub page: Option<Page>,
     /// The rooms by name: `[rooms.NAME.KIND]`. The room `page` is built in.
     pub rooms: BTreeMap<String, registry::Config>,
-    /// Which message is read in which rooms. Every route that matches adds its rooms.
+    /// The routes from messages to rooms. Every route that matches adds its rooms.
     pub routes: Vec<Route>,
-    /// What must be true of these rules; a configuration that fails one is refused.
+    /// Messages with the rooms they must go to; a configuration that fails one is refused.
     pub tests: Vec<Test>,
 }
 
@@ -61,17 +61,18 @@ pub enum Environment {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Page {
-    /// Address and port; `127.0.0.1:8480` when absent. Beyond the loopback interface somebody must have a token.
+    /// Address and port; `127.0.0.1:8480` when absent. An address beyond the loopback interface needs at
+    /// least one token.
     pub listen: Option<String>,
-    /// What whoever is on this machine may do without a token; `viewer` when absent.
+    /// The role of this machine's users without a token; `viewer` when absent.
     pub loopback: Option<Loopback>,
-    /// Who may see the page from elsewhere, and who may act.
+    /// The tokens with which the page is read from other machines, and with which users act.
     pub tokens: Vec<PageToken>,
-    /// A reverse proxy in front that says who asks.
+    /// A reverse proxy that names the user of each request.
     pub proxy: Option<Proxy>,
 }
 
-/// What whoever is on this machine may do without a token.
+/// The role of this machine's users without a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Loopback {
@@ -84,13 +85,13 @@ pub enum Loopback {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PageToken {
-    /// Who has it: one word, unlike every other's. Required.
+    /// The holder's name: one word, used by no other token. Required.
     pub name: Option<String>,
-    /// `viewer` may look, `operator` may also tell, retry and drop. Required.
+    /// A `viewer` reads; an `operator` also sends messages, and retries and drops dead letters. Required.
     pub role: Option<PageRole>,
-    /// The token itself, at least 16 characters.
+    /// The token, at least 16 characters.
     pub token: Option<Secret>,
-    /// Or the file that holds it.
+    /// A file with the token.
     #[schemars(extend("format" = PATH))]
     pub token_file: Option<PathBuf>,
 }
@@ -105,11 +106,11 @@ pub enum PageRole {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Proxy {
-    /// The addresses its connections come from. Required.
+    /// The proxy's addresses. Required.
     pub addresses: Option<OneOrMany>,
-    /// The header in which it names the user; from anywhere else it is ignored. Required.
+    /// The header in which the proxy names the user; it is ignored in requests from other addresses. Required.
     pub user_header: Option<String>,
-    /// The users who may act; all others may look.
+    /// The users who are operators; all others are viewers.
     pub operators: Option<OneOrMany>,
 }
 
@@ -118,25 +119,24 @@ pub struct Proxy {
 #[serde(default)]
 #[schemars(extend("additionalProperties" = false))]
 pub struct Route {
-    /// One word, unlike every other route's. Required.
+    /// One word, used by no other route. Required.
     pub name: Option<String>,
-    /// What it asks of a message.
     #[serde(flatten)]
     pub conditions: condition::Written,
-    /// The rooms that read the message.
+    /// The rooms that get the message.
     pub rooms: Option<OneOrMany>,
-    /// No later route is tried.
+    /// Later routes are not tried.
     pub stop: bool,
-    /// The message goes to no room on this route's account, and is counted.
+    /// The route sends the message to no room; the drop is counted.
     pub drop: bool,
-    /// The first message passes, repeats within this time are counted and summed up at its end. 1s to 5 days.
+    /// The time in which repeats of a message are only counted, and summed up at its end. 1s to 5 days.
     pub throttle: Option<String>,
-    /// What makes a message a repeat: of tag, source, severity, key, status, title, host, `field.NAME`.
-    /// Tag and source when absent.
+    /// The properties that a repeat shares with the first message: tag, source, severity, key, status, title, host,
+    /// `field.NAME`. Tag and source when absent.
     pub throttle_by: Option<OneOrMany>,
 }
 
-/// A message, and the rooms that must read it.
+/// A message, and the rooms that must get it.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Test {
@@ -148,6 +148,6 @@ pub struct Test {
     pub source: Option<String>,
     pub fields: BTreeMap<String, String>,
     pub text: Option<String>,
-    /// Exactly the rooms that must read it, in any order; empty when a route must drop it. Required.
+    /// All rooms that must get it, in any order; empty if a route must drop it. Required.
     pub rooms: Option<OneOrMany>,
 }

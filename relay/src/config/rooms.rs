@@ -23,7 +23,7 @@ pub(super) fn check(checks: &mut Checks) -> BTreeMap<String, Config> {
                 checks.problems.push(document.error(&key, what, "give one of them another name"));
                 continue;
             }
-            // Also a room with mistakes, so that a route that names it is not refused as well.
+            // A room with mistakes counts too, so that a route that names it is not refused as well.
             checks.define("room", &name);
             check_name(checks, document, &key, &name);
             let Some(room) = document.raw.rooms.get(&name) else { continue };
@@ -49,7 +49,7 @@ fn check_name(checks: &mut Checks, document: &Document, key: &str, name: &str) {
             "" => rule.to_owned(),
             right => format!("such as {right}: {rule}"),
         };
-        (format!("{name:?} cannot be a room's name"), hint)
+        (format!("{name:?} is not a legal name for a room"), hint)
     } else {
         return;
     };

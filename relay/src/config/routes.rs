@@ -81,7 +81,7 @@ impl RouteCheck<'_, '_> {
         match &raw.name {
             None if self.has("name") => String::new(),
             None => {
-                let hint = "name = \"…\": its name is what receipts and explain call it";
+                let hint = "add name = \"…\"; receipts and explain show it";
                 let problem = self.document.error(self.key, "the route has no name", hint);
                 self.checks.problems.push(problem);
                 String::new()
@@ -92,20 +92,20 @@ impl RouteCheck<'_, '_> {
                         right if right.is_empty() => "one word of A-Z a-z 0-9 _ -".to_owned(),
                         right => format!("such as {right}: one word of A-Z a-z 0-9 _ -"),
                     };
-                    self.wrong("name", (format!("{name:?} cannot be a route's name"), hint));
+                    self.wrong("name", (format!("{name:?} is not a legal name for a route"), hint));
                 }
                 name.clone()
             }
         }
     }
 
-    /// A route leads to rooms or drops, and does not do both.
+    /// A route either leads to rooms or drops.
     fn targets(&mut self, raw: &raw::Route) {
-        // Rooms of the wrong type were rooms once.
+        // Rooms of the wrong type count, since the wrong type is reported already.
         let leads = self.has("rooms") && !raw.rooms.as_ref().is_some_and(OneOrMany::is_empty);
         if raw.drop && leads {
-            let hint = "leave out rooms, or drop".to_owned();
-            self.wrong("drop", ("the route has rooms and drops: it cannot do both".into(), hint));
+            let hint = "leave out one of them".to_owned();
+            self.wrong("drop", ("the route has both rooms and drop".into(), hint));
         } else if !raw.drop && !leads {
             let hint = "rooms = [\"…\"], or drop = true";
             let problem = self.document.error(self.key, "the route has neither rooms nor drop", hint);
@@ -133,11 +133,11 @@ impl RouteCheck<'_, '_> {
     fn throttle(&mut self, raw: &raw::Route) -> Option<std::time::Duration> {
         if raw.throttle_by.is_some() && raw.throttle.is_none() && !self.has("throttle") {
             let hint = "add throttle = \"10m\", or leave throttle_by out".to_owned();
-            self.wrong("throttle_by", ("says by what, but nothing is throttled".into(), hint));
+            self.wrong("throttle_by", ("has no effect without throttle".into(), hint));
         }
         if raw.drop && raw.throttle.is_some() {
             let hint = "leave throttle out".to_owned();
-            self.wrong("throttle", ("the route drops: there is nothing to throttle".into(), hint));
+            self.wrong("throttle", ("has no effect on a route that drops".into(), hint));
         }
         duration(raw.throttle.as_deref()?).map_err(|bad| self.wrong("throttle", bad)).ok()
     }
@@ -155,7 +155,7 @@ fn throttle_by(text: &str) -> Result<ThrottleBy, (String, String)> {
         other => match other.strip_prefix("field.").filter(|name| !name.is_empty()) {
             Some(name) => ThrottleBy::Field(name.to_owned()),
             None => {
-                let what = format!("messages cannot be told apart by {other:?}");
+                let what = format!("{other:?} is not a property of messages");
                 return Err((what, nearest::hint(other, THROTTLE_BY)));
             }
         },

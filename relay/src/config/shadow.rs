@@ -1,15 +1,15 @@
-//! Says which routes can never match, because an earlier one takes all of their messages and stops.
+//! Warns of routes that can never match, because an earlier one takes all of their messages and stops.
 
 use std::collections::HashMap;
 
 use super::raw::{Checks, Document};
 use crate::engine::routing::Route;
 
-/// Routes that stop, by the first word of their patterns: of ten thousand only a few must be compared.
+/// Routes that stop, by the first word of their patterns, so that a route is compared with a few of ten thousand.
 #[derive(Default)]
 struct Stops<'r> {
     words: HashMap<&'r str, Vec<usize>>,
-    /// Those with a pattern that begins with `*` or `>`, or without one.
+    /// Routes with a pattern that begins with `*` or `>`, and routes without a pattern.
     any: Vec<usize>,
 }
 
@@ -34,7 +34,7 @@ impl<'r> Stops<'r> {
     }
 }
 
-/// Warns of every route behind one that stops and asks for no more than it does.
+/// Warns of every route behind one that stops and whose conditions cover its own.
 pub(super) fn warn(checks: &mut Checks, routes: &[Route], places: &[(&Document, String)]) {
     let mut stops = Stops::default();
     for (i, route) in routes.iter().enumerate() {
@@ -48,7 +48,7 @@ pub(super) fn warn(checks: &mut Checks, routes: &[Route], places: &[(&Document, 
                 "route {name} can never match: route {earlier} at {} takes all of its messages and stops",
                 first.at(at)
             );
-            let hint = format!("put it before route {earlier}, or take stop out there");
+            let hint = format!("put it before route {earlier}, or remove that route's stop");
             checks.problems.push(document.warning(key, what, hint));
         }
         if route.stop {

@@ -1,32 +1,32 @@
-//! The tries to post something, each with its answer.
+//! The attempts at one post, each with its answer.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tellhal::timestamp::Timestamp;
 
-/// One try to post, and what came of it.
+/// One attempt at a post, and its result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
-    /// When the answer came.
+    /// The time of the answer.
     pub at: Timestamp,
-    /// How long it took, in seconds; waiting for the room's limiter included.
+    /// Seconds until the answer, including the wait for the room's limiter.
     pub seconds: f64,
     pub outcome: Answered,
-    /// What the platform said, or what was in the way. Never a secret.
+    /// The platform's answer, or the error. Never a secret.
     pub answer: String,
 }
 
-/// What a try's answer means; also a metric's label.
+/// The meaning of an answer; also a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Answered {
-    /// Taken.
+    /// The room took the post.
     Ok,
-    /// Not now.
+    /// A later attempt may succeed.
     Transient,
-    /// Never.
+    /// The room can never take this post.
     Permanent,
-    /// Nothing of ours, until somebody mends credentials or the room.
+    /// The room takes no post until the credentials or the room itself are repaired.
     Auth,
 }
 
@@ -41,7 +41,7 @@ impl Answered {
     }
 }
 
-/// The tries of one post: of more than ten the first two and the last eight.
+/// The attempts at one post: of more than ten the first two and the last eight.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Attempts(Vec<Attempt>);

@@ -1,19 +1,19 @@
-//! Where a message stands in a room, and the words for it: one table for `hal-relay trace`, the API and the page.
+//! The state of a message in a room, and the words for it: one table for `hal-relay trace`, the API and the page.
 
 use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Outcome, Receipt};
 
-/// Where a message stands in a room.
+/// The state of a message in a room.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FateState {
-    /// It is to be delivered, and nothing is known of it yet.
+    /// It is to be delivered, and has no trace yet.
     Expected,
     /// In the room's queue.
     Waiting,
-    /// In the room's queue, and was tried.
+    /// In the room's queue, after at least one attempt.
     Retrying,
     /// In a post of its own.
     Posted,
@@ -21,20 +21,20 @@ pub enum FateState {
     Counted,
     /// Held back by a throttle and counted in its summary.
     Held,
-    /// Sent on to another room.
+    /// Moved to another room.
     Moved,
     /// The room can never take it: a dead letter on the list.
     Dead,
-    /// A dead letter that somebody gave up, or a message that is delivered nowhere.
+    /// A dead letter that an operator gave up, or a message that goes to no room.
     Dropped,
-    /// Somebody asked for another try; what came of it is another step.
+    /// An operator retried it; the result is a step of its own.
     Retried,
-    /// It was to be delivered, and nothing is known of it: so old that its receipt is gone.
+    /// It was to be delivered, and is so old that its receipt is gone.
     Forgotten,
 }
 
 impl FateState {
-    /// Its sign and its words.
+    /// A character and words for the state.
     const fn shown(self) -> (&'static str, &'static str) {
         match self {
             FateState::Expected => ("…", "to be delivered"),
@@ -47,7 +47,7 @@ impl FateState {
             FateState::Dead => ("✗", "dead letter: the room cannot take it"),
             FateState::Dropped => ("–", "dropped"),
             FateState::Retried => ("↻", "tried again"),
-            FateState::Forgotten => ("?", "nothing is known of it: its receipt is not kept any more"),
+            FateState::Forgotten => ("?", "unknown, since its receipt is no longer kept"),
         }
     }
 
@@ -59,7 +59,7 @@ impl FateState {
         self.shown().1
     }
 
-    /// Where a receipt leaves it.
+    /// The state after a receipt.
     pub fn of(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Posted => FateState::Posted,
@@ -71,7 +71,7 @@ impl FateState {
     }
 }
 
-/// A receipt's reason, as a sentence goes on with it.
+/// A receipt's reason, in a form that continues a sentence.
 pub fn reason(receipt: &Receipt) -> Option<String> {
     let reason = receipt.reason.as_ref()?;
     Some(match receipt.outcome {

@@ -1,12 +1,13 @@
-//! The ids of deliveries: made from what they are about, so that the same fold makes the same ids, and read again.
+//! The ids of deliveries. They are made from the message or the route and the room, so that the same fold makes the same
+//! ids, and can be parsed.
 //!
 //! ```text
 //! <message id>/<room>                 a message
-//! <route>/<first id>/sum/<room>       what a throttle held back after the message <first id>
-//! …/r<sequence>                       either, tried again by this entry of the log
+//! <route>/<first id>/sum/<room>       the repeats that a throttle counted after the message <first id>
+//! …/r<sequence>                       either, retried by this entry of the log
 //! ```
 //!
-//! Message ids, routes and rooms have no slash in them.
+//! Message ids, routes and rooms contain no slash.
 
 use std::fmt;
 use std::ops::Deref;
@@ -21,13 +22,13 @@ const RETRY: &str = "r";
 #[serde(transparent)]
 pub struct Id(String);
 
-/// What an id says.
+/// The parts of an id.
 #[derive(Debug, PartialEq, Eq)]
 struct Parts<'i> {
     message: &'i str,
-    /// The id at the first try.
+    /// The id of the first delivery, before any retry.
     first: &'i str,
-    /// The entry of the log that asked for this try.
+    /// The entry of the log that requested this retry.
     retry: Option<u64>,
 }
 
@@ -40,7 +41,7 @@ impl Id {
         Id(format!("{route}/{first}/{SUMMARY}/{room}"))
     }
 
-    /// The id of the same delivery, tried again by the entry `sequence` of the log.
+    /// The id of the same delivery, retried by the entry `sequence` of the log.
     pub fn again(&self, sequence: u64) -> Self {
         Id(format!("{}/{RETRY}{sequence}", read(&self.0).first))
     }
@@ -50,12 +51,12 @@ impl Id {
     }
 }
 
-/// The id of the message that a delivery's id is about. A message's own id is about itself.
+/// The id of the message in a delivery's id. A message's own id is returned as it is.
 pub fn message_id(id: &str) -> &str {
     read(id).message
 }
 
-/// The entry of the log that asked for this delivery again.
+/// The entry of the log that requested this retry; `None` for a first delivery.
 pub fn retry_of(id: &str) -> Option<u64> {
     read(id).retry
 }
@@ -92,7 +93,7 @@ impl From<Id> for String {
     }
 }
 
-/// An id as it was read from somewhere; any text is one.
+/// An id from a payload or a command line; any text is one.
 impl From<&str> for Id {
     fn from(text: &str) -> Id {
         Id(text.to_owned())
@@ -116,7 +117,7 @@ mod tests {
         for id in ["m-1", "m-1/ops", "m-1/ops/r7", "backups/m-1/sum/ops", "backups/m-1/sum/ops/r9"] {
             assert_eq!(message_id(id), "m-1", "{id}");
         }
-        // Rooms and routes may have any name of one word.
+        // Rooms and routes may be named `sum` or `r7` too.
         assert_eq!(message_id("m-1/sum"), "m-1");
         assert_eq!(message_id("m-1/sum/r7"), "m-1");
     }

@@ -1,4 +1,4 @@
-//! What travels between the engine and the rooms: deliveries, receipts, dead letters. JSON on the bus.
+//! The messages between the engine and the rooms: deliveries, receipts, dead letters. JSON on the bus.
 
 use std::collections::BTreeMap;
 
@@ -15,19 +15,19 @@ pub use attempt::{Answered, Attempt, Attempts};
 pub use id::{Id, message_id};
 pub use receipt::{DeadLetter, Outcome, Receipt};
 
-/// One thing for one room to show. Published on `hal.out.<room>`.
+/// One message or summary for one room. Published on `hal.out.<room>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     pub id: Id,
     pub room: String,
-    /// Where in the log it was decided, and as which of that entry's deliveries: the outbox's order.
+    /// The entry of the log that led to it, and its number among that entry's deliveries: the outbox's order.
     pub place: Place,
     /// The stream's time of that entry.
     pub at: Timestamp,
-    /// The routes that named the room; empty when none did and it is the default room.
+    /// The routes that named the room; empty if it is the default room.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub routes: Vec<String>,
-    /// What a reader should know about how the message was read or sent here.
+    /// Remarks for the reader, such as a rewritten tag.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub marks: Vec<Mark>,
     pub content: Content,
@@ -47,24 +47,24 @@ pub enum Content {
     Summary(Summary),
 }
 
-/// What a throttle held back, told at the end of its window.
+/// The repeats that a throttle counted, sent at the end of its window.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     pub route: String,
     /// The message that passed and opened the window.
     pub first_id: String,
-    /// How many repeats were held back.
+    /// The number of repeats.
     pub count: u64,
-    /// When the first and the last of them came.
+    /// The times of the first and the last repeat.
     pub first: Timestamp,
     pub last: Timestamp,
-    /// The worst severity among them.
+    /// The highest severity of the repeats.
     pub severity: Severity,
-    /// How many came under each tag; past 20 tags the rest is under `…`.
+    /// The number of repeats of each tag; beyond 20 tags the others are under `…`.
     pub tags: BTreeMap<String, u64>,
-    /// The one source they came from, if it was one.
+    /// The source of the repeats, if all have the same.
     pub source: Option<String>,
-    /// The last one's headline.
+    /// The headline of the last repeat.
     pub headline: String,
 }
 
@@ -76,7 +76,7 @@ impl Delivery {
         }
     }
 
-    /// The id of the message this is about.
+    /// The id of the delivered message.
     pub fn message_id(&self) -> &str {
         match &self.content {
             Content::Message(message) => &message.id,

@@ -1,24 +1,23 @@
-//! What became of a delivery, as the rooms report it: receipts and dead letters.
+//! The results of deliveries: receipts and dead letters.
 
 use serde::{Deserialize, Serialize};
 use tellhal::timestamp::Timestamp;
 
 use super::{Attempts, Delivery, Place};
 
-/// What became of a delivery, or of a message the rules kept from a room. Published on `hal.sent.<room>`.
+/// The result of a delivery, or of a message that the rules kept from a room. Published on `hal.sent.<room>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Receipt {
     pub room: String,
     pub outcome: Outcome,
-    /// The deliveries (for `throttled`, `dropped` and `duplicate`: the messages) this is about.
+    /// The ids of the deliveries; for `throttled`, `dropped` and `duplicate` those of the messages.
     pub ids: Vec<String>,
-    /// The last place in the log it covers.
+    /// The last place in the log that it covers.
     pub place: Place,
     pub at: Timestamp,
-    /// How often it was tried; 1 when the first try succeeded, 0 when nothing was sent. Only since the relay that
-    /// posted it leads: what an earlier leader tried is not known any more.
+    /// The number of attempts: 1 if the first succeeded, 0 if nothing was sent. Attempts of an earlier leader are not counted.
     pub tries: u32,
-    /// What came of each try, as [`Attempts`] keeps them.
+    /// The attempts, as far as [`Attempts`] keeps them.
     #[serde(default, skip_serializing_if = "Attempts::is_empty")]
     pub attempts: Attempts,
     /// The platform's own id of the post, and its address, where the platform gives them.
@@ -26,16 +25,16 @@ pub struct Receipt {
     pub post: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<String>,
-    /// An earlier try may have been taken by the room although its answer was lost.
+    /// True if the room may have taken an earlier attempt whose answer was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
-    /// Why, for what was not posted: the route, or where the message went instead.
+    /// The reason of a delivery that was not posted: the route, or the other room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
 impl Receipt {
-    /// For what was not posted: `id` is the delivery's, or the message's where there is no delivery.
+    /// The receipt of a delivery that was not posted. `id` is the delivery's, or the message's if there is no delivery.
     pub fn unsent(
         room: &str,
         outcome: Outcome,
@@ -60,7 +59,7 @@ impl Receipt {
     }
 }
 
-/// What happened to a delivery; also a metric's label.
+/// The outcome of a delivery; also a metric's label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
@@ -70,9 +69,9 @@ pub enum Outcome {
     Counted,
     /// Held by a throttle and counted in its summary.
     Throttled,
-    /// A route said `drop`.
+    /// Dropped by a route, or given up by an operator.
     Dropped,
-    /// The same message of the same source was in the log already.
+    /// The log already had this message of this source.
     Duplicate,
     /// Sent back to the log for another room.
     Moved,
@@ -95,7 +94,7 @@ impl Outcome {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeadLetter {
     pub room: String,
-    /// Why, without any secret.
+    /// The reason. Never a secret.
     pub reason: String,
     pub at: Timestamp,
     pub tries: u32,

@@ -1,5 +1,5 @@
-//! Entries of the log as the engine sees them, read from subject and payload. Reading never fails: what
-//! cannot be understood is an entry that changes nothing and is counted.
+//! Entries of the log as the engine sees them, read from subject and payload. Reading never fails: an unknown entry changes
+//! nothing and is counted.
 
 use std::sync::Arc;
 
@@ -20,39 +20,39 @@ pub struct Entry {
     pub what: Happening,
 }
 
-/// What an entry says.
+/// The content of an entry.
 #[derive(Debug)]
 pub enum Happening {
     Message(Received),
     /// Time passed.
     Tick,
-    /// From here on these rules are in force.
+    /// These rules are in force from this entry on.
     Config(Arc<Rules>),
-    /// A dead or stranded delivery is to be delivered after all.
+    /// A dead or stranded delivery is retried.
     Retry(Retry),
-    /// Neither of these; a newer relay may know.
+    /// Another kind, perhaps of a newer relay.
     Unknown,
 }
 
-/// `hal.ctl.config`: which configuration is in force from here on; its text is in `HAL_FILES`.
+/// `hal.ctl.config`: the configuration in force from this entry on; its text is in `HAL_FILES`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConfigEntry {
     pub hash: String,
 }
 
-/// `hal.ctl.retry`.
+/// `hal.ctl.retry`: a delivery, and the room that gets it now.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Retry {
     /// The same for every copy of this request.
     #[serde(default)]
     pub once: String,
     pub delivery: Delivery,
-    /// The room that shall have it now.
+    /// The room that gets the delivery.
     pub room: String,
     pub reason: String,
 }
 
-/// An entry before the configuration it may name has been looked up.
+/// An entry whose configuration, if it names one, has not been loaded yet.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "there is one at a time, and most are the large one")]
 pub enum Raw {

@@ -1,6 +1,6 @@
 //! The engine: a pure fold over the log, `(state, entry) → (state, outputs)`. It does no I/O, and its `now` is
 //! the entry's stream time: the same log gives the same deliveries with the same ids, after any crash,
-//! takeover or rollout. Whatever changes it is an entry of the log; nothing else may.
+//! takeover or rollout. Only entries of the log change it.
 
 pub mod entry;
 pub mod output;
@@ -48,12 +48,12 @@ impl Engine {
         &self.rules
     }
 
-    /// When a `tick` is due, if no other entry comes first.
+    /// The time at which a `tick` is due if no other entry comes first.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.states.due()
     }
 
-    /// How many throttle windows are open.
+    /// The number of open throttle windows.
     pub fn open_windows(&self) -> usize {
         self.states.throttle.len()
     }
@@ -114,7 +114,7 @@ impl Engine {
         }
     }
 
-    /// A dead letter again, or a delivery whose room is gone: under a new id, since the old one is spent.
+    /// Retries a dead letter, or a delivery whose room is gone, under a new id, since the old one has a receipt already.
     fn retry(&mut self, retry: Retry, outputs: &mut Outputs) {
         let Retry { once, delivery, room, .. } = retry;
         if self.states.seen.check("_retry", &once, self.now) == seen::Verdict::Duplicate {

@@ -1,19 +1,19 @@
-//! What an entry of the log leads to: deliveries, and notes of what was not delivered.
+//! The outputs of an entry of the log: deliveries, and notes of messages that were not delivered.
 
 use tellhal::message::Mark;
 use tellhal::timestamp::Timestamp;
 
 use crate::delivery::{Content, Delivery, Id, Outcome, Place, Receipt};
 
-/// Where dropped messages and duplicates leave their trace: no room can have this name.
+/// The room in the notes of dropped messages and duplicates; no room can have this name.
 pub const NOWHERE: &str = "_nowhere";
 
-/// What an entry led to.
+/// One output of an entry.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Output {
     /// For the outbox.
     Deliver(Box<Delivery>),
-    /// The trace of what was not delivered, for the receipts.
+    /// The trace of a message that was not delivered, for the receipts.
     Note(Receipt),
 }
 
@@ -39,7 +39,7 @@ impl Outputs {
         Place { sequence: self.sequence, number: u32::try_from(self.list.len()).unwrap_or(u32::MAX) }
     }
 
-    /// What the entry `sequence` leads to, none so far.
+    /// The outputs of the entry `sequence`, none so far.
     pub fn new(sequence: u64, at: Timestamp) -> Self {
         Outputs { sequence, at, list: Vec::new() }
     }

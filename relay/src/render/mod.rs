@@ -1,7 +1,7 @@
 //! The text of deliveries as lines, before any platform's markup. Pure.
 //!
-//! Everything that leaves here is clean: no control characters but tab and newline, no terminal escapes,
-//! no text that runs backwards. Escaping a platform's own markup is the room's business.
+//! All lines are clean: no control characters but tab and newline, no terminal escapes, no text that runs backwards. A
+//! platform's own markup is escaped by its room.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

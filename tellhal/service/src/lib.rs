@@ -1,6 +1,5 @@
-//! The ground that both services stand on: configuration, secrets, leases, HTTP in and out, TLS, a process's life,
-//! and the chat platforms' own protocols. Only what the relay and the bridge both need is here; neither routing nor
-//! commands are known to it.
+//! The common parts of both services: configuration, secrets, leases, HTTP in and out, TLS, a process's life, and the chat
+//! platforms' own protocols. Routing and commands are not here.
 //!
 //! ```text
 //!  relay ──▶ service ──▶ tellhal

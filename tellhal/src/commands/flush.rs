@@ -43,7 +43,7 @@ pub(crate) fn flush(args: &Flush, flags: &Flags) -> Outcome {
     } else if report.sent > 0 || report.left == 0 {
         let _ = writeln!(
             std::io::stdout(),
-            "{} sent, {} left, {} put aside",
+            "{} sent, {} left, {} moved to bad/",
             report.sent,
             report.left,
             report.bad

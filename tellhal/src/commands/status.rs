@@ -155,7 +155,7 @@ fn shown(status: &Status) -> String {
     }
     let spool = &status.spool;
     let Usage { waiting, bad, bytes, .. } = spool.usage;
-    lines.push(format!("spool          {}: {waiting} waiting, {bad} put aside, {bytes} bytes", spool.path));
+    lines.push(format!("spool          {}: {waiting} waiting, {bad} in bad/, {bytes} bytes", spool.path));
     lines.extend(spool.error.iter().map(|error| format!("  problem      {error}")));
     lines.join("\n")
 }

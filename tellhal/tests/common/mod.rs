@@ -126,7 +126,7 @@ impl Place {
         self.in_jetstream(async |context| context.delete_stream(name).await.map(drop).unwrap());
     }
 
-    /// Everything in the log: subject, `Nats-Msg-Id`, body.
+    /// All entries of the log: subject, `Nats-Msg-Id`, body.
     pub(crate) fn log(&self) -> Vec<(String, String, Value)> {
         self.in_jetstream(async |context| {
             let stream = context.get_stream("HAL_OPS").await.unwrap();

@@ -7,7 +7,7 @@ use std::net::TcpStream;
 /// The handshake: with or without a wait for the server's PONG.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handshake {
-    /// Everything goes out in one write: three round trips with TCP's own.
+    /// Sends all in one write: three round trips with TCP's own.
     AtOnce,
     /// Publishes only after the server has answered CONNECT and PING, as the client libraries do.
     WaitForPong,

@@ -8,7 +8,7 @@ use super::tree::{Module, Tree};
 /// For each file the files that it imports, each with the first path that says so.
 pub(super) type Imports = BTreeMap<String, BTreeMap<String, String>>;
 
-/// Where a path leads to.
+/// The target of a path.
 enum Target {
     Module(Segments),
     /// An item (or something inside it, such as a variant) that the module with this path defines.
@@ -34,7 +34,7 @@ pub(super) fn imports(tree: &Tree) -> Imports {
 }
 
 /// Each path that the module writes and that leads to an item, with the module that defines it. A module that is only
-/// named does not count: what is used of it does.
+/// named does not count, only the items that are used.
 fn mentions<'a>(tree: &'a Tree, path: &Segments, module: &'a Module) -> Vec<(&'a Segments, Segments)> {
     let mut mentions = Vec::new();
     for import in &module.names.uses {
@@ -56,8 +56,8 @@ fn mentions<'a>(tree: &'a Tree, path: &Segments, module: &'a Module) -> Vec<(&'a
     mentions
 }
 
-/// Where a path that is written in the module `from` leads to; `None` when its first name is unknown there: another
-/// crate's, or a local variable's.
+/// The target of a path in the module `from`; `None` if its first name is unknown there: another crate's, or a local
+/// variable's.
 fn resolve(tree: &Tree, from: &Segments, path: &[String], followed: Followed) -> Option<Target> {
     let mut module = from.clone();
     let mut rest = path;
@@ -71,7 +71,7 @@ fn resolve(tree: &Tree, from: &Segments, path: &[String], followed: Followed) ->
         rest = others;
     }
     let anchored = rest.len() < path.len();
-    // A macro may have defined what is not found behind `crate`, `self` or `super`.
+    // An unknown name behind `crate`, `self` or `super` may come from a macro.
     descend(tree, &module, rest, followed).or_else(|| anchored.then_some(Target::Item(module)))
 }
 

@@ -11,10 +11,10 @@ pub(super) type Segments = Vec<String>;
 
 /// One name that a `use` brings in.
 pub(super) struct Use {
-    /// The name in this module; `*` for everything of the path.
+    /// The name in this module; `*` for all names of the path.
     pub(super) name: String,
     pub(super) path: Segments,
-    /// Whether other modules may use the name too (`pub use`, `pub(crate) use`).
+    /// True if other modules may use the name too (`pub use`, `pub(crate) use`).
     pub(super) shared: bool,
 }
 
@@ -122,7 +122,7 @@ impl<'ast> Visit<'ast> for Names {
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 }
 
-/// Whether `#[cfg(test)]` is among the attributes.
+/// True if `#[cfg(test)]` is among the attributes.
 pub(super) fn only_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().filter(|attribute| attribute.path().is_ident("cfg")).any(|attribute| {
         attribute.parse_args::<syn::Path>().is_ok_and(|condition| condition.is_ident("test"))

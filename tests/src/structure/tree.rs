@@ -21,7 +21,7 @@ pub(super) struct Tree {
     pub(super) modules: BTreeMap<Segments, Module>,
 }
 
-/// Where a module's text is, and where the files of its children are.
+/// The place of a module's text, and the folder of its children's files.
 struct Place<'a> {
     src: &'a Path,
     file: PathBuf,

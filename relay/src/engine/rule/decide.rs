@@ -1,5 +1,5 @@
-//! The one answer to "which rooms read this message": for the fold, the tests in a configuration, `explain` and
-//! the page. What depends on earlier messages (throttles) is not decided here: the fold applies it to the decision.
+//! Decides which rooms get a message: for the fold, the tests in a configuration, `explain` and the page. Throttles depend on
+//! earlier messages, so they are not applied here but by the fold.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,15 +11,15 @@ use super::Rules;
 use super::condition::{Asked, Reason};
 use super::routing::Route;
 
-/// What the rules say to a message. Reasons are worked out only when they are asked for.
+/// The decision of the rules about a message. Reasons are computed only on request.
 #[derive(Debug)]
 pub struct Decision<'r> {
     rules: &'r Rules,
-    /// The routes that take it, in order, up to and with the first that says `stop`.
+    /// The routes that take the message, in order, up to and including the first with `stop`.
     taken: Vec<usize>,
 }
 
-/// A room that is to read a message, and the routes that name it; none when it is the default room.
+/// A room that gets a message, and the routes that name it; none if it is the default room.
 pub type Led<'r> = (&'r str, Vec<String>);
 
 /// Decides about `message` at the stream's time `at`.
@@ -34,22 +34,22 @@ pub fn decide<'r>(rules: &'r Rules, message: &Message, at: Timestamp) -> Decisio
 }
 
 impl<'r> Decision<'r> {
-    /// The routes that take it.
+    /// The routes that take the message.
     pub fn routes(&self) -> impl Iterator<Item = &'r Route> {
         self.taken.iter().map(|&index| &self.rules.routing.routes[index])
     }
 
-    /// The routes that take it and send it nowhere.
+    /// The routes that drop the message.
     pub fn drops(&self) -> impl Iterator<Item = &'r Route> {
         self.routes().filter(|route| route.drop)
     }
 
-    /// Whether no route takes it, so that it goes to the default room.
+    /// True if no route takes the message, so that it goes to the default room.
     pub fn is_default(&self) -> bool {
         self.taken.is_empty()
     }
 
-    /// The rooms that read it, in the order they are named. `admit` may keep a route's message from its rooms.
+    /// The rooms that get the message, in the order they are named. `admit` may keep a route's message from its rooms.
     pub fn rooms(&self, mut admit: impl FnMut(&'r Route, &'r Arc<[String]>) -> bool) -> Vec<Led<'r>> {
         let mut rooms: Vec<Led> = Vec::new();
         for &index in &self.taken {
@@ -64,7 +64,7 @@ impl<'r> Decision<'r> {
         rooms
     }
 
-    /// The rooms that would read it if everything did not go to the dev room.
+    /// The rooms that would get the message in production.
     pub fn rooms_before_dev(&self) -> BTreeSet<&'r str> {
         if self.is_default() {
             return [self.rules.routing.default_room.as_str()].into();
@@ -73,13 +73,13 @@ impl<'r> Decision<'r> {
         leading.flat_map(|route| route.rooms.iter().map(String::as_str)).collect()
     }
 
-    /// The room that gets everything in the environment `dev`, if this message goes anywhere.
+    /// In the environment `dev`: the dev room, unless the message goes to no room.
     pub fn dev_room(&self) -> Option<&'r str> {
         self.rules.routing.dev_room.as_deref().filter(|_| !self.rooms_before_dev().is_empty())
     }
 
-    /// Every route, those that do not take the message too, with what its conditions say to `asked`, and the route
-    /// before it that stopped.
+    /// All routes, including those that do not take the message, each with the verdict of its conditions and the earlier
+    /// route that stopped.
     pub fn reasons<'d>(
         &'d self,
         asked: Asked<'d>,

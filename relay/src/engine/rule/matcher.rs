@@ -1,6 +1,6 @@
-//! Which routes ask for a message: a trie over tag patterns, and for routes of every tag a map of sources, find
-//! the candidates; the other conditions are asked of those alone. The cost grows with the tag's
-//! length, not with the number of routes.
+//! Finds the routes that may take a message: by a trie over tag patterns, and by a map of sources for routes without a tag.
+//! Only these candidates are checked for their other conditions. The cost grows with the length of the tag, not with the
+//! number of routes.
 
 use std::collections::HashMap;
 
@@ -8,13 +8,13 @@ use tellhal::message::Message;
 
 use super::routing::{Route, Routing};
 
-/// The routes of one configuration, ready to be asked.
+/// The routes of one configuration, indexed.
 #[derive(Debug)]
 pub struct Matcher {
     nodes: Vec<Node>,
-    /// Routes for every tag that name sources, by source.
+    /// Routes without a tag that name sources, by source.
     by_source: HashMap<String, Vec<usize>>,
-    /// Routes for every tag and every source.
+    /// Routes without a tag and without a source.
     any: Vec<usize>,
 }
 
@@ -47,13 +47,13 @@ impl Matcher {
 
     /// The routes whose tag covers the message's, in the order of the configuration.
     pub fn candidates(&self, message: &Message) -> Vec<usize> {
-        let mut found = self.any.clone();
-        found.extend(self.by_source.get(&message.source).into_iter().flatten());
+        let mut indexes = self.any.clone();
+        indexes.extend(self.by_source.get(&message.source).into_iter().flatten());
         let tokens: Vec<&str> = message.tag.tokens().collect();
-        self.walk(0, &tokens, &mut found);
-        found.sort_unstable();
-        found.dedup();
-        found
+        self.walk(0, &tokens, &mut indexes);
+        indexes.sort_unstable();
+        indexes.dedup();
+        indexes
     }
 
     fn insert_any(&mut self, sources: &[String], index: usize) {
@@ -89,15 +89,15 @@ impl Matcher {
         new
     }
 
-    fn walk(&self, at: usize, tokens: &[&str], found: &mut Vec<usize>) {
+    fn walk(&self, at: usize, tokens: &[&str], indexes: &mut Vec<usize>) {
         let node = &self.nodes[at];
         let Some((first, others)) = tokens.split_first() else {
-            found.extend(&node.here);
+            indexes.extend(&node.here);
             return;
         };
-        found.extend(&node.rest);
+        indexes.extend(&node.rest);
         for next in [node.words.get(*first).copied(), node.star].into_iter().flatten() {
-            self.walk(next, others, found);
+            self.walk(next, others, indexes);
         }
     }
 }
@@ -133,11 +133,11 @@ mod tests {
             let rules = Rules::new(Routing { routes: routes.clone(), ..Routing::default() });
             let message = Message::new("db1", tag.parse().unwrap(), "slow query on shard 7");
             let decision = decide(&rules, &message, Timestamp(0));
-            let found: Vec<&str> = decision.routes().map(|route| route.name.as_str()).collect();
+            let fast: Vec<&str> = decision.routes().map(|route| route.name.as_str()).collect();
             let asked = Asked { message: &message, at: Timestamp(0) };
             let takes = |route: &&Route| route.conditions.refusal(asked).is_none();
             let slow: Vec<&str> = routes.iter().filter(takes).map(|route| route.name.as_str()).collect();
-            prop_assert_eq!(found, slow);
+            prop_assert_eq!(fast, slow);
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The rules in force: which routes take a message, and which rooms read it. They hold no state: what is counted or held back is `state`'s.
+//! The rules in force: the routes that take a message, and the rooms that get it. They hold no state: windows and counts are
+//! in `state`.
 
 pub mod condition;
 pub mod decide;
@@ -12,14 +13,14 @@ use tellhal::fingerprint::fingerprint;
 use matcher::Matcher;
 use routing::Routing;
 
-/// One configuration, ready to be asked.
+/// The rules of one configuration, with their index.
 #[derive(Debug)]
 pub struct Rules {
     /// Content hash of the routing's text.
     pub hash: String,
     pub routing: Routing,
     matcher: Matcher,
-    /// For each route its rooms, as a summary will need them.
+    /// The rooms of each route, shared with its summaries.
     rooms: Vec<Arc<[String]>>,
 }
 

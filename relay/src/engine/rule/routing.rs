@@ -1,5 +1,5 @@
-//! The routing rules in force, as plain data: what the engine needs of a configuration and nothing else.
-//! Serialized it is the text a `config` entry of the log points to; it holds no secrets and no adapters.
+//! The routing rules as plain data: the part of a configuration that the engine needs. A `config` entry of the log names
+//! their serialized text, so they hold no secrets and no settings of rooms.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -8,39 +8,39 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::Conditions;
 
-/// Every rule that decides which room reads a message.
+/// All rules that decide which rooms get a message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Routing {
-    /// Where everything goes and nowhere else, in the environment `dev`.
+    /// In the environment `dev`: the one room of all messages.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dev_room: Option<String>,
     pub default_room: String,
-    /// Every room there is.
+    /// The names of all rooms.
     pub rooms: BTreeSet<String>,
-    /// In the order they are tried.
+    /// In the order in which they are tried.
     pub routes: Vec<Route>,
 }
 
-/// One rule: if everything it asks for holds, its rooms read the message.
+/// One rule: if all of its conditions hold, its rooms get the message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Route {
     pub name: String,
-    /// What it asks for; in the text each condition is a key of the route.
+    /// In the text, each condition is a key of the route.
     #[serde(flatten)]
     pub conditions: Conditions,
     pub rooms: Vec<String>,
-    /// No later route is tried.
+    /// Later routes are not tried.
     pub stop: bool,
-    /// The message goes nowhere on this route's account, and is counted.
+    /// The route sends the message to no room; the drop is counted.
     pub drop: bool,
-    /// The first message passes, repeats within the window are counted and summed up at its end.
+    /// The window in which repeats of a message are only counted, and summed up at its end.
     pub throttle: Option<Duration>,
-    /// What makes a message a repeat; tag and source when empty.
+    /// The properties that a repeat shares with the first message; tag and source when empty.
     pub throttle_by: Vec<ThrottleBy>,
 }
 
-/// One part of what makes a message a repeat of another.
+/// A property that a repeat shares with the first message.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThrottleBy {
@@ -56,7 +56,7 @@ pub enum ThrottleBy {
 }
 
 impl Routing {
-    /// The routing as the text that is hashed and kept in `HAL_FILES`.
+    /// The text that is hashed and kept in `HAL_FILES`.
     pub fn text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }

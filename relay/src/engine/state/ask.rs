@@ -26,15 +26,15 @@ pub struct Admission<'a> {
 #[derive(Debug, PartialEq)]
 pub enum Verdict {
     Pass,
-    /// It passes, and its readers should know something.
+    /// It passes, with a remark for its readers.
     Marked(Mark),
-    /// It is kept from the route's rooms; they get a note.
+    /// It is kept from the route's rooms, with a note.
     Kept(Outcome),
 }
 
 /// One state of the fold.
 pub trait State: Default {
-    /// Its part of a snapshot. Its keys have defaults, so that relays of neighbouring versions read each other's.
+    /// Its part of a snapshot. All keys have defaults, so that relays of neighbouring versions can read each other's snapshots.
     type Kept: Clone + Debug + Default + PartialEq + Serialize + DeserializeOwned;
 
     fn keep(&self) -> Self::Kept;
@@ -45,11 +45,11 @@ pub trait State: Default {
         Verdict::Pass
     }
 
-    /// When [`State::close`] has something to do, if no other entry comes first.
+    /// The time at which [`State::close`] has something to do, if no other entry comes first.
     fn due(&self) -> Option<Timestamp> {
         None
     }
 
-    /// Ends what is due by `now`, with the outputs this leads to.
+    /// Ends everything that is due by `now`, and adds the outputs this leads to.
     fn close(&mut self, _now: Timestamp, _: &mut Outputs) {}
 }

@@ -1,5 +1,5 @@
-//! What the fold remembers between two entries. Each state is one file with its answer to a message, its timer and its
-//! own part of the snapshot; the list below is all there is to add it to.
+//! The memory of the fold between two entries. Each state is one file: its answer to a message, its timer and its part of the
+//! snapshot. A new one needs a line in the list below.
 
 pub mod ask;
 pub mod part;
@@ -15,7 +15,7 @@ use crate::delivery::Outcome;
 pub use ask::{Admission, State, Verdict};
 use part::Part;
 
-/// Makes the structures and the questions to all states from their list. They are asked in its order.
+/// Makes the structures of all states, and the functions that ask them in the order of the list.
 macro_rules! states {
     ($($(#[$about:meta])* $name:ident: $state:ty,)+) => {
         /// Every state of the fold.

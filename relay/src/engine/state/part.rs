@@ -1,10 +1,10 @@
-//! A state's part of a snapshot, read on its own: what is wrong with it costs no other part.
+//! A state's part of a snapshot, read on its own, so that a mistake in it costs no other part.
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-/// The part, or why it could not be read.
+/// The part, or the reason why it could not be read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Part<T>(Result<T, String>);
 

@@ -12,26 +12,26 @@ use tellhal::timestamp::Timestamp;
 
 use super::ask::State;
 
-/// How long an id is remembered, as the stream does.
+/// The time for which an id is remembered, the same as the stream's.
 pub const MEMORY: Duration = Duration::from_secs(3600);
-/// How many ids are remembered at the most (about 35 bytes each); older ones go first.
+/// The largest number of remembered ids (about 35 bytes each); the oldest are forgotten first.
 pub const MAX_IDS: usize = 100_000;
 
 /// A packed id: its time, itself, its source.
 const ENTRY: usize = 8 + 8 + 4;
 
-/// Whether an id was there before.
+/// The earlier use of an id.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
     New,
-    /// The same source sent it before.
+    /// The same source used it before.
     Duplicate,
     /// Another source used this id before.
     Taken,
 }
 
-/// The ids of the last hour and who used them, each by the first bytes of its hash. Whoever finds another id with the
-/// same hash as one of somebody else's (2^64 tries) gains that it is shown under its place in the log.
+/// The ids of the last hour and their sources, each by the first bytes of its hash. A collision (2^64 tries) has only the
+/// effect that a message is shown under its sequence in the log.
 #[derive(Debug, Default)]
 pub struct Seen {
     sources: HashMap<u64, u32>,
@@ -60,7 +60,7 @@ impl State for Seen {
         Kept { ids: STANDARD.encode(bytes) }
     }
 
-    /// What cannot be read is forgotten: the stream's own dedupe remains.
+    /// Ids that cannot be read are forgotten: the stream's own dedupe remains.
     fn restore(kept: Kept) -> Self {
         let mut seen = Seen::default();
         for entry in STANDARD.decode(kept.ids).unwrap_or_default().chunks_exact(ENTRY) {
@@ -74,7 +74,7 @@ impl State for Seen {
 }
 
 impl Seen {
-    /// Remembers the id and says whether it was there.
+    /// Remembers the id, and returns its earlier use.
     pub fn check(&mut self, source: &str, id: &str, now: Timestamp) -> Verdict {
         self.forget(now);
         let (id, source) = (first_bytes(id), first_bytes(source) as u32);

@@ -1,7 +1,7 @@
 //! Open throttle windows: the first message of a kind passes, repeats are counted until the window ends.
 //!
-//! At most [`MAX_WINDOWS`] are open; what finds no place passes, so that a flood of kinds costs posts, not
-//! messages. A window keeps its rooms and its end: it finishes under the configuration that opened it.
+//! At most [`MAX_WINDOWS`] are open; further messages pass, so that a flood of kinds costs posts, not messages. A window keeps
+//! its rooms and its end: it finishes under the configuration that opened it.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -17,9 +17,9 @@ use crate::delivery::{Content, Id, Outcome, Summary};
 use crate::engine::output::Outputs;
 use crate::engine::rule::routing::{Route, ThrottleBy};
 
-/// How many windows can be open at once; each takes about 400 bytes, and a kilobyte once it counts.
+/// The largest number of open windows; each takes about 400 bytes, and a kilobyte once it has a repeat.
 pub const MAX_WINDOWS: usize = 100_000;
-/// How many tags a summary counts one by one.
+/// The largest number of tags that a summary counts separately.
 pub const MAX_TAGS: usize = 20;
 const MAX_HEADLINE: usize = 200;
 
@@ -38,7 +38,7 @@ pub struct Window {
     pub rooms: Arc<[String]>,
     pub route: Arc<str>,
     pub first_id: String,
-    /// What was held back; absent while nothing was.
+    /// The repeats; absent while there are none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Box<Summary>>,
 }
@@ -92,7 +92,7 @@ impl State for Throttle {
         Verdict::Pass
     }
 
-    /// When the next summary is owed.
+    /// The end of the first window that owes a summary.
     fn due(&self) -> Option<Timestamp> {
         self.owing.first().map(|(until, _)| *until)
     }
@@ -168,8 +168,8 @@ pub fn count_tag(tags: &mut BTreeMap<String, u64>, tag: &str) {
     *tags.entry(name.to_owned()).or_default() += 1;
 }
 
-/// What makes two messages the same under a route. Parts are joined by a byte no tag or source holds;
-/// long parts (titles, fields) are kept short by their hash.
+/// The key that the repeats of a message share. Its parts are joined by a byte that no tag or source contains; long parts
+/// (titles, fields) are replaced by their hash.
 fn key(route: &Route, message: &Message) -> String {
     let mut key = route.name.clone();
     for by in parts(route) {

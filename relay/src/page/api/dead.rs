@@ -89,7 +89,7 @@ pub(super) async fn retry(
     let operator = operator(&site);
     let letter = letter(&operator, sequence?.0).await?;
     if letter.delivery.is_none() {
-        let what = format!("{} cannot be tried again: its delivery could not be read", letter.id);
+        let what = format!("{} cannot be retried: its delivery could not be read", letter.id);
         return Err(Problem::new(StatusCode::CONFLICT, what));
     }
     dead::retry(&operator, &letter).await?;

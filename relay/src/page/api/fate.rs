@@ -1,4 +1,4 @@
-//! What became of a message, told room by room from its traces. Pure.
+//! The steps of a message in each room, made from its traces. Pure.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,21 @@ use crate::delivery::{Attempts, Delivery, Outcome, Receipt};
 use crate::engine::NOWHERE;
 use crate::status::RoomState;
 
-/// What became of it in one room.
+/// The deliveries of a message to one room.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct RoomFate {
     pub(super) room: String,
-    /// Such as `irc`; absent for a room that is gone.
+    /// Such as `irc`; absent for a room that no longer exists.
     pub(super) kind: Option<&'static str>,
     state: FateState,
     /// The state in a character, and in words.
     sign: &'static str,
     words: &'static str,
-    /// What happened, oldest first.
+    /// Oldest first.
     steps: Vec<Step>,
 }
 
-/// What is still to come tells more of a room than what was, whatever the clocks say: some moments are the
-/// server's, others a relay's.
+/// A pending step outranks a finished one, independent of their times: some are by the server's clock, others by a relay's.
 fn weight(state: FateState) -> u8 {
     match state {
         FateState::Waiting | FateState::Retrying => 3,
@@ -38,7 +37,7 @@ fn weight(state: FateState) -> u8 {
     }
 }
 
-/// Something that happened to it.
+/// One step of a message on its way to a room.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Step {
     at: Timestamp,
@@ -46,41 +45,41 @@ pub(super) struct Step {
     /// The state in a character, and in words.
     sign: &'static str,
     words: &'static str,
-    /// In words: the route that held it, why it is dead, who tried it again.
+    /// The reason in words, such as the route that held the message.
     reason: Option<String>,
-    /// The delivery this is about.
+    /// The delivery's id.
     delivery: Option<String>,
-    /// How many messages were in the post.
+    /// The number of messages in the post.
     together: usize,
-    /// How often it was tried.
+    /// The number of attempts.
     tries: u32,
     attempts: Attempts,
     /// The platform's own id of the post.
     post: Option<String>,
     /// The post's address.
     link: Option<String>,
-    /// An earlier try may have been taken, too.
+    /// True if the room may have taken an earlier attempt too.
     possible_duplicate: bool,
-    /// The dead letter's place on the list, to retry or drop it.
+    /// The dead letter's sequence, to retry or drop it.
     letter: Option<u64>,
 }
 
-/// All there is to tell.
-pub(super) struct Told {
+/// The history of a message in all rooms.
+pub(super) struct History {
     pub(super) rooms: Vec<RoomFate>,
-    /// What is about no room.
+    /// Steps that concern no room.
     pub(super) notes: Vec<Step>,
-    /// Nothing more is going to happen by itself.
+    /// True if no further steps are expected, unless a person acts.
     pub(super) settled: bool,
 }
 
-/// `expected` is what the rules would deliver, `now` what the rooms are doing, `fresh` that traces may still come.
-pub(super) fn told(
+/// `expected` are the rooms by the rules, `now` the present states of the rooms; `fresh` is true while traces may still come.
+pub(super) fn history(
     fate: &Fate,
     expected: &[Delivery],
     now: &BTreeMap<String, RoomState>,
     fresh: bool,
-) -> Told {
+) -> History {
     let mut rooms: BTreeMap<String, Vec<Step>> = BTreeMap::new();
     let mut notes = Vec::new();
     for (room, step) in steps(fate, now) {
@@ -89,7 +88,7 @@ pub(super) fn told(
             false => rooms.entry(room).or_default().push(step),
         }
     }
-    // What was in the log before is delivered nowhere.
+    // A message that the log had already is not delivered again.
     let here = fate.located.sequence;
     let is_again =
         |receipt: &Receipt| receipt.outcome == Outcome::Duplicate && receipt.place.sequence == here;
@@ -99,19 +98,19 @@ pub(super) fn told(
     }
     let rooms = rooms.into_iter().map(|(room, mut steps)| {
         steps.sort_by_key(|step| step.at);
-        let nothing = if fresh { FateState::Expected } else { FateState::Forgotten };
+        let untraced = if fresh { FateState::Expected } else { FateState::Forgotten };
         let state = steps.iter().max_by_key(|step| (weight(step.state), step.at));
-        let state = state.map_or(nothing, |step| step.state);
+        let state = state.map_or(untraced, |step| step.state);
         RoomFate { room, kind: None, state, sign: state.sign(), words: state.words(), steps }
     });
     let rooms: Vec<RoomFate> = rooms.collect();
     let open = [FateState::Expected, FateState::Waiting, FateState::Retrying];
     let open = rooms.iter().any(|room| open.contains(&room.state));
     let too_early = fresh && rooms.is_empty() && notes.is_empty();
-    Told { rooms, notes, settled: !open && !too_early }
+    History { rooms, notes, settled: !open && !too_early }
 }
 
-/// What happened, each with the room it happened in.
+/// The steps, each with its room.
 fn steps(fate: &Fate, now: &BTreeMap<String, RoomState>) -> Vec<(String, Step)> {
     let own = &fate.located.message.id;
     let mut steps: Vec<(String, Step)> =
@@ -161,7 +160,7 @@ fn steps(fate: &Fate, now: &BTreeMap<String, RoomState>) -> Vec<(String, Step)> 
     steps
 }
 
-/// Where a retry has led, once there is a trace of it.
+/// The room of a retry, once there is a trace of it.
 fn room_of_retry<'a>(fate: &'a Fate, retry: &Retried) -> Option<&'a str> {
     let is_its = |id: &str| retry_of(id) == Some(retry.sequence);
     let is_spent =
@@ -249,8 +248,8 @@ mod tests {
         Fate { located, waiting: vec![], receipts, dead: vec![], retries: vec![], complete: true }
     }
 
-    fn states(told: &Told) -> Vec<(&str, FateState)> {
-        told.rooms.iter().map(|room| (room.room.as_str(), room.state)).collect()
+    fn states(history: &History) -> Vec<(&str, FateState)> {
+        history.rooms.iter().map(|room| (room.room.as_str(), room.state)).collect()
     }
 
     #[test]
@@ -258,25 +257,25 @@ mod tests {
         let expected = [delivery("dba"), delivery("ops")];
         let posted = fate(vec![receipt("ops", Outcome::Counted, &["m-0/ops", "m-1/ops"])]);
         let now = BTreeMap::new();
-        let young = told(&posted, &expected, &now, true);
+        let young = history(&posted, &expected, &now, true);
         assert!(
             states(&young) == [("dba", FateState::Expected), ("ops", FateState::Counted)] && !young.settled
         );
         let step = &young.rooms[1].steps[0];
         assert_eq!((step.delivery.as_deref(), step.together), (Some("m-1/ops"), 2));
-        let old = told(&posted, &expected, &now, false);
+        let old = history(&posted, &expected, &now, false);
         assert!(states(&old) == [("dba", FateState::Forgotten), ("ops", FateState::Counted)] && old.settled);
-        assert!(!told(&fate(vec![]), &[], &now, true).settled, "perhaps nothing is known yet");
+        assert!(!history(&fate(vec![]), &[], &now, true).settled, "a trace may still come");
     }
 
     #[test]
-    fn what_is_delivered_nowhere_is_noted() {
+    fn a_message_without_a_room_leaves_a_note() {
         let now = BTreeMap::new();
-        let dropped = told(&fate(vec![receipt(NOWHERE, Outcome::Dropped, &["m-1"])]), &[], &now, true);
+        let dropped = history(&fate(vec![receipt(NOWHERE, Outcome::Dropped, &["m-1"])]), &[], &now, true);
         assert!(dropped.rooms.is_empty() && dropped.settled);
         assert_eq!(dropped.notes[0].reason.as_deref(), Some("route why drops it"));
         let again = fate(vec![receipt(NOWHERE, Outcome::Duplicate, &["m-1"])]);
-        assert!(told(&again, &[delivery("ops")], &now, true).rooms.is_empty());
+        assert!(history(&again, &[delivery("ops")], &now, true).rooms.is_empty());
     }
 
     fn retried(room: &str, at: i64) -> Retried {
@@ -285,11 +284,11 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_is_over_once_something_came_of_it_whatever_the_clocks_say() {
+    fn a_retry_is_over_once_it_has_a_trace_by_any_clock() {
         let now = BTreeMap::new();
         let state = |fate: &Fate| {
-            let told = told(fate, &[], &now, false);
-            (told.rooms.iter().find(|room| room.room == "ops").unwrap().state, told.settled)
+            let history = history(fate, &[], &now, false);
+            (history.rooms.iter().find(|room| room.room == "ops").unwrap().state, history.settled)
         };
         let mut tried = fate(vec![]);
         tried.retries = vec![retried("ops", 5)];

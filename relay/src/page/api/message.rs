@@ -14,10 +14,10 @@ use tellhal::timestamp::Timestamp;
 
 use super::dead::operator;
 use super::exchange::{Named, ok};
-use super::fate::{RoomFate, Step, Told, told};
+use super::fate::{History, RoomFate, Step, history};
 use super::messages::Incomplete;
 use crate::admin::Operator;
-use crate::admin::explain::{Explanation, Said, explain};
+use crate::admin::explain::{Explanation, Verdicts, explain};
 use crate::admin::trace::{Fate, Located, SHORTEST, Search};
 use crate::bus::files;
 use crate::bus::message::StreamMessage;
@@ -51,7 +51,7 @@ pub(super) struct OneMessage {
     also: Vec<u64>,
     /// The decision of the rules that were in force when the message arrived, as for a first message; absent if those
     /// rules are no longer known.
-    rules: Option<Said>,
+    rules: Option<Verdicts>,
     /// Each room that the message was or is to be posted to.
     rooms: Vec<RoomFate>,
     /// Steps that concern no room: dropped by a route, known already.
@@ -157,7 +157,7 @@ async fn describe(
 ) -> Result<OneMessage, Problem> {
     let rules = rules_then(site, entry.sequence).await;
     let (rules, expected) = match rules.map(|rules| explain(&rules, entry.message.clone(), entry.at)) {
-        Some(Explanation { said, deliveries, .. }) => (Some(said), deliveries),
+        Some(Explanation { verdicts, deliveries, .. }) => (Some(verdicts), deliveries),
         None => (None, Vec::new()),
     };
     let now = site.shared.status.get();
@@ -166,7 +166,7 @@ async fn describe(
     let fresh = young || !fate.complete;
     let incomplete = (!young && !fate.complete)
         .then(|| Incomplete::passing("the index does not have all steps of this message yet"));
-    let Told { mut rooms, notes, settled } = told(&fate, &expected, &now.rooms, fresh);
+    let History { mut rooms, notes, settled } = history(&fate, &expected, &now.rooms, fresh);
     let served = site.shared.rooms.borrow().clone();
     for room in &mut rooms {
         room.kind = served.open.get(&room.room).map(|open| open.kind);

@@ -52,7 +52,7 @@ impl Config {
         Pair::new("channel_key", "channel_key_file", &self.channel_key, &self.channel_key_file)
     }
 
-    /// The values that are wrong whatever the other rooms are.
+    /// The values that are wrong independent of other rooms.
     pub(super) fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = self.server.problems();
         problems.extend(self.key().problem());

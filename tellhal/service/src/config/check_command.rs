@@ -1,5 +1,5 @@
-//! The subcommand `check` of every service: everything that is wrong with a configuration, at once. It sends nothing and
-//! connects to nothing; a secret that cannot be had here is a warning, since it may be there for the service.
+//! The subcommand `check` of every service: prints all problems of a configuration at once. Does not connect or send. A secret
+//! that cannot be read here is a warning, since the service may be able to read it.
 
 use std::path::Path;
 
@@ -16,8 +16,8 @@ struct Report<'a, S> {
     summary: Option<S>,
 }
 
-/// Reads the configuration at `path` and prints its problems, with `json` as data. Of a good one it prints what
-/// `summary` makes of it: as it is, or as data.
+/// Reads the configuration at `path` and prints its problems, with `json` as data. Of a good one it prints the
+/// result of `summary`, as text or as data.
 pub fn check_command<C: Configuration, S: Serialize + ToString>(
     path: &Path,
     json: bool,

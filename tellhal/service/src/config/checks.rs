@@ -9,15 +9,15 @@ use tellhal::nearest;
 use super::document::Document;
 use super::problem::{KeyProblem, Level, Problem};
 
-/// The files of a configuration on their way to one that makes sense, and what is wrong with them.
+/// The files of a configuration while they are checked, and their problems.
 #[derive(Debug)]
 pub struct Checks<'a, F> {
     /// The files in their order.
     pub documents: &'a [Document<F>],
-    /// Everything that was found.
+    /// The problems so far.
     pub problems: Vec<Problem>,
     service: &'static str,
-    /// Something has the wrong shape, and is left out of what the files say.
+    /// True if a value of the wrong shape was left out.
     misshapen: bool,
     /// Names that other keys may use, by their kind, such as `room`.
     names: BTreeMap<&'static str, BTreeSet<String>>,
@@ -28,12 +28,12 @@ impl<'a, F> Checks<'a, F> {
         Checks { documents, problems: Vec::new(), service, misshapen, names: BTreeMap::new() }
     }
 
-    /// Whether nothing is wrong so far, so that the rules may be tried.
+    /// True if there is no error so far, so that the rules may be tried.
     pub fn sound(&self) -> bool {
         !self.misshapen && self.problems.iter().all(|problem| problem.level != Level::Error)
     }
 
-    /// Whether a file could not be read at all: what seems to be missing may be there.
+    /// True if a file could not be parsed: a missing key may be in it.
     pub fn in_the_dark(&self) -> bool {
         self.documents.iter().any(|document| document.unreadable)
     }
@@ -43,7 +43,7 @@ impl<'a, F> Checks<'a, F> {
         self.documents.iter().find(|document| document.has(key) && !document.unreadable)
     }
 
-    /// Whether any file has `key`, or may have it and could not be read.
+    /// True if any file has `key`, or could not be parsed and may have it.
     pub fn has(&self, key: &str) -> bool {
         self.documents.iter().any(|document| document.has(key))
     }
@@ -59,12 +59,12 @@ impl<'a, F> Checks<'a, F> {
         get(&first.raw)
     }
 
-    /// Makes `name` one that keys may use as a `kind`.
+    /// Defines `name` as the name of a `kind`, such as a room.
     pub fn define(&mut self, kind: &'static str, name: &str) {
         self.names.entry(kind).or_default().insert(name.to_owned());
     }
 
-    /// Says so unless `name` was defined as a `kind`.
+    /// Reports an error unless `name` was defined as the name of a `kind`.
     pub fn defined(&mut self, document: &Document<F>, key: &str, kind: &'static str, name: &str) {
         let names = self.names.entry(kind).or_default();
         if !names.contains(name) && !self.documents.iter().any(|document| document.unreadable) {

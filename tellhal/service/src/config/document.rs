@@ -1,5 +1,5 @@
 //! One file: its text read as TOML and held against the schema, with the place of every key.
-//! Finds everything that has the wrong shape at once; what remains is well formed.
+//! All values of the wrong shape are reported at once and left out.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use super::problem::{Level, Problem};
 use super::shape::Shape;
 use super::span::{Place, Spans};
 
-/// A file that was read, as far as it could be. `F` is what its keys mean.
+/// A file, as far as it could be read. `F` is the type of its contents.
 #[derive(Debug)]
 pub struct Document<F> {
     /// The file's path, as problems name it.
@@ -21,15 +21,15 @@ pub struct Document<F> {
     text: String,
     places: BTreeMap<String, Spans>,
     names: BTreeMap<String, Vec<String>>,
-    /// What the file says, without what has the wrong shape.
+    /// The contents, without values of the wrong shape.
     pub raw: F,
-    /// The file is not TOML, or empty: what it lacks may stand in what could not be read.
+    /// True if the file is not TOML, or empty: a missing key may be in the part that could not be read.
     pub unreadable: bool,
 }
 
 impl<F: Default + DeserializeOwned> Document<F> {
-    /// Reads `text`, which stands in `file`, and holds it against `schema`. `least` is an example of the shortest
-    /// file that means something.
+    /// Reads `text`, which stands in `file`, and holds it against `schema`. `least` is an example of the
+    /// shortest legal file.
     pub(super) fn read(
         file: &Path,
         text: &str,
@@ -47,7 +47,7 @@ impl<F: Default + DeserializeOwned> Document<F> {
             unreadable: false,
         };
         let (table, errors) = DeTable::parse_recoverable(text);
-        // A key that is there twice leaves the rest readable; after a real mistake it may only seem to be.
+        // After a duplicate key the rest can be read; after a syntax error a key may only seem to be a duplicate.
         let twice = |error: &&toml::de::Error| error.message().contains("duplicate key");
         document.unreadable = !errors.iter().all(|error| twice(&error));
         for error in errors.iter().filter(|error| !(document.unreadable && twice(error))) {
@@ -71,8 +71,8 @@ impl<F: Default + DeserializeOwned> Document<F> {
         document
     }
 
-    /// Takes what the shape allows. A value that serde refuses all the same is left out, so that it hides no other's
-    /// problems; its text is not shown, since it may be a secret's.
+    /// Reads the values of the right shape. A value that serde refuses all the same is left out, so that it hides no other's
+    /// problems; it is not shown, since it may be a secret.
     fn fill(&mut self, mut value: Value, problems: &mut Vec<Problem>) {
         loop {
             let error = match serde_path_to_error::deserialize(&value) {
@@ -83,7 +83,7 @@ impl<F: Default + DeserializeOwned> Document<F> {
                 Err(error) => error,
             };
             let key = self.known_key(&error.path().to_string());
-            let hint = "the command schema tells what may stand here".to_owned();
+            let hint = "the command schema prints the allowed values".to_owned();
             problems.push(self.problem(Level::Error, &key, "cannot be read".into(), hint));
             if !forget(&mut value, error.path()) {
                 return;
@@ -92,7 +92,7 @@ impl<F: Default + DeserializeOwned> Document<F> {
     }
 }
 
-/// Takes out the value at `path`, or the table around it when it is gone already. False when nothing is left to take.
+/// Removes the value at `path`, or the table around it if it was removed already. Returns false if neither is left.
 fn forget(value: &mut Value, path: &serde_path_to_error::Path) -> bool {
     let steps: Vec<String> = path.iter().map(ToString::to_string).collect();
     (1..=steps.len()).rev().any(|depth| {
@@ -130,7 +130,7 @@ impl<F> Document<F> {
         Problem { level, file: self.file.clone(), place, key, what, hint, at_start: false }
     }
 
-    /// Says where the first of two headers is; of other keys it is not known.
+    /// The key of a duplicate, and the problem: with the line of the first header; of other keys the first line is not known.
     fn twice(&self, span: Range<usize>) -> (String, String) {
         let line = self.text[..span.start].matches('\n').count();
         let header = self.text.lines().nth(line).map(str::trim).filter(|header| header.starts_with('['));
@@ -144,7 +144,7 @@ impl<F> Document<F> {
         }
     }
 
-    /// The nearest key around `path` that stands in the file.
+    /// The nearest key around `path` that is in the file.
     fn known_key(&self, path: &str) -> String {
         let mut key = path;
         while !self.places.contains_key(key) {
@@ -156,12 +156,12 @@ impl<F> Document<F> {
         key.to_owned()
     }
 
-    /// The names in the table `key`, also of those whose values are wrong.
+    /// The names in the table `key`, including those with wrong values.
     pub fn names(&self, key: &str) -> Vec<String> {
         self.names.get(key).cloned().unwrap_or_default()
     }
 
-    /// Whether the file has this key, also with a wrong value.
+    /// True if the file has this key, even with a wrong value.
     pub fn has(&self, key: &str) -> bool {
         self.unreadable || self.places.contains_key(key)
     }
@@ -196,12 +196,12 @@ impl<F> Document<F> {
         }
     }
 
-    /// Where the value of `key` is, or of the nearest table around it.
+    /// The place of the value of `key`, or of the nearest table around it.
     fn place(&self, key: &str) -> Option<Place> {
         let mut key = key;
         loop {
             if let Some(spans) = self.places.get(key) {
-                // A table's value is all its lines: its name is the better place.
+                // The value of a table has many lines, so its name is the better place.
                 let span =
                     if self.text[spans.value.clone()].contains('\n') { &spans.key } else { &spans.value };
                 return Some(Place::of(&self.text, span, self.places.values()));

@@ -1,4 +1,4 @@
-//! The files of a configuration: which there are, and their texts.
+//! The files of a configuration, and their texts.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,16 +28,12 @@ pub fn read(path: &Path) -> Result<Vec<(PathBuf, String)>, Problems> {
     if problems.0.is_empty() { Ok(texts) } else { Err(problems) }
 }
 
-/// The texts that can be read, and what is wrong with the others, whose texts are empty here.
+/// The texts of all files, and the problems of files that cannot be read, whose texts are empty.
 pub(super) fn read_each(path: &Path) -> Result<(Vec<(PathBuf, String)>, Problems), Problems> {
     let files =
         list(path).map_err(|error| whole(path, unreadable(&error), "--config names a file or a folder"))?;
     if files.is_empty() {
-        return Err(whole(
-            path,
-            "the folder has no *.toml".into(),
-            "put one there; hidden ones do not count",
-        ));
+        return Err(whole(path, "the folder has no *.toml".into(), "add one; hidden files do not count"));
     }
     let mut problems = Problems::default();
     let mut texts = Vec::new();
@@ -52,7 +48,7 @@ pub(super) fn read_each(path: &Path) -> Result<(Vec<(PathBuf, String)>, Problems
     Ok((texts, problems))
 }
 
-/// A file that anybody on the machine may write is not believed: it decides who reads the messages.
+/// The problem of a file that every user of the machine may write: such a user could redirect messages.
 fn open_to_all(file: &Path) -> Option<(String, String)> {
     use std::os::unix::fs::MetadataExt;
     let mode = file.metadata().ok()?.mode();

@@ -2,7 +2,7 @@
 //!
 //! At start a broken file of a folder is replaced by its last good version, so that one team's mistake
 //! does not stop everyone's messages; if that does not help, the whole last good configuration is taken.
-//! A configuration that is one file has nothing to fall back on.
+//! A configuration that is a single file has no fallback.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -16,13 +16,13 @@ use super::values::default_state_dir;
 use super::{Configuration, files};
 
 /// Reads the configuration a service starts with, and keeps it for the next time. Broken files are replaced by their
-/// last good versions, which is then among the warnings. A secret that cannot be had is an error.
+/// last good versions, which is then among the warnings. A secret that cannot be read is an error.
 pub fn start<C: Configuration>(path: &Path) -> Result<C, Problems> {
     let state_dir = default_state_dir(C::SERVICE, |name| std::env::var(name).ok());
     start_in(path, state_dir.as_deref())
 }
 
-/// [`start`], with the state folder that is taken when the files name none.
+/// [`start`], with the state folder for files that name none.
 fn start_in<C: Configuration>(path: &Path, default_state_dir: Option<&Path>) -> Result<C, Problems> {
     let (texts, unreadable) = files::read_each(path)?;
     let named_state_dir = super::named_state_dir::<C>(&texts);
@@ -35,11 +35,11 @@ fn start_in<C: Configuration>(path: &Path, default_state_dir: Option<&Path>) -> 
             return config.ready();
         }
         Ok(_) => unreadable,
-        // An unreadable file's text is empty here, which is not what is wrong with it.
-        Err(found) => {
+        // The text of an unreadable file is empty here, and an empty file is another problem.
+        Err(refused) => {
             let files: Vec<PathBuf> = unreadable.0.iter().map(|problem| problem.file.clone()).collect();
-            let found = found.0.into_iter().filter(|problem| !files.contains(&problem.file));
-            Problems::sorted(unreadable.0.into_iter().chain(found).collect())
+            let others = refused.0.into_iter().filter(|problem| !files.contains(&problem.file));
+            Problems::sorted(unreadable.0.into_iter().chain(others).collect())
         }
     };
     let Some(state_dir) = state_dir.filter(|_| path.is_dir()) else { return Err(problems) };
@@ -52,8 +52,8 @@ fn start_in<C: Configuration>(path: &Path, default_state_dir: Option<&Path>) -> 
     config.ready()
 }
 
-/// Where the last good version of one configuration is. Those of others in the same state directory are
-/// kept apart: a demonstration must never start with what production posts to.
+/// The folder of the last good version of one configuration. Each path has a folder of its own, so that a demonstration
+/// never starts with the rooms of production.
 pub(super) struct LastGood(PathBuf);
 
 impl LastGood {
@@ -67,7 +67,7 @@ impl LastGood {
         LastGood::of(path, state_dir).0
     }
 
-    /// Replaces what is broken until the rest holds together: a good file may lean on a broken one.
+    /// Replaces broken files until the configuration is good: after one replacement another file may be wrong.
     fn replace<C: Configuration>(
         &self,
         mut texts: Vec<(PathBuf, String)>,
@@ -81,7 +81,7 @@ impl LastGood {
                 let last = std::fs::read_to_string(self.0.join(file.file_name()?)).ok()?;
                 texts.iter_mut().find(|(name, _)| *name == file)?.1 = last;
                 warnings.push(in_force::<C>(&file, "the file is broken: its last good version is in force"));
-                // A file whose last good version is refused too cannot be helped.
+                // The last good version of this file is refused too.
                 if !replaced.insert(file) {
                     return None;
                 }
@@ -93,16 +93,16 @@ impl LastGood {
         }
     }
 
-    /// All of the last good configuration, and only that.
+    /// The last good configuration as a whole.
     fn whole<C: Configuration>(&self, path: &Path) -> Option<(C, Vec<Problem>)> {
         let kept = files::read(&self.0).ok()?.into_iter();
         let texts: Option<Vec<_>> =
             kept.map(|(file, text)| Some((path.join(file.file_name()?), text))).collect();
-        let what = "the folder does not hold together: its last good version as a whole is in force";
+        let what = "the files contradict each other: the last good version of the whole folder is in force";
         Some((C::from_texts(&texts?).ok()?, vec![in_force::<C>(path, what)]))
     }
 
-    /// Keeps the texts of a good configuration. That this fails must not keep a service from working.
+    /// Keeps the texts of a good configuration. A failure is logged and does not stop the service.
     pub(super) fn keep(&self, texts: &[(PathBuf, String)]) {
         if let Err(error) = self.try_keep(texts) {
             tracing::warn!(folder = %self.0.display(), %error, "cannot keep the last good configuration");
@@ -132,7 +132,7 @@ fn broken_files(problems: &Problems) -> BTreeSet<PathBuf> {
 }
 
 fn in_force<C: Configuration>(file: &Path, what: &str) -> Problem {
-    let problem = Problem::whole(file, what, format!("{} check says what is wrong", C::SERVICE));
+    let problem = Problem::whole(file, what, format!("{} check prints the errors", C::SERVICE));
     Problem { level: Level::Warning, ..problem }
 }
 
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_mended_file_by_file_falls_back_as_a_whole() {
+    fn a_folder_that_cannot_be_repaired_file_by_file_falls_back_as_a_whole() {
         let state = tempfile::tempdir().unwrap();
         let config = folder(&[("base.toml", "first = \"page\"\n"), ("dba.toml", &team("dba"))]);
         start_in::<Toy>(config.path(), Some(state.path())).unwrap();
@@ -202,12 +202,12 @@ mod tests {
         let in_force = start_in::<Toy>(config.path(), Some(state.path())).unwrap();
         assert_eq!(in_force.teams, ["dba"]);
         let warnings = Problems(in_force.warnings).to_string();
-        assert!(warnings.contains("last good version as a whole"), "{warnings}");
+        assert!(warnings.contains("last good version of the whole folder"), "{warnings}");
         assert!(warnings.contains("team dba is defined twice"), "{warnings}");
     }
 
     #[test]
-    fn one_file_and_another_folder_have_nothing_to_fall_back_on() {
+    fn one_file_and_another_folder_have_no_fallback() {
         let state = tempfile::tempdir().unwrap();
         let config = folder(&[("relay.toml", "first = \"page\"\n")]);
         let file = config.path().join("relay.toml");
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_is_private_and_nothing_else() {
+    fn kept_files_are_private_and_others_are_removed() {
         use std::os::unix::fs::PermissionsExt;
         let state = tempfile::tempdir().unwrap();
         let last_good = LastGood::of(Path::new("/nonexistent/conf"), state.path());

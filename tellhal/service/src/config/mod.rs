@@ -1,14 +1,14 @@
-//! A service's configuration: read from a file or a folder, checked, every error at once. How it behaves is stated here
-//! and is the same for every service:
+//! A service's configuration: read from a file or a folder, checked, every error at once. Its behaviour is the same for every
+//! service:
 //!
 //! - **Files**: `--config` names a file, or a folder of which every `*.toml` is read in the order of their names, hidden
-//!   ones left out. A file that everybody may write is refused. A byte order mark and CRLF are accepted.
+//!   ones left out. A file that every user may write is refused. A byte order mark and CRLF are accepted.
 //! - **Relative paths** are relative to the folder of the file they stand in.
 //! - **Secrets** are written inline, as `${NAME}` of the environment, or in a file named by the same key with `_file`:
-//!   exactly one of them ([`crate::secret`]). A value of that type is never shown, whatever is wrong around it, and a
+//!   exactly one of them ([`crate::secret`]). A value of that type is never shown, whichever mistake is near it, and a
 //!   syntax error shows no value at all ([`span`]).
 //! - **Errors** come all at once, each with file, line, key and a hint, with "did you mean" for a name that is nearly
-//!   right ([`tellhal::nearest`]). A secret that cannot be had is a warning of `check` and an error of `run`.
+//!   right ([`tellhal::nearest`]). A secret that cannot be read is a warning of `check` and an error of `run`.
 //! - **Reload** on SIGHUP and when a file changes ([`watch`]). A refused version leaves the old one in force.
 //! - **Last good version**: at start, a broken file of a folder is replaced by its last good version ([`last_good`]).
 //!
@@ -47,24 +47,24 @@ pub use span::Place;
 pub use values::{OneOrMany, duration, duration_in, listen_address};
 pub use watch::watch;
 
-/// One service's configuration, in which everything named exists and every value makes sense.
+/// One service's configuration, in which every name exists and every value is legal.
 pub trait Configuration: Sized + Send + 'static {
     /// The file as it is written: every key may be absent, so that a file that lacks one is still read to its end.
     type File: Default + DeserializeOwned + JsonSchema;
 
-    /// The program, such as `hal-relay`: hints name its commands, and its state folder is called so.
+    /// The program, such as `hal-relay`: hints name its commands, and its state folder has this name.
     const SERVICE: &'static str;
 
-    /// The shortest file that means something.
+    /// The shortest legal file.
     const LEAST: &'static str;
 
-    /// Makes the configuration, and tells `checks` what is wrong. It is used only if no problem is an error.
+    /// Makes the configuration and adds its problems to `checks`. It is used only if no problem is an error.
     fn check(checks: &mut Checks<'_, Self::File>) -> Self;
 
     /// The warnings of this configuration.
     fn warnings(&mut self) -> &mut Vec<Problem>;
 
-    /// The state folder a file names.
+    /// The state folder that a file names.
     fn state_dir_of(file: &Self::File) -> Option<&PathBuf>;
 
     /// The JSON Schema of the file.
@@ -77,7 +77,7 @@ pub trait Configuration: Sized + Send + 'static {
         Self::from_texts(&files::read(path)?)
     }
 
-    /// [`Configuration::parse`] with its problems where they belong.
+    /// [`Configuration::parse`], with errors as the error and warnings in the configuration.
     fn from_texts(files: &[(PathBuf, String)]) -> Result<Self, Problems> {
         let (config, problems) = Self::parse(files);
         match config {
@@ -89,8 +89,7 @@ pub trait Configuration: Sized + Send + 'static {
         }
     }
 
-    /// Reads configuration texts. Gives a configuration exactly if no problem is an error. Looks at the files that
-    /// secrets are in, and at nothing else.
+    /// Reads configuration texts. There is a configuration if no problem is an error. Opens no files but those of secrets.
     fn parse(files: &[(PathBuf, String)]) -> (Option<Self>, Vec<Problem>) {
         let mut problems = Vec::new();
         let documents = documents::<Self>(files, &mut problems);
@@ -101,7 +100,7 @@ pub trait Configuration: Sized + Send + 'static {
         (Some(config).filter(|_| sound), Problems::sorted(problems).0)
     }
 
-    /// The configuration, if it can be used as it stands: a secret that cannot be had is an error here.
+    /// The configuration, if the service can start with it: a secret that cannot be read is an error here.
     fn ready(mut self) -> Result<Self, Problems> {
         if !self.warnings().iter().any(|problem| problem.at_start) {
             return Ok(self);
@@ -114,7 +113,7 @@ pub trait Configuration: Sized + Send + 'static {
     }
 }
 
-/// The folder for what must outlive a service: the one its files name, else `$STATE_DIRECTORY`, else
+/// The folder for a service's state: the one its files name, else `$STATE_DIRECTORY`, else
 /// `$XDG_STATE_HOME/<service>`.
 pub fn state_dir<C: Configuration>(named: Option<&Path>) -> Option<PathBuf> {
     let default = || values::default_state_dir(C::SERVICE, |name| std::env::var(name).ok());
@@ -129,7 +128,7 @@ fn documents<C: Configuration>(
     files.iter().map(|(file, text)| Document::read(file, text, &schema, C::LEAST, problems)).collect()
 }
 
-/// The state folder these texts name, also if something else is wrong with them.
+/// The state folder that these texts name, even if they have errors.
 fn named_state_dir<C: Configuration>(files: &[(PathBuf, String)]) -> Option<PathBuf> {
     let documents = documents::<C>(files, &mut Vec::new());
     documents.iter().find_map(|document| C::state_dir_of(&document.raw).cloned())

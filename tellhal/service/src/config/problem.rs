@@ -1,4 +1,4 @@
-//! The mistakes in a configuration: where, what, and what would be right. Never a secret.
+//! The mistakes in a configuration, each with its place and a hint. Never a secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,33 +7,33 @@ use serde::Serialize;
 
 use super::span::{Place, blank};
 
-/// One thing that is wrong, or that deserves a look.
+/// One error or warning.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     pub level: Level,
     pub file: PathBuf,
-    /// Where in the file; absent when it is about the file as a whole.
+    /// The place in the file; absent for the file as a whole.
     #[serde(skip_serializing_if = "Option::is_none", flatten)]
     pub place: Option<Place>,
     /// The key's path, such as `routes[2].tag` (counted from 0); empty for the file as a whole.
     pub key: String,
     pub what: String,
-    /// What would be right.
+    /// A hint how to correct it.
     pub hint: String,
-    /// A warning that is an error when the service starts: what is missing may be there only for the service.
+    /// True for a warning that is an error when the service starts: a missing secret may be there only for the service.
     #[serde(skip)]
     pub at_start: bool,
 }
 
-/// A mistake in a table whose place in the files its owner does not know, such as a room's settings.
+/// A mistake in a table, such as a room's settings, found by code that does not know the table's place in the files.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {what}; {hint}")]
 pub struct KeyProblem {
     /// The key in the table.
     pub key: &'static str,
-    /// What is wrong. Never a secret.
+    /// The mistake. Never a secret.
     pub what: String,
-    /// What would be right.
+    /// A hint how to correct it.
     pub hint: String,
 }
 
@@ -43,13 +43,13 @@ impl KeyProblem {
     }
 }
 
-/// How bad a problem is.
+/// The level of a problem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// The configuration is not used.
     Error,
-    /// It is used, and somebody should look.
+    /// The configuration is used.
     Warning,
 }
 
@@ -95,7 +95,7 @@ impl Problem {
     }
 }
 
-/// Without what a terminal would act on.
+/// The text without characters that a terminal would act on.
 fn printable(text: &str) -> String {
     text.chars().map(blank).collect()
 }
@@ -106,13 +106,13 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Everything that is wrong, in the order of the files and their lines.
+/// All problems, in the order of the files and their lines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Problems(pub Vec<Problem>);
 
 impl Problems {
-    /// In the order of the files and their lines, each thing once.
+    /// The problems in the order of the files and their lines, without repetitions.
     pub fn sorted(mut problems: Vec<Problem>) -> Self {
         let place = |problem: &Problem| problem.place.as_ref().map(|place| (place.line, place.column));
         problems.sort_by(|a, b| (&a.file, place(a), a.level).cmp(&(&b.file, place(b), b.level)));
@@ -124,7 +124,7 @@ impl Problems {
         self.0.iter().any(|problem| problem.level == Level::Error)
     }
 
-    /// For a person: each with its line and a caret.
+    /// The problems for a person: each with its line and a caret.
     pub fn report(&self, colour: bool) -> String {
         self.0.iter().map(|problem| problem.report(colour)).collect()
     }

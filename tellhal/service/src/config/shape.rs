@@ -1,6 +1,5 @@
-//! Holds a TOML document against a JSON Schema and collects everything that has the wrong shape:
-//! unknown keys, wrong types, missing keys. What is wrong is left out of the JSON it returns, so that
-//! reading that with serde finds only what a schema cannot say.
+//! Checks a TOML document against a JSON Schema and collects all problems: unknown keys, wrong types, missing keys. Wrong
+//! values are left out of the JSON it returns, so that serde then finds only mistakes that a schema cannot express.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,21 +13,21 @@ use toml::de::{DeTable, DeValue};
 
 use super::span::{Shown, Spans};
 
-/// Stands in a list for an item of the wrong type, so that the others keep their places.
+/// Replaces an item of the wrong type in a list, so that the other items keep their indexes.
 pub(super) const LEFT_OUT: &str = "\0";
 
-/// A key's path, what is wrong with it, what would be right, and where it is.
+/// A key's path, the problem, a hint, and the place in the text.
 pub(super) type Misshapen = (String, String, String, Range<usize>);
 
 /// The JSON Schema format of a key that names a file or a folder.
 pub const PATH: &str = "path";
 
-/// The schema of what may be anything.
+/// The schema that allows any value.
 static ANY: Value = Value::Bool(true);
 
 pub(super) struct Shape<'s> {
     schema: &'s Value,
-    /// Relative paths are relative to this: the folder of the file that names them.
+    /// The folder of the file, to which relative paths in it are relative.
     folder: Option<&'s Path>,
     places: BTreeMap<String, Spans>,
     names: BTreeMap<String, Vec<String>>,
@@ -93,7 +92,7 @@ impl<'s> Shape<'s> {
                     let spans =
                         Spans { key: item.span(), value: item.span(), shown: self.shown(schema, item) };
                     self.places.insert(path.clone(), spans);
-                    // What is left out must not move what follows: the paths count.
+                    // The later items keep their indexes, which are part of their paths.
                     self.value(item, schema, &path).unwrap_or_else(|| blank(schema, self))
                 });
                 Some(Value::Array(read.collect()))
@@ -163,14 +162,14 @@ impl<'s> Shape<'s> {
         span: &Range<usize>,
     ) -> Option<Value> {
         let names: Vec<&str> = kinds.iter().flat_map(|kind| strings(kind.get("required"))).collect();
-        let mut found = table.iter();
-        let Some((key, _)) = found.next() else {
+        let mut keys = table.keys();
+        let Some(key) = keys.next() else {
             self.wrong(path, "has no kind".into(), format!("it is one of {}", names.join(", ")), span);
             return None;
         };
-        if let Some((second, _)) = found.next() {
+        if let Some(second) = keys.next() {
             let what = format!("is defined twice, as {} and as {}", key.get_ref(), second.get_ref());
-            self.wrong(path, what, "it is of one kind; give the other another name".into(), &second.span());
+            self.wrong(path, what, "keep one kind, or give the other another name".into(), &second.span());
             return None;
         }
         let name = key.get_ref().as_ref();
@@ -234,7 +233,7 @@ impl<'s> Shape<'s> {
         }
     }
 
-    /// How much of a value an error may show: never a secret, and nothing where the schema knows no such value.
+    /// The part of a value that an error may show: no secret, and no value that the schema does not know.
     fn shown(&self, schema: &'s Value, value: &Spanned<DeValue>) -> Shown {
         let alternatives = self.alternatives(schema);
         let secret = |schema: &Value| schema.get("writeOnly") == Some(&Value::Bool(true));
@@ -255,7 +254,7 @@ impl<'s> Shape<'s> {
         }
     }
 
-    /// The schemas a value may follow: through `$ref`, `oneOf` and `anyOf`, without `null`.
+    /// The schemas that a value may match: through `$ref`, `oneOf` and `anyOf`, without `null`.
     fn alternatives(&self, schema: &'s Value) -> Vec<&'s Value> {
         if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
             let target = self.schema.pointer(name.trim_start_matches('#')).unwrap_or(&ANY);
@@ -269,7 +268,7 @@ impl<'s> Shape<'s> {
     }
 }
 
-/// The path of a key in a table; a key that is more than one word is quoted as TOML has it.
+/// The path of a key in a table; a key of more than one word is quoted as in TOML.
 pub fn joined(path: &str, name: &str) -> String {
     let name = if is_token(name) { name.to_owned() } else { format!("{name:?}") };
     if path.is_empty() { name } else { format!("{path}.{name}") }

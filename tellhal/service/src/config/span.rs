@@ -5,23 +5,23 @@ use std::ops::Range;
 
 use serde::Serialize;
 
-/// Where a key and its value are, in bytes.
+/// The places of a key and its value, in bytes.
 #[derive(Clone, Debug)]
 pub(super) struct Spans {
     pub(super) key: Range<usize>,
     pub(super) value: Range<usize>,
-    /// How much of the value may be shown.
+    /// The part of the value that an error may show.
     pub(super) shown: Shown,
 }
 
-/// How much of a value an error may show.
+/// The part of a value that an error may show.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Shown {
     /// A text, number or flag that the schema knows and that is no secret.
     Whole,
-    /// A list or table: its items decide for themselves.
+    /// A list or table: each item has its own rule.
     Items,
-    /// A secret, or something the schema does not know.
+    /// A secret, or a value that the schema does not know.
     Nothing,
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Excerpt {
 }
 
 impl Place {
-    /// The place of the bytes `span`, without an excerpt: after a syntax error nobody knows what is a value.
+    /// The place of the bytes `span`, without an excerpt: after a syntax error values cannot be told from keys.
     pub(super) fn bare(text: &str, span: &Range<usize>) -> Self {
         let start = text.floor_char_boundary(span.start.min(text.len()));
         let line_start = text[..start].rfind('\n').map_or(0, |at| at + 1);
@@ -56,7 +56,7 @@ impl Place {
         }
     }
 
-    /// The place of a key that is there twice: of its line only the key is shown, or the table's header.
+    /// The place of a duplicate key: of its line only the key or the table's header is shown.
     pub(super) fn key(text: &str, span: &Range<usize>) -> Self {
         let place = Place::bare(text, span);
         let key = text.get(span.clone()).unwrap_or_default();
@@ -108,21 +108,21 @@ impl Excerpt {
 /// One line on its way to its excerpt.
 struct Line {
     text: String,
-    /// The last character was hidden, and stands as `…` already.
+    /// The last character was hidden and has been replaced by `…`.
     hidden: bool,
-    /// Behind the first `=`.
+    /// The first `=` has been passed.
     value: bool,
 }
 
 impl Line {
     fn push(&mut self, c: char, at: usize, known: &[&Spans]) {
         let inside = |range: &Range<usize>| range.contains(&at);
-        // A table's header has its key inside, and is no value.
+        // A table's header contains its key and is not a value.
         let named = |spans: &Spans| spans.key != spans.value;
         let header = |spans: &Spans| named(spans) && spans.value.contains(&spans.key.start);
         let key = known.iter().any(|spans| named(spans) && inside(&spans.key));
         let around = || known.iter().filter(|spans| inside(&spans.value) && !header(spans));
-        // A secret hides all that is in it; else the innermost value decides.
+        // A secret hides all its parts; for other values the innermost one decides.
         let innermost = around().min_by_key(|spans| spans.value.len()).map(|spans| spans.shown);
         let visible = match innermost {
             _ if around().any(|spans| spans.shown == Shown::Nothing) => false,
@@ -140,7 +140,7 @@ impl Line {
         self.hidden = !visible;
     }
 
-    /// Whether a comment begins here: it may say anything, an old password too.
+    /// True if a comment begins here, which is never shown: it may contain an old password.
     fn comment(&self, c: char, at: usize, known: &[&Spans]) -> bool {
         let within = |spans: &Spans| {
             spans.key.contains(&at) || (spans.shown != Shown::Items && spans.value.contains(&at))
@@ -149,7 +149,7 @@ impl Line {
     }
 }
 
-/// Without tabs and escape sequences, one character for each, so that the underline stands where it should.
+/// A blank for each tab and escape character, so that the underline is at the right column.
 pub(super) fn blank(c: char) -> char {
     if tellhal::text::is_hidden(c) { ' ' } else { c }
 }

@@ -1,4 +1,4 @@
-//! The rule that a secret is never shown, whatever is wrong around it, and the excerpts that follow from it.
+//! Secrets are never shown, whichever mistake is near them; and the excerpts in errors.
 
 use std::path::PathBuf;
 
@@ -43,8 +43,8 @@ fn problems(text: &str) -> Vec<Problem> {
     Toy::parse(&[("conf/toy.toml".into(), text.to_owned())]).1
 }
 
-/// Everything a person or a program is told of the problems.
-fn told(problems: Vec<Problem>) -> String {
+/// The problems as text and as JSON.
+fn output(problems: Vec<Problem>) -> String {
     let json = serde_json::to_string(&problems).unwrap();
     let problems = Problems(problems);
     format!("{problems}\n{}\n{}\n{json}\n{problems:?}", problems.report(false), problems.report(true))
@@ -99,9 +99,9 @@ fn an_excerpt_shows_public_values_and_nothing_else() {
 #[test]
 fn a_value_that_serde_refuses_hides_no_other_problem() {
     let text = "[[teams]]\nname = \"a\"\nsize = 3000\n[[teams]]\nname = \"b\"\nsize = -1\nafter = \"gone\"";
-    let told = told(problems(text));
-    assert!(told.contains("teams[0].size") && told.contains("teams[1].size"), "{told}");
-    assert!(told.contains("there is no team gone"), "{told}");
+    let output = output(problems(text));
+    assert!(output.contains("teams[0].size") && output.contains("teams[1].size"), "{output}");
+    assert!(output.contains("there is no team gone"), "{output}");
 }
 
 #[test]
@@ -136,9 +136,9 @@ proptest! {
             gap.replace_range(at..end, &insert);
         }
         let text = gaps.join(SECRET);
-        // A secret that became a key is no value any more.
+        // After the edit the secret may be a key, which is shown.
         prop_assume!(!has_key_with(DeTable::parse_recoverable(&text).0.get_ref(), SECRET));
-        let told = told(problems(&text));
-        prop_assert!(!told.contains(SECRET), "{}\n---\n{}", text, told);
+        let output = output(problems(&text));
+        prop_assert!(!output.contains(SECRET), "{}\n---\n{}", text, output);
     }
 }

@@ -1,4 +1,4 @@
-//! Values that every configuration writes in the same way: durations, addresses to listen on, one or several.
+//! Values with the same form in every configuration: durations, addresses to listen on, one or several texts.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub enum OneOrMany {
 }
 
 impl OneOrMany {
-    /// The values, each with the end of its key's path: nothing for the one, `[i]` in a list.
+    /// The values, each with the end of its key's path: empty for a single value, `[i]` in a list.
     pub fn items(&self) -> Vec<(String, &str)> {
         match self {
             OneOrMany::One(one) => vec![(String::new(), one.as_str())],
@@ -34,18 +34,18 @@ impl OneOrMany {
         }
     }
 
-    /// Whether it is a list of nothing.
+    /// True for an empty list.
     pub fn is_empty(&self) -> bool {
         matches!(self, OneOrMany::Many(many) if many.is_empty())
     }
 }
 
-/// A duration from one second to five days, or what is wrong and what would be right.
+/// A duration from one second to five days; the error is the problem and a hint.
 pub fn duration(text: &str) -> Result<Duration, (String, String)> {
     duration_in(text, Duration::from_secs(1), LONGEST, "from 1s to 5 days, such as 10m")
 }
 
-/// A duration between two others; `range` says which, with an example.
+/// A duration from `least` to `most`; `range` is the hint for others, with an example.
 pub fn duration_in(
     text: &str,
     least: Duration,
@@ -65,12 +65,12 @@ pub fn duration_in(
     }
 }
 
-/// An address and a port to listen on, or what is wrong and what would be right.
+/// An address and a port to listen on; the error is the problem and a hint.
 pub fn listen_address(text: &str, example: &str) -> Result<SocketAddr, (String, String)> {
     text.parse().map_err(|_| (format!("{text:?} is not an address and a port"), format!("such as {example}")))
 }
 
-/// The default state folder: the one systemd gives, else the user's.
+/// The default state folder: systemd's, else the user's.
 pub(super) fn default_state_dir(service: &str, env: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     // systemd separates several by colons; ours is the first.

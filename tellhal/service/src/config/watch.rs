@@ -1,8 +1,8 @@
-//! Reload: on SIGHUP, and when the configuration's files change. It only reads and checks; what comes of
-//! it is sent on, and the service keeps the old configuration when the new one is refused.
+//! Reads the configuration again on SIGHUP and when its files change, and sends the result to the service, which keeps the old
+//! configuration if the new one is refused.
 //!
-//! The files are looked at each second instead of being watched: that is a few `stat` calls, and it works
-//! on every file system, through symlinks that are swapped, and with every editor's way of saving.
+//! The files are checked each second with a few `stat` calls: unlike notifications, this works on every file system, through
+//! symlinks that are replaced, and with every editor's way of saving.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use super::{Configuration, Problems, files, state_dir};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Sends every new reading of `path` until `stop` or until the receiver is gone. Keeps the texts of a good version.
+/// Sends every new version of `path` until `stop` or until the receiver is gone. Keeps the texts of good versions.
 pub async fn watch<C: Configuration>(
     path: PathBuf,
     news: mpsc::Sender<Result<C, Problems>>,
@@ -50,7 +50,7 @@ fn reload<C: Configuration>(path: &Path) -> Result<C, Problems> {
     Ok(config)
 }
 
-/// What `stat` says of the files: enough to see that one was written, replaced, added or taken away.
+/// The files' metadata, by which a written, replaced, added or removed file is noticed.
 #[derive(Debug, PartialEq, Eq)]
 struct Look(Vec<(PathBuf, u64, u64, i64, i64)>);
 
@@ -66,7 +66,7 @@ impl Look {
     }
 }
 
-/// Tells a change once it has lasted for two looks, so that a file is not read half written.
+/// Reports a change once the files have been the same for two checks, so that a file is not read half written.
 struct Changes {
     read: Look,
     pending: Option<Look>,
@@ -145,7 +145,7 @@ mod tests {
         let (send, mut news) = mpsc::channel(1);
         let stop = CancellationToken::new();
         let watching = tokio::spawn(watch::<Toy>(file, send, stop.clone()));
-        // The handler is there once the task has run for the first time.
+        // The handler is installed when the task first runs.
         tokio::task::yield_now().await;
         let pid = std::process::id().to_string();
         assert!(std::process::Command::new("kill").args(["-HUP", &pid]).status().unwrap().success());

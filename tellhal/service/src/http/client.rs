@@ -48,7 +48,7 @@ pub struct Reach<'a> {
     pub tls_ca: Option<&'a Path>,
 }
 
-/// An answer, whatever its status.
+/// An answer of any status.
 #[derive(Debug)]
 pub struct Answer {
     pub status: StatusCode,

@@ -59,13 +59,13 @@ async fn hear(args: &Listen, settings: &Settings) -> Outcome {
 
 /// Waits for Ctrl-C. Without tokio's signals: every start of tellhal would set those up.
 async fn interrupted() {
-    let heard = std::os::unix::net::UnixStream::pair().and_then(|(ours, theirs)| {
+    let interrupted = std::os::unix::net::UnixStream::pair().and_then(|(ours, theirs)| {
         signal_hook::low_level::pipe::register(SIGINT, theirs)?;
         ours.set_nonblocking(true)?;
         tokio::net::UnixStream::from_std(ours)
     });
-    match heard {
-        Ok(heard) => drop(heard.readable().await),
+    match interrupted {
+        Ok(interrupted) => drop(interrupted.readable().await),
         // Then Ctrl-C ends tellhal as it ends any process.
         Err(_) => std::future::pending().await,
     }

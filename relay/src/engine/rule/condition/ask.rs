@@ -7,7 +7,7 @@ use tellhal::timestamp::Timestamp;
 
 use super::written::Mistake;
 
-/// A message and the moment it is decided at.
+/// A message and the time of the decision about it.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'m> {
     pub message: &'m Message,
@@ -15,26 +15,26 @@ pub struct Asked<'m> {
     pub at: Timestamp,
 }
 
-/// One condition of a route. Its default asks for nothing. Serialized it is what the value of its key is in the text
-/// of a configuration that the log points to.
+/// One condition of a route. Its default holds for every message. Its serialized form is the value of its key in the
+/// configurations that the log names.
 pub trait Condition: Clone + Default + PartialEq + Serialize + DeserializeOwned {
-    /// The value of its key in a file.
+    /// The type of its value in a file.
     type Written;
 
-    /// The trie finds the routes it holds for, so that it need not be asked again.
+    /// True if the trie finds only routes for which it holds, so that it need not be checked again.
     const IN_TRIE: bool = false;
 
-    /// Checks what is written under `key`. What is wrong with it is reported, and left out.
+    /// Reads the value of `key`. Mistakes are reported and left out.
     fn read(key: &str, written: &Self::Written, report: &mut dyn FnMut(Mistake)) -> Self;
 
     fn holds(&self, asked: Asked) -> bool;
 
-    /// Why it holds, in words; nothing when it asks for nothing that is worth a word.
+    /// The reasons why it holds, in words; empty if it was not set.
     fn held(&self, asked: Asked) -> Vec<String>;
 
-    /// Why it does not hold, in words.
+    /// The reason why it does not hold, in words.
     fn refused(&self, asked: Asked) -> String;
 
-    /// Whether it holds for every message that `narrow` holds for.
+    /// True if it holds for every message for which `narrow` holds.
     fn covers(&self, narrow: &Self) -> bool;
 }

@@ -9,7 +9,7 @@ use service::config::joined;
 use super::ask::{Asked, Condition};
 use super::written::Mistake;
 
-/// Each named field must be there and be one of the values; an empty list means "be there".
+/// The required fields, each with its allowed values; an empty list allows any value.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Fields(pub BTreeMap<String, Vec<String>>);
@@ -17,11 +17,11 @@ pub struct Fields(pub BTreeMap<String, Vec<String>>);
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum FieldMatch {
-    /// `true`: the field is there.
+    /// `true`: the field exists.
     Present(bool),
-    /// It is this.
+    /// The field has this value.
     One(String),
-    /// It is one of these.
+    /// The field has one of these values.
     Many(Vec<String>),
 }
 
@@ -67,18 +67,18 @@ fn values(wanted: &FieldMatch) -> Result<Vec<String>, (&'static str, &'static st
     match wanted {
         FieldMatch::Present(true) => Ok(Vec::new()),
         FieldMatch::Present(false) => {
-            let hint = "true means the field is there; a value or a list means it is one of these";
+            let hint = "write true for any value, or the value, or a list of values";
             Err(("cannot be false", hint))
         }
         FieldMatch::One(value) => Ok(vec![value.clone()]),
         FieldMatch::Many(values) if values.is_empty() => {
-            Err(("is an empty list", "true means the field is there"))
+            Err(("is an empty list", "write true for any value"))
         }
         FieldMatch::Many(values) => Ok(values.clone()),
     }
 }
 
-/// Why a field does not hold, if it does not.
+/// The reason why a field does not match; `None` if it does.
 fn refused(name: &str, wanted: &[String], asked: Asked) -> Option<String> {
     match asked.message.fields.get(name) {
         None => Some(format!("there is no field {name}")),

@@ -1,5 +1,5 @@
-//! What a route can ask of a message. Each condition is one file that knows how it is written, how it matches,
-//! how it explains itself and whether it covers another; the list below is all there is to add it to.
+//! The conditions of a route. Each is one file: how it is written, when it holds, the words that explain it, and whether it
+//! covers another. A new one needs a line in the list below.
 
 pub mod ask;
 pub mod field;
@@ -15,16 +15,16 @@ use serde::{Deserialize, Serialize};
 pub use ask::{Asked, Condition};
 pub use written::{Mistake, Refusal};
 
-/// What the conditions of a route say to a message.
+/// The verdict of a route's conditions on a message.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reason {
     /// The conditions that held, in words.
     pub held: Vec<String>,
-    /// The first that did not, in words; those after it are not asked.
+    /// The first condition that did not hold, in words; later ones are not checked.
     pub refused: Option<String>,
 }
 
-/// Makes the structures and the questions to all conditions from their list. They are asked in its order.
+/// Makes the structures of all conditions, and the functions that check them in the order of the list.
 macro_rules! conditions {
     ($($(#[$about:meta])* $name:ident: $condition:ty,)+) => {
         // A documentation comment here would be the description of a route in the schema.
@@ -34,7 +34,7 @@ macro_rules! conditions {
             $($(#[$about])* pub $name: <$condition as Condition>::Written,)+
         }
 
-        /// Everything a route asks of a message.
+        /// All conditions of a route.
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[serde(default)]
         pub struct Conditions {
@@ -42,12 +42,12 @@ macro_rules! conditions {
         }
 
         impl Conditions {
-            /// Checks what a file says. Each mistake is reported at its whole key.
+            /// Reads the conditions of a file. Mistakes are reported under the key of their condition.
             pub fn read(written: &Written, report: &mut dyn FnMut(Mistake)) -> Self {
                 Conditions { $($name: <$condition>::read(stringify!($name), &written.$name, report),)+ }
             }
 
-            /// Whether all hold but those the trie has looked at.
+            /// True if all conditions hold that the trie has not checked.
             pub(super) fn hold_beside_trie(&self, asked: Asked) -> bool {
                 true $(&& (<$condition>::IN_TRIE || self.$name.holds(asked)))+
             }
@@ -60,7 +60,7 @@ macro_rules! conditions {
                 None
             }
 
-            /// The same in words, with what held before it.
+            /// The same in words, with the conditions that held before it.
             pub fn reason(&self, asked: Asked) -> Reason {
                 let mut held = Vec::new();
                 $(if !self.$name.holds(asked) {
@@ -70,7 +70,7 @@ macro_rules! conditions {
                 Reason { held, refused: None }
             }
 
-            /// Whether every message that `narrow` asks for holds here too.
+            /// True if these conditions hold for every message for which `narrow` holds.
             pub fn covers(&self, narrow: &Conditions) -> bool {
                 true $(&& self.$name.covers(&narrow.$name))+
             }
@@ -81,13 +81,13 @@ macro_rules! conditions {
 conditions! {
     /// One tag pattern or a list: `*` stands for one word, a last `>` for the rest. Every tag when absent.
     tag: tag::Tags,
-    /// This and above: debug, info, notice, warning, error or critical.
+    /// The lowest severity: debug, info, notice, warning, error or critical.
     severity: severity::Least,
     /// One source or a list. Every source when absent.
     source: source::Sources,
-    /// Fields the message must have: one value, a list, or `true` for any.
+    /// The fields the message must have, each with a value, a list of values, or `true` for any value.
     fields: field::Fields,
-    /// A regular expression that is searched in title and text.
+    /// A regular expression that title or text contains.
     text: text::Text,
 }
 

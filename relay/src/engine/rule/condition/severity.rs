@@ -1,4 +1,4 @@
-//! `severity`: the message is as bad as this or worse.
+//! `severity`: the message has this severity or a higher one.
 
 use std::str::FromStr;
 
@@ -9,7 +9,7 @@ use super::ask::{Asked, Condition};
 use super::written::{Mistake, Refusal};
 use tellhal::nearest;
 
-/// This and above; every severity when absent.
+/// The lowest severity; `None` for every severity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Least(pub Option<Severity>);

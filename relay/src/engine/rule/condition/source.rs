@@ -1,4 +1,4 @@
-//! `source`: one of these sent the message. The trie finds routes for every tag by it.
+//! `source`: the message comes from one of these sources. Routes without a tag are found by it.
 
 use serde::{Deserialize, Serialize};
 use service::config::OneOrMany;
@@ -7,7 +7,7 @@ use tellhal::tag::{is_token, legal_token};
 use super::ask::{Asked, Condition};
 use super::written::{Mistake, Refusal, each};
 
-/// Any of these; every source when empty.
+/// The allowed sources; every source when empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Sources(pub Vec<String>);
@@ -45,7 +45,7 @@ pub fn parse(text: &str) -> Result<String, Refusal> {
     match is_token(text) {
         true => Ok(text.to_owned()),
         false => Err((
-            format!("{text:?} cannot be a source"),
+            format!("{text:?} is not a legal source"),
             format!("a source is one word, by default the short host name: {}", legal_token(text)),
         )),
     }

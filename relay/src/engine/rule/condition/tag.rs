@@ -1,4 +1,4 @@
-//! `tag`: one of these patterns covers the message's tag. The trie finds routes by it.
+//! `tag`: one of these patterns covers the message's tag. The trie finds routes by their patterns.
 
 use serde::{Deserialize, Serialize};
 use service::config::OneOrMany;
@@ -7,7 +7,7 @@ use tellhal::tag::{Pattern, legal_token};
 use super::ask::{Asked, Condition};
 use super::written::{Mistake, Refusal, each};
 
-/// Any of these; every tag when empty.
+/// The patterns; every tag when empty.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Tags(pub Vec<Pattern>);
@@ -54,7 +54,7 @@ fn pattern(text: &str) -> Result<Pattern, Refusal> {
     })
 }
 
-/// The nearest legal pattern; nothing when there is no word in `text`.
+/// The nearest legal pattern; empty if `text` contains no word.
 fn nearest_pattern(text: &str) -> String {
     let mut tokens: Vec<String> = Vec::new();
     for token in text.split('.').filter(|token| !token.is_empty()) {
@@ -67,7 +67,7 @@ fn nearest_pattern(text: &str) -> String {
     tokens.join(".")
 }
 
-/// Whether `wide` matches every tag that `narrow` matches.
+/// True if `wide` matches every tag that `narrow` matches.
 fn covers(wide: &Pattern, narrow: &Pattern) -> bool {
     let mut narrow = narrow.tokens();
     for want in wide.tokens() {

@@ -1,4 +1,4 @@
-//! The list of conditions: each is asked, and what is written in a file is what the log's text says again.
+//! The list of conditions: each is checked, and each is in the configurations of the log.
 
 use serde_json::Value;
 use tellhal::message::{Message, Severity};
@@ -6,7 +6,7 @@ use tellhal::timestamp::Timestamp;
 
 use super::*;
 
-/// What a relay of today writes into the log; a condition that is not there asks for nothing.
+/// The text of a present relay; a condition that is absent holds for every message.
 const TEXT: &str = r#"{"tag":["backup.>"],"severity":"warning","source":["db1"],"fields":{"env":["prod"],"shard":[]},"text":"shard \\d"}"#;
 
 fn all() -> Conditions {

@@ -1,4 +1,4 @@
-//! `text`: a regular expression is found in title or text. It is compiled once, when it is read.
+//! `text`: a regular expression matches in title or text. It is compiled once, when the configuration is read.
 
 use regex::Regex;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use super::ask::{Asked, Condition};
 use super::written::Mistake;
 
-/// Searched in title and text; any text when absent.
+/// The regular expression; any text when absent.
 #[derive(Clone, Debug, Default)]
 pub struct Text(pub Option<Regex>);
 
@@ -26,19 +26,22 @@ impl Condition for Text {
     }
 
     fn holds(&self, asked: Asked) -> bool {
-        let found = |text: &Regex| {
+        let matches = |text: &Regex| {
             text.is_match(&asked.message.text)
                 || asked.message.title.as_deref().is_some_and(|title| text.is_match(title))
         };
-        self.0.as_ref().is_none_or(found)
+        self.0.as_ref().is_none_or(matches)
     }
 
     fn held(&self, _: Asked) -> Vec<String> {
-        self.expression().map(|expression| format!("text has /{expression}/")).into_iter().collect()
+        self.expression()
+            .map(|expression| format!("title or text matches /{expression}/"))
+            .into_iter()
+            .collect()
     }
 
     fn refused(&self, _: Asked) -> String {
-        format!("neither title nor text has /{}/", self.expression().unwrap_or_default())
+        format!("neither title nor text matches /{}/", self.expression().unwrap_or_default())
     }
 
     fn covers(&self, narrow: &Self) -> bool {
@@ -49,8 +52,7 @@ impl Condition for Text {
 fn refusal(error: &regex::Error) -> (String, String) {
     let error = error.to_string();
     let reason = error.lines().last().unwrap_or("").trim_start_matches("error: ").to_owned();
-    let hint =
-        "the syntax is Rust's (https://docs.rs/regex); in 'single quotes' TOML leaves backslashes alone";
+    let hint = "the syntax is that of https://docs.rs/regex; in 'single quotes' TOML keeps backslashes";
     (format!("is not a regular expression: {reason}"), hint.into())
 }
 

@@ -1,8 +1,8 @@
-//! Reads what several conditions are written with, one value or a list of them, and says what can be wrong about it.
+//! Reads a value or a list of values, as several conditions are written, and reports mistakes.
 
 use service::config::OneOrMany;
 
-/// What is wrong with a value, and what would be right.
+/// The mistake in a value, and a hint.
 pub type Refusal = (String, String);
 
 /// A mistake in a file.
@@ -11,7 +11,6 @@ pub struct Mistake {
     /// The key's path in its route, such as `tag[1]`.
     pub key: String,
     pub what: String,
-    /// What would be right.
     pub hint: String,
 }
 
@@ -21,7 +20,7 @@ impl Mistake {
     }
 }
 
-/// Every item that `read` takes; what it refuses is reported, an empty list too.
+/// The items that `read` takes. Items that it refuses are reported, and so is an empty list.
 pub fn each<T>(
     written: Option<&OneOrMany>,
     key: &str,
@@ -30,7 +29,7 @@ pub fn each<T>(
 ) -> Vec<T> {
     let Some(written) = written else { return Vec::new() };
     if written.is_empty() {
-        report(Mistake::new(key, ("is an empty list".into(), format!("leave {key} out, or name one"))));
+        report(Mistake::new(key, ("is an empty list".into(), format!("remove {key}, or add an item"))));
     }
     let mut all = Vec::new();
     for (end, text) in written.items() {

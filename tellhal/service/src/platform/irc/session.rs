@@ -42,7 +42,7 @@ pub(super) struct Session<'a> {
     /// The labelled batch that is open, as reference and token.
     batch: Option<(String, String)>,
     count: u64,
-    heard: Instant,
+    last_line: Instant,
 }
 
 struct Written {
@@ -74,7 +74,7 @@ impl<'a> Session<'a> {
             late: VecDeque::new(),
             batch: None,
             count: 0,
-            heard: Instant::now(),
+            last_line: Instant::now(),
         }
     }
 
@@ -159,7 +159,7 @@ impl<'a> Session<'a> {
     }
 
     async fn hear(&mut self, text: &str) -> Result<(), Failure> {
-        self.heard = Instant::now();
+        self.last_line = Instant::now();
         let line = Line::parse(text);
         let ours = fold(line.nick()) == fold(&self.nick);
         match line.command {
@@ -306,10 +306,10 @@ impl<'a> Session<'a> {
     /// Checks that the server answers and confirms, and asks for the configured nick again.
     async fn look(&mut self) -> Result<(), Failure> {
         let late = self.written.front().is_some_and(|waits| waits.at.elapsed() > UNCONFIRMED);
-        if late || self.heard.elapsed() > SILENCE * 2 {
+        if late || self.last_line.elapsed() > SILENCE * 2 {
             return Err(self.settings.transient("the server stopped answering"));
         }
-        if self.heard.elapsed() <= SILENCE {
+        if self.last_line.elapsed() <= SILENCE {
             return Ok(());
         }
         if fold(&self.nick) != fold(&self.settings.nick) {

@@ -26,20 +26,20 @@ pub struct Settings {
 
 impl Settings {
     /// `host: text`, clean and without secrets. `text` may be the server's.
-    pub(super) fn reason(&self, said: &str) -> String {
-        let mut said = one_line(said);
+    pub(super) fn reason(&self, text: &str) -> String {
+        let mut text = one_line(text);
         for secret in self.sasl.iter().map(|(_, secret)| secret).chain(&self.pass) {
-            said = said.replace(secret.reveal(), "…");
+            text = text.replace(secret.reveal(), "…");
         }
-        format!("{}: {}", self.host, cut(&said, EXCERPT))
+        format!("{}: {}", self.host, cut(&text, EXCERPT))
     }
 
-    pub(super) fn transient(&self, said: &str) -> Failure {
-        Failure::transient(self.reason(said))
+    pub(super) fn transient(&self, text: &str) -> Failure {
+        Failure::transient(self.reason(text))
     }
 
-    pub(super) fn auth(&self, said: &str) -> Failure {
-        Failure::Auth { reason: self.reason(said) }
+    pub(super) fn auth(&self, text: &str) -> Failure {
+        Failure::Auth { reason: self.reason(text) }
     }
 
     pub(super) fn lost(&self, error: &std::io::Error) -> Failure {
