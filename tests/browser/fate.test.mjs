@@ -33,7 +33,7 @@ shows("a message tells its routes and each room with every attempt", { rooms: { 
   await hook.getByText("✓ posted").first().waitFor();
   const cells = await hook.locator("tbody tr").allInnerTexts();
   assert.equal(cells.length, 3);
-  assert.match(cells[0], /^1\t.*\t✗ not now\t127\.0\.0\.1: answered 503 Service Unavailable: upstream is <b>busy<\/b>$/);
+  assert.match(cells[0], /^1\t.*\t✗ temporary failure\t127\.0\.0\.1: answered 503 Service Unavailable: upstream is <b>busy<\/b>$/);
   assert.match(cells[2], /✓ taken\t127\.0\.0\.1: answered 200 OK$/);
   const dead = page.getByLabel("Room gone");
   assert.match(await dead.innerText(), /✗ dead letter.*404 Not Found: no such channel/s);

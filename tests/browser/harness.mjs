@@ -192,7 +192,7 @@ let chromiumOfThisFile;
 
 // A test with a site and a browser of its own. `options` are the site's, and the browser context's under `browser`;
 // with `byName` the browser is on another machine, as far as it knows.
-// Five minutes are for slow machines: ten thousand rows take two on a busy one with two processors.
+// Five minutes are for slow machines.
 // An error in the page fails it, and every failure shows the servers' last log lines.
 export function shows(name, options, run) {
   if (!chromiumOfThisFile) {

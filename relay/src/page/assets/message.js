@@ -9,7 +9,7 @@ let acted = 0; // time of the last action
 const refused = new Map(); // by dead letter: the error of an action on it
 const id = location.pathname.slice("/messages/".length); // stays encoded
 
-const OUTCOMES = { ok: "✓ taken", transient: "✗ not now", permanent: "✗ never", auth: "✗ not allowed, or not there" };
+const OUTCOMES = { ok: "✓ taken", transient: "✗ temporary failure", permanent: "✗ message refused", auth: "✗ room or credentials refused" };
 
 function state({ state: name, sign, words }) {
   return h("span", { class: `state ${name}` }, `${sign} ${words}`);
@@ -26,7 +26,7 @@ function attempts(step, room) {
   });
   if (left > 0) rows.splice(2, 0, h("tr", {}, h("td", { colspan: 5 }, `… ${plural(left, "more attempt")}`)));
   return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Attempts in ${room}` }, h("table", {},
-    h("thead", {}, h("tr", {}, ["try", "at", "took", "outcome", "answer"].map((name) => h("th", { scope: "col" }, name)))),
+    h("thead", {}, h("tr", {}, ["attempt", "time", "took", "outcome", "answer"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows)));
 }
 

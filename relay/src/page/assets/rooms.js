@@ -29,7 +29,7 @@ function row(each) {
   const last = each.attempts.at(-1);
   return h("tr", { class: each.state },
     h("th", { scope: "row" }, h("bdi", {}, each.name), h("small", {}, ` ${each.kind}${each.is_default ? ", default" : ""}`)),
-    h("td", {}, h("span", { class: `state ${each.state}` }, STATES[each.state]), each.state === "retrying" && ` try ${each.tries}`),
+    h("td", {}, h("span", { class: `state ${each.state}` }, STATES[each.state]), each.state === "retrying" && ` attempt ${each.tries}`),
     h("td", { class: "number" }, count(each.pending)),
     h("td", {}, limiter(each.limiter)),
     h("td", {}, each.last_success ? ago(each.last_success) : "–"),
@@ -85,7 +85,7 @@ function letter(each, item) {
   return [
     h("p", {}, time(each.at), " ", h("bdi", {}, each.room), " ", message && [severity(message.severity || "info"), " ", h("bdi", { class: "tag" }, message.tag)]),
     h("p", { class: "headline" }, message ? h("a", { href: messageAddress(message) }, h("bdi", {}, message.title || message.text || "(no text)")) : h("bdi", {}, each.id)),
-    h("p", {}, "✗ ", h("bdi", {}, each.reason), each.tries ? ` (${plural(each.tries, "try", "tries")})` : ""),
+    h("p", {}, "✗ ", h("bdi", {}, each.reason), each.tries ? ` (${plural(each.tries, "attempt")})` : ""),
     h("p", { class: "actions" }, buttons.flatMap((button) => [button, " "]), did),
   ];
 }

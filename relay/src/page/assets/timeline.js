@@ -86,8 +86,9 @@ export function draw(place, { since, until, severities, counts, incomplete }, ch
     choose(at(Math.max(0, first)), at(Math.min(counts.length, last)));
   });
   const axis = document.createElement("p");
-  const peak = plural(Math.max(0, ...sums), "message");
-  axis.append(...[moment(since), `highest bar: ${peak}${lacks}`, moment(until)].map((text) => {
+  const highest = Math.max(0, ...sums);
+  const peak = highest || lacks ? `highest bar: ${plural(highest, "message")}${lacks}` : "no messages";
+  axis.append(...[moment(since), peak, moment(until)].map((text) => {
     const part = document.createElement("span");
     part.textContent = text;
     return part;
