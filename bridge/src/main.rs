@@ -22,7 +22,7 @@ use service::process::print_json;
 
 use config::Config;
 
-/// Puts messages of other systems on the bus.
+/// Publishes messages of other systems on the bus.
 #[derive(Parser)]
 #[command(name = "hal-bridge", version, about)]
 struct Cli {
@@ -32,12 +32,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run as a service until a signal ends it
+    /// Receive messages of other systems and publish them, until stopped
     Run {
         #[command(flatten)]
         path: ConfigPath,
     },
-    /// Read the configuration and print all errors in it
+    /// Check the configuration and print all problems
     Check {
         #[command(flatten)]
         path: ConfigPath,
@@ -51,7 +51,7 @@ enum Command {
 
 #[derive(clap::Args)]
 struct ConfigPath {
-    /// The configuration: a file, or a folder of *.toml
+    /// Configuration: a file, or a folder of *.toml files
     #[arg(long, value_name = "PATH", env = "HAL_BRIDGE_CONFIG", default_value = "/etc/hal-bridge")]
     config: PathBuf,
 }

@@ -36,7 +36,7 @@ inbox_prefix = \"_INBOX_db1\"            # if the credentials allow only that"
 const AFTER: &str = concat!(
     "\
 Exit status 0 means that the message is kept: the server has it, or the spool holds it for later.
-Others: 64 wrong usage, 65 message refused for ever, 75 message not kept, 77 not permitted,
+Others: 64 wrong usage, 65 message never accepted, 75 message not kept, 77 not permitted,
 78 wrong configuration.
 
 A tag is words of A-Z a-z 0-9 _ - joined by dots. A tag that is also a subcommand's name needs -t.
@@ -127,7 +127,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run a command and send a message about how it went
+    /// Run a command and send messages about its start and end
     Run(Run),
     /// Print messages as they arrive, or run a command for each
     Listen(Listen),
@@ -192,10 +192,11 @@ Examples:
   tellhal listen '>' --since 1h --json
   tellhal listen 'deploy.*' --durable lights --exec 'blink \"$TELLHAL_SEVERITY\"'
 
-sh runs the command of --exec. It gets the message as JSON on standard input, and TELLHAL_ID, _TAG, _FROM
-(the source), _HOST, _USER, _TIME, _SEVERITY, _TITLE, _TEXT, _KEY and _STATUS in its environment. With --durable,
-messages that arrive between two runs are not missed, and a message whose command fails comes again, after a
-longer pause each time. Listening needs a listener's credentials: a host's may only publish.";
+sh runs the command of --exec. It gets the message as JSON on standard input, and TELLHAL_ID,
+_TAG, _FROM (the source), _HOST, _USER, _TIME, _SEVERITY, _TITLE, _TEXT, _KEY and _STATUS in its
+environment. With --durable, messages that arrive between two runs are not missed, and a message
+whose command fails comes again, after a longer pause each time. Listening needs a listener's
+credentials: a host's may only publish.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LISTEN_HELP)]
@@ -205,7 +206,7 @@ pub(crate) struct Listen {
     /// Run this command for each message
     #[arg(long, value_name = "COMMAND")]
     pub(crate) exec: Option<String>,
-    /// Remember on the server, under this name, how far this listener has read
+    /// Keep this listener's position on the server under this name
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) durable: Option<String>,
     /// Start this far in the past; an existing durable listener continues where it stopped

@@ -89,7 +89,7 @@ pub async fn retry(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
         once: once.clone(),
         delivery: (**delivery).clone(),
         room: letter.room.clone(),
-        reason: format!("retried by an operator; before: {}", letter.reason),
+        reason: format!("tried again by an operator; before: {}", letter.reason),
     };
     publish(bus, bus.names.ctl("retry"), &once, &request, &bus.names.ops_stream()).await?;
     forget(bus, letter).await
