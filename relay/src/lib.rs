@@ -1,9 +1,9 @@
 //! The relay: reads the log, decides which rooms get which message, and is the only program that posts there.
 //!
 //! ```text
-//!  HAL_OPS ──inbox──▶ engine ──outbox──▶ HAL_OUT ──deliver──▶ room
-//!  (the log)          (pure fold)        (work queue)  │ (adapter: render, send, classify)
-//!     ▲                                                └──▶ HAL_SENT receipts, HAL_DEAD dead letters
+//!  HAL_OPS ──inbox──▶ engine ──▶ queues ──▶ worker ──▶ room
+//!  (the log)          (pure fold)  (a room each)  │      (adapter: render, send, classify)
+//!     ▲                                           └──▶ HAL_SENT receipts, HAL_DEAD dead letters
 //!     └── tick, config, retry: only entries of the log change the engine
 //! ```
 //!

@@ -269,7 +269,7 @@ pub fn shorten(text: String) -> String {
 }
 
 /// A remark for the reader of a message about how it was read.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mark {
     /// The payload was not in the format of messages and became the text.

@@ -66,11 +66,6 @@ impl Names {
         format!("{}.ctl.>", self.prefix)
     }
 
-    /// `hal.out.<room>`; `hal.out.*` for all.
-    pub fn out(&self, room: &str) -> String {
-        format!("{}.out.{room}", self.prefix)
-    }
-
     /// `hal.sent.<room>`.
     pub fn sent(&self, room: &str) -> String {
         format!("{}.sent.{room}", self.prefix)
@@ -86,7 +81,7 @@ impl Names {
         self.upper("OPS")
     }
 
-    /// The outbox: `HAL_OUT`.
+    /// The outbox of early relays, which is no longer used: `HAL_OUT`.
     pub fn out_stream(&self) -> String {
         self.upper("OUT")
     }

@@ -111,6 +111,19 @@ impl NatsServer {
         stream.cached_info().state.messages
     }
 
+    /// True if `room` has handled its deliveries of every message in the log, by its last receipt.
+    pub async fn is_through(&self, room: &str) -> bool {
+        let js = self.jetstream().await;
+        let log = js.get_stream("HAL_OPS").await.expect("the log is there");
+        let Ok(last) = log.direct_get_last_for_subject("hal.ops.>").await else { return true };
+        let sent = js.get_stream("HAL_SENT").await.expect("the stream of receipts is there");
+        let Ok(receipt) = sent.direct_get_last_for_subject(format!("hal.sent.{room}")).await else {
+            return false;
+        };
+        let receipt: serde_json::Value = serde_json::from_slice(&receipt.payload).expect("a receipt is JSON");
+        receipt["place"]["sequence"].as_u64() >= Some(last.sequence)
+    }
+
     async fn wait_ready(&mut self) {
         let (dir, addr) = (self.dir.path().to_owned(), self.port.addr());
         let pid = self.process.pid();

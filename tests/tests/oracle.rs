@@ -148,15 +148,13 @@ async fn flush(url: &str, home: &Path) {
     wait_until("the spool is empty", LONG, empty).await;
 }
 
-/// Waits until all kept messages have left the outbox.
-async fn settle(nats: &NatsServer, a: &WebhookSink, b: &WebhookSink, fates: &BTreeMap<u32, Fate>) {
-    let js = nats.jetstream().await;
+/// Waits until all kept messages are in the rooms, and the last posts have their receipts.
+async fn settle(nats: &NatsServer, a_sink: &WebhookSink, b_sink: &WebhookSink, fates: &BTreeMap<u32, Fate>) {
     let through = async || {
-        let Ok(out) = js.get_stream("HAL_OUT").await else { return false };
-        let waiting = out.cached_info().state.messages;
         let kept = fates.iter().filter(|(_, fate)| **fate == Fate::Kept);
-        let (a, b) = (numbers(a), numbers(b));
-        waiting == 0 && kept.map(|(n, _)| *n).all(|n| a.contains_key(&n) && b.contains_key(&n))
+        let (a, b) = (numbers(a_sink), numbers(b_sink));
+        let arrived = kept.map(|(n, _)| *n).all(|n| a.contains_key(&n) && b.contains_key(&n));
+        arrived && has_receipt(nats, "a", a_sink).await && has_receipt(nats, "b", b_sink).await
     };
     // A timeout is ignored here: `judge` reports lost messages.
     let _ = tokio::time::timeout(LONG, async {
@@ -165,6 +163,15 @@ async fn settle(nats: &NatsServer, a: &WebhookSink, b: &WebhookSink, fates: &BTr
         }
     })
     .await;
+}
+
+/// True if the room's last receipt is about its last post.
+async fn has_receipt(nats: &NatsServer, room: &str, sink: &WebhookSink) -> bool {
+    let posts = sink.deliveries();
+    let Some(last) = posts.last().and_then(|post| post.message_ids().pop()) else { return true };
+    let Ok(sent) = nats.jetstream().await.get_stream("HAL_SENT").await else { return false };
+    let receipt = sent.direct_get_last_for_subject(format!("hal.sent.{room}")).await;
+    receipt.is_ok_and(|receipt| String::from_utf8_lossy(&receipt.payload).contains(&last))
 }
 
 /// The number of posts of each message.

@@ -167,7 +167,7 @@ async fn streams_deleted_underneath_are_noticed_and_made_again() {
     all_arrived(&a, 5).await;
     let js = nats.jetstream().await;
     let mut total = 5;
-    for stream in ["HAL_OPS", "HAL_OUT", "HAL_SENT", "HAL_DEAD"] {
+    for stream in ["HAL_OPS", "HAL_SENT", "HAL_DEAD"] {
         js.delete_stream(stream).await.unwrap();
         let back = async || js.get_stream(stream).await.is_ok() && role(&relay).await == "leading";
         wait_until(&format!("{stream} is back"), LONG, back).await;
@@ -180,18 +180,41 @@ async fn streams_deleted_underneath_are_noticed_and_made_again() {
 }
 
 #[tokio::test]
-async fn a_room_consumer_deleted_underneath_is_made_again() {
-    use futures_util::TryStreamExt as _;
+async fn the_outbox_of_an_early_relay_is_left_alone_and_named_once() {
     let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
-    let _relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
-    publish(&nats, 0..5).await;
-    all_arrived(&a, 5).await;
-    let out = nats.jetstream().await.get_stream("HAL_OUT").await.unwrap();
-    let names: Vec<String> = out.consumer_names().try_collect().await.unwrap();
-    for name in names {
-        out.delete_consumer(&name).await.unwrap();
-    }
-    publish(&nats, 5..10).await;
-    all_arrived(&a, 10).await;
-    check(&a, 10);
+    let js = nats.jetstream().await;
+    let outbox = async_nats::jetstream::stream::Config {
+        name: "HAL_OUT".into(),
+        subjects: vec!["hal.out.*".into()],
+        ..Default::default()
+    };
+    js.create_stream(outbox).await.unwrap();
+    js.publish("hal.out.a", "{}".into()).await.unwrap().await.unwrap();
+    let relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+    publish(&nats, 0..2).await;
+    all_arrived(&a, 2).await;
+    assert_eq!(relay.log().matches("HAL_OUT").count(), 1, "{}", relay.log());
+    assert_eq!(nats.messages("HAL_OUT").await, 1);
+}
+
+#[tokio::test]
+async fn a_standby_and_the_command_line_know_what_waits() {
+    let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    a.always(Answer::status(503));
+    let configuration = configuration(&[("a", &a)]);
+    let leader = Relay::start(&nats.url(), &configuration).await;
+    until_role(&leader, "leading").await;
+    let standby = Relay::start(&nats.url(), &configuration).await;
+    publish(&nats, 0..3).await;
+    let knows = async || {
+        let rooms: serde_json::Value = serde_json::from_str(&standby.get("/api/rooms").await.1).unwrap();
+        let room =
+            rooms["rooms"].as_array().unwrap().iter().find(|room| room["name"] == "a").unwrap().clone();
+        room["pending"] == 3 && room["state"] == "retrying" && room["oldest"].is_string()
+    };
+    wait_until("the standby knows what waits", SOON, knows).await;
+    assert_eq!(role(&standby).await, "standing by");
+    let output = standby.command(&["rooms"]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("retrying, 3 waiting since 20") && text.contains("503"), "{text}");
 }

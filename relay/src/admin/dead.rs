@@ -12,7 +12,7 @@ use tellhal::timestamp::Timestamp;
 
 use super::Operator;
 use crate::bus::message::StreamMessage;
-use crate::deliver::outbox::NOTES;
+use crate::deliver::ledger::NOTES;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
 

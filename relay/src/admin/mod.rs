@@ -4,6 +4,7 @@
 pub mod dead;
 pub mod explain;
 pub mod trace;
+mod waiting;
 
 use anyhow::Context as _;
 use async_nats::Event;

@@ -15,7 +15,9 @@ use time::OffsetDateTime;
 use super::Operator;
 use super::dead::{self, Letter};
 use crate::bus::message::StreamMessage;
+use crate::delivery::id::retry_of;
 use crate::delivery::{Delivery, Outcome, Receipt, message_id};
+use crate::engine::Rules;
 use crate::engine::entry::Retry;
 use crate::index::{Index, Origin};
 
@@ -104,6 +106,29 @@ impl Fate {
         });
     }
 
+    /// Removes from the waiting deliveries those that have a trace, and those of a message that is delivered nowhere. Of a
+    /// dead letter on the list, its receipt says nothing more.
+    fn drop_settled(&mut self) {
+        let Fate { located, waiting, receipts, dead, .. } = self;
+        let is_about = |receipt: &Receipt, delivery: &Delivery| match receipt.outcome {
+            Outcome::Duplicate => receipt.place.sequence == delivery.place.sequence,
+            Outcome::Throttled => {
+                receipt.room == delivery.room
+                    && receipt.place.sequence == located.sequence
+                    && retry_of(&delivery.id).is_none()
+            }
+            _ => receipt.ids.iter().any(|id| *id == *delivery.id),
+        };
+        waiting.retain(|delivery| {
+            !receipts.iter().any(|receipt| is_about(receipt, delivery))
+                && !dead.iter().any(|letter| letter.id == *delivery.id)
+        });
+        receipts.retain(|receipt| {
+            receipt.outcome != Outcome::Dead
+                || !receipt.ids.iter().any(|id| dead.iter().any(|letter| letter.id == *id))
+        });
+    }
+
     fn is_about(&self, id: &str) -> bool {
         let own = |delivery: &str| message_id(delivery) == id;
         self.waiting.iter().any(|delivery| own(&delivery.id))
@@ -169,15 +194,18 @@ impl Operator {
         Some(Located { sequence: *sequence, at: *at, message })
     }
 
-    /// The traces of a message, found by reading the streams from its time on.
-    pub async fn fate(&self, located: Located) -> anyhow::Result<Fate> {
+    /// The traces of a message, found by reading the streams from its time on. Waiting deliveries are found only with `rules`, those
+    /// of its time.
+    pub async fn fate(&self, located: Located, rules: Option<&Arc<Rules>>) -> anyhow::Result<Fate> {
         let id = &located.message.id;
         let retries = self.retries(&located).await?;
-        let waiting = self.all_waiting(&located, &retries).await?;
+        let waiting = self.all_waiting(&located, &retries, rules).await?;
         let receipts = self.receipts(&located).await?;
         let letters = dead::list(self, None, from(located.at)?).await?;
         let dead = letters.into_iter().filter(|letter| message_id(&letter.id) == id).collect();
-        Ok(Fate { waiting, receipts, dead, retries, located, complete: true })
+        let mut fate = Fate { waiting, receipts, dead, retries, located, complete: true };
+        fate.drop_settled();
+        Ok(fate)
     }
 
     /// The same by the index, of the message under any of these ids. Waiting deliveries are read before receipts, so that a
@@ -185,6 +213,7 @@ impl Operator {
     pub async fn fate_by(
         &self,
         located: Located,
+        rules: Option<&Arc<Rules>>,
         index: &Arc<Index>,
         ids: Vec<String>,
     ) -> anyhow::Result<Fate> {
@@ -194,7 +223,7 @@ impl Operator {
             let (id, room, reason) = (retry.delivery.id.into(), retry.room, retry.reason);
             retries.push(Retried { sequence: stored.sequence, at: stored.at, room, reason, id });
         }
-        let waiting = self.all_waiting(&located, &retries).await?;
+        let waiting = self.all_waiting(&located, &retries, rules).await?;
         let (log, sent, letters) =
             (self.names.ops_stream(), self.names.sent_stream(), self.names.dead_stream());
         let mut complete = true;
@@ -210,7 +239,9 @@ impl Operator {
         let receipts =
             receipts.iter().filter_map(|stored| serde_json::from_slice(&stored.payload).ok()).collect();
         let dead = self.read(&letters, &traces.dead).await?.iter().map(Letter::read).collect();
-        Ok(Fate { waiting, receipts, dead, retries, located, complete })
+        let mut fate = Fate { waiting, receipts, dead, retries, located, complete };
+        fate.drop_settled();
+        Ok(fate)
     }
 
     /// Messages of a stream by their sequences; deleted ones are left out.
@@ -223,13 +254,16 @@ impl Operator {
         Ok(all)
     }
 
-    async fn all_waiting(&self, located: &Located, retries: &[Retried]) -> anyhow::Result<Vec<Delivery>> {
-        let id = &located.message.id;
-        let mut waiting = self.waiting(id, located.sequence).await?;
-        for retry in retries {
-            waiting.extend(self.waiting(id, retry.sequence).await?);
+    async fn all_waiting(
+        &self,
+        located: &Located,
+        retries: &[Retried],
+        rules: Option<&Arc<Rules>>,
+    ) -> anyhow::Result<Vec<Delivery>> {
+        match rules {
+            Some(rules) => self.waiting(located, retries, rules).await,
+            None => Ok(Vec::new()),
         }
-        Ok(waiting)
     }
 
     async fn retries(&self, located: &Located) -> anyhow::Result<Vec<Retried>> {
@@ -263,46 +297,6 @@ impl Operator {
             }
         }
         Ok(receipts)
-    }
-
-    /// The waiting deliveries of message `id` that the log's entry `sequence` led to. A work queue takes no second consumer, so
-    /// its messages are requested one by one; they are in the log's order, so a binary search finds the first.
-    async fn waiting(&self, id: &str, sequence: u64) -> anyhow::Result<Vec<Delivery>> {
-        let Some(out) = self.stream(&self.names.out_stream()).await? else { return Ok(Vec::new()) };
-        let state = &out.cached_info().state;
-        let (mut low, mut high) = (state.first_sequence, state.last_sequence + 1);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.first_waiting(&out, middle).await? {
-                Some((at, delivery)) if delivery.place.sequence < sequence => low = at + 1,
-                _ => high = middle,
-            }
-        }
-        let mut waiting = Vec::new();
-        while let Some((at, delivery)) = self.first_waiting(&out, low).await? {
-            if delivery.place.sequence != sequence {
-                break;
-            }
-            if message_id(&delivery.id) == id {
-                waiting.push(delivery);
-            }
-            low = at + 1;
-        }
-        Ok(waiting)
-    }
-
-    /// The first readable delivery of the outbox at or after `sequence`.
-    async fn first_waiting(&self, out: &Stream, sequence: u64) -> anyhow::Result<Option<(u64, Delivery)>> {
-        let mut next = sequence;
-        let name = &out.cached_info().config.name;
-        loop {
-            let stored = StreamMessage::first_from(&self.jetstream, name, &self.names.out("*"), next).await;
-            let Some(stored) = stored.context("reading the outbox")? else { return Ok(None) };
-            match serde_json::from_slice(&stored.payload) {
-                Ok(delivery) => return Ok(Some((stored.sequence, delivery))),
-                Err(_) => next = stored.sequence + 1,
-            }
-        }
     }
 }
 

@@ -6,21 +6,19 @@ pub mod follow;
 pub mod message;
 pub mod scan;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use async_nats::jetstream::kv::Store;
 use async_nats::jetstream::object_store::ObjectStore;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, Stream};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
 use async_nats::jetstream::{self, Context, kv, object_store};
 use async_nats::{Client, Event};
 use tellhal::nats::NatsConfig;
 use tellhal::{Names, Publisher};
 use tokio::sync::watch;
 
-/// Number of deliveries that may wait for one room; a further delivery becomes a dead letter.
-pub const ROOM_QUEUE: i64 = 50_000;
 /// Age of messages in the log after which they may be purged.
 pub const LOG_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// Distance in sequences from the last snapshot to the start of a recreated log: more than is ever folded between two
@@ -48,7 +46,6 @@ pub struct Bus {
 #[derive(Clone)]
 pub struct Streams {
     pub ops: Stream,
-    pub out: Stream,
     pub sent: Stream,
     pub dead: Stream,
     pub state: Store,
@@ -125,11 +122,11 @@ impl Bus {
                 self.js.create_object_store(config).await.with_context(|| format!("object store {bucket}"))?
             }
         };
+        self.name_old_outbox().await;
         let folded = files::load_snapshot(&files).await?.map(|snapshot| snapshot.sequence);
         let log = Config { first_sequence: folded.map(|sequence| sequence + GAP), ..log(names) };
         Ok(Streams {
             ops: self.stream(log).await?,
-            out: self.stream(outbox(names)).await?,
             sent: self.stream(receipts(names)).await?,
             dead: self.stream(dead_letters(names)).await?,
             state,
@@ -137,10 +134,21 @@ impl Bus {
         })
     }
 
+    /// Says once that the outbox of an early relay is there. It is left alone: its deliveries may have been posted or not.
+    async fn name_old_outbox(&self) {
+        static SAID: Once = Once::new();
+        let stream = self.names.out_stream();
+        if self.js.get_stream(&stream).await.is_ok() {
+            SAID.call_once(|| {
+                tracing::warn!(stream, "this stream of an early relay is not used any more; delete it")
+            });
+        }
+    }
+
     /// Returns once a stream is missing, with its name. A server that does not answer is no evidence for that.
     pub async fn watch(&self) -> anyhow::Error {
         let names = &self.names;
-        let streams = [names.ops_stream(), names.out_stream(), names.sent_stream(), names.dead_stream()];
+        let streams = [names.ops_stream(), names.sent_stream(), names.dead_stream()];
         loop {
             tokio::time::sleep(WATCH).await;
             for name in &streams {
@@ -271,22 +279,6 @@ fn log(names: &Names) -> Config {
     }
 }
 
-fn outbox(names: &Names) -> Config {
-    Config {
-        name: names.out_stream(),
-        subjects: vec![names.out("*")],
-        retention: RetentionPolicy::WorkQueue,
-        max_bytes: 2048 * MIB,
-        max_messages_per_subject: ROOM_QUEUE,
-        discard: DiscardPolicy::New,
-        discard_new_per_subject: true,
-        duplicate_window: HOUR,
-        allow_direct: true,
-        description: Some("tellhal: deliveries waiting for their room".into()),
-        ..Config::default()
-    }
-}
-
 fn receipts(names: &Names) -> Config {
     Config {
         name: names.sent_stream(),
@@ -319,10 +311,8 @@ fn fits(have: &Config, want: &Config) -> bool {
     want.subjects.iter().all(|subject| have.subjects.contains(subject))
         && have.retention == want.retention
         && have.discard == want.discard
-        && have.discard_new_per_subject == want.discard_new_per_subject
         && have.allow_direct
         && have.duplicate_window >= want.duplicate_window
-        && (want.max_messages_per_subject <= 0 || have.max_messages_per_subject > 0)
         && (want.max_age != Duration::ZERO || have.max_age == Duration::ZERO)
 }
 
@@ -330,12 +320,6 @@ fn keep_limits(have: Config, want: &Config) -> Config {
     Config {
         subjects: want.subjects.clone(),
         discard: want.discard,
-        discard_new_per_subject: want.discard_new_per_subject,
-        max_messages_per_subject: if have.max_messages_per_subject > 0 {
-            have.max_messages_per_subject
-        } else {
-            want.max_messages_per_subject
-        },
         allow_direct: true,
         duplicate_window: have.duplicate_window.max(want.duplicate_window),
         max_age: if want.max_age == Duration::ZERO { Duration::ZERO } else { have.max_age },

@@ -1,13 +1,17 @@
 //! `hal-relay rooms`: lists the rooms, and posts a test message. A test goes directly to the room, without bus and relay,
 //! but respects the environment `dev`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use relay::admin::{Operator, one_line};
 use relay::config::Config;
 use relay::delivery::{Content, Delivery, Id, Place};
+use relay::lead::report;
 use relay::room::{self, Part, Post, Room, registry};
+use relay::status::{RoomState, State};
 use serde::Serialize;
 use service::config::Configuration as _;
 use service::platform::{Failure, Sent};
@@ -20,6 +24,8 @@ use super::{Usage, print, print_json};
 /// Number of attempts for a part: a new connection may need more time than one attempt may take.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
+/// The longest wait for the rooms' states.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -61,8 +67,8 @@ struct Test {
 impl Rooms {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self.action {
-            None => self.list.run(),
-            Some(Action::List(list)) => list.run(),
+            None => self.list.run().await,
+            Some(Action::List(list)) => list.run().await,
             Some(Action::Test(test)) => test.run().await,
         }
     }
@@ -78,19 +84,30 @@ struct Listed<'a> {
     dev: bool,
     /// The routes to this room.
     routes: Vec<&'a str>,
+    /// Its state as the leading relay told it last; absent if NATS cannot be reached or no relay leads.
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    state: Option<RoomState>,
 }
 
 impl List {
-    fn run(self) -> anyhow::Result<()> {
+    async fn run(self) -> anyhow::Result<()> {
         let config = Config::load(&self.path.config)?;
-        let rooms: Vec<Listed> =
-            config.rooms.iter().map(|(name, room)| listed(&config, name, room)).collect();
+        let mut states = states(&config).await.unwrap_or_else(|error| {
+            eprintln!("hal-relay: the rooms' states are not known: {error:#}");
+            BTreeMap::new()
+        });
+        let rooms: Vec<Listed> = config
+            .rooms
+            .iter()
+            .map(|(name, room)| Listed { state: states.remove(name), ..listed(&config, name, room) })
+            .collect();
         if self.json {
             return print_json(&rooms);
         }
         let width = rooms.iter().map(|listed| listed.room.len()).max().unwrap_or(0);
-        for Listed { room, kind, default, dev, routes } in rooms {
-            let mut notes = Vec::from_iter(default.then(|| "default room".to_owned()));
+        for Listed { room, kind, default, dev, routes, state } in rooms {
+            let mut notes = Vec::from_iter(state.map(|state| words(&state)));
+            notes.extend(default.then(|| "default room".to_owned()));
             notes.extend(dev.then(|| "dev room: gets all messages".to_owned()));
             notes.extend((!routes.is_empty()).then(|| format!("by {}", routes.join(", "))));
             let line = format!("{room:width$}  {kind:8} {}", notes.join("; "));
@@ -98,6 +115,32 @@ impl List {
         }
         Ok(())
     }
+}
+
+/// The states of the rooms, asked of the server within [`PATIENCE`].
+async fn states(config: &Config) -> anyhow::Result<BTreeMap<String, RoomState>> {
+    let read = async {
+        let operator = Operator::connect(&config.nats).await?;
+        report::read(&operator.jetstream, &operator.names).await
+    };
+    tokio::time::timeout(PATIENCE, read).await.context("NATS does not answer")?
+}
+
+/// Such as `retrying, 3 waiting since 2026-11-27T08:00:00Z: 503`.
+fn words(state: &RoomState) -> String {
+    let mut words = match state.state {
+        State::Unknown => "no post yet".to_owned(),
+        State::Ok => "ok".to_owned(),
+        State::Retrying => "retrying".to_owned(),
+        State::Broken => "broken".to_owned(),
+    };
+    if let Some(oldest) = state.oldest.filter(|_| state.pending > 0) {
+        words += &format!(", {} waiting since {oldest}", state.pending);
+    }
+    if let Some(error) = state.last_error.as_ref().filter(|_| state.state != State::Ok) {
+        words += &format!(": {}", one_line(error));
+    }
+    words
 }
 
 fn listed<'a>(config: &'a Config, name: &'a str, room: &registry::Config) -> Listed<'a> {
@@ -109,6 +152,7 @@ fn listed<'a>(config: &'a Config, name: &'a str, room: &registry::Config) -> Lis
         default: routing.default_room == name,
         dev: routing.dev_room.as_deref() == Some(name),
         routes: leading.map(|route| route.name.as_str()).collect(),
+        state: None,
     }
 }
 
@@ -226,7 +270,7 @@ fn delivery(room: &str) -> anyhow::Result<Delivery> {
         at: Timestamp::now(),
         routes: Vec::new(),
         marks: Vec::new(),
-        content: Content::Message(Box::new(message)),
+        content: Content::Message(std::sync::Arc::new(message)),
     })
 }
 

@@ -106,6 +106,7 @@ fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
         open: std::collections::BTreeMap::new(),
         default_room: config.routing.default_room.clone(),
         stranded_after: config.stranded_after,
+        max_waiting: config.max_waiting,
     };
     for (name, settings) in &config.rooms {
         let (kind, room) = (settings.kind(), registry::open(name, settings, shared)?.into());
@@ -177,7 +178,7 @@ async fn watch_configuration(
     stop: CancellationToken,
 ) {
     if let Err(error) = watch_files(path, news, stop).await {
-        tracing::error!(%error, "the configuration is not watched");
+        tracing::error!(%error, "cannot watch the configuration; changes need a restart");
     }
 }
 

@@ -42,7 +42,8 @@ impl Trace {
                 operator.names.ops_stream()
             ),
         };
-        let fate = operator.fate(located).await?;
+        let rules = operator.rules_at(located.sequence).await?;
+        let fate = operator.fate(located, rules.as_ref()).await?;
         if self.json { print_json(&fate) } else { Ok(print(&timeline(&fate))?) }
     }
 }

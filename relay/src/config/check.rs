@@ -8,7 +8,9 @@ use std::time::Duration;
 use service::config::{Configuration, Problem, duration};
 use tellhal::nats::NatsConfig;
 
-use super::raw::{self, Checks, DEFAULT_STRANDED_AFTER, Environment};
+use super::raw::{
+    self, Checks, DEFAULT_MAX_WAITING, DEFAULT_STRANDED_AFTER, Environment, HIGHEST_MAX_WAITING,
+};
 use super::{cases, page, rooms, routes};
 use crate::engine::routing::Routing;
 use crate::room::registry;
@@ -24,6 +26,8 @@ pub struct Config {
     pub rooms: BTreeMap<String, registry::Config>,
     /// The time that a delivery waits for a relay that serves its room.
     pub stranded_after: Duration,
+    /// The number of deliveries that may wait for a room that fails.
+    pub max_waiting: usize,
     /// The state folder if it is configured; [`Config::state_dir`] has the default.
     pub state_dir: Option<PathBuf>,
     /// The number of tests in the files; all of them pass.
@@ -67,6 +71,7 @@ fn check(checks: &mut Checks) -> Config {
     let nats = checks.nats(|raw| raw.nats.clone());
     let page = page::check(checks);
     let stranded_after = stranded_after(checks);
+    let max_waiting = max_waiting(checks);
     let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
     let routes = routes::check(checks);
     let routing = Routing {
@@ -77,7 +82,8 @@ fn check(checks: &mut Checks) -> Config {
     };
     let sound = checks.sound();
     let tests = cases::run(checks, &routing, sound);
-    Config { nats, page, routing, rooms, stranded_after, state_dir, tests, warnings: Vec::new() }
+    let warnings = Vec::new();
+    Config { nats, page, routing, rooms, stranded_after, max_waiting, state_dir, tests, warnings }
 }
 
 fn room(checks: &mut Checks, key: &str, get: impl Fn(&raw::File) -> Option<String>) -> Option<String> {
@@ -110,4 +116,16 @@ fn stranded_after(checks: &mut Checks) -> Duration {
         }
         Duration::ZERO
     })
+}
+
+fn max_waiting(checks: &mut Checks) -> usize {
+    let key = "max_waiting";
+    let most = checks.only(key, |raw| raw.max_waiting).unwrap_or(DEFAULT_MAX_WAITING);
+    if !(1..=HIGHEST_MAX_WAITING).contains(&most)
+        && let Some(document) = checks.owner(key)
+    {
+        let hint = format!("a number from 1 to {HIGHEST_MAX_WAITING}, such as {key} = {DEFAULT_MAX_WAITING}");
+        checks.problems.push(document.error(key, format!("{most} cannot be the limit of a queue"), hint));
+    }
+    most
 }

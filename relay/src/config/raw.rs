@@ -20,6 +20,8 @@ pub(super) type Document = service::config::Document<File>;
 
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
 pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
+pub(super) const DEFAULT_MAX_WAITING: usize = 50_000;
+pub(super) const HIGHEST_MAX_WAITING: usize = 500_000;
 
 /// hal-relay's configuration: rooms, and the routes that lead to them.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -34,6 +36,10 @@ pub struct File {
     pub dev_room: Option<String>,
     /// The time that a delivery waits for a relay that has its room; `10m` when absent.
     pub stranded_after: Option<String>,
+    /// The number of deliveries that may wait for a room that fails, from 1 to 500,000; `50000` when absent. The oldest beyond
+    /// it become dead letters.
+    #[schemars(range(min = 1, max = 500_000))]
+    pub max_waiting: Option<usize>,
     /// A folder for the last good version of every file and for the page's index; `$STATE_DIRECTORY`, else
     /// `$XDG_STATE_HOME/hal-relay`, when absent.
     #[schemars(extend("format" = PATH))]

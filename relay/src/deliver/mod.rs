@@ -1,18 +1,25 @@
-//! One worker for each room: takes deliveries from `HAL_OUT`, posts them, stores the receipt, then acknowledges.
-//! The only retry loop of the relay.
+//! One worker for each room: takes deliveries from the room's queue, posts them, stores the receipt, which moves the queue
+//! forward. The only retry loop of the relay.
 //!
 //! An attempt that fails for a temporary reason is repeated after 250 ms, doubling to a minute, with jitter, and never
 //! earlier than the platform asks for (`Retry-After`, at most an hour). After 24 hours in the log, or at once if the room
-//! refuses it for good, a delivery becomes a dead letter. When more than 20 deliveries wait, or while the limiter allows
-//! no post, they go out as one post. A post is retried unchanged: its parts that were sent are not sent again. Every
-//! step is bound to the lease.
+//! refuses it for good, a delivery becomes a dead letter. So do the oldest of a failing room when more wait for it than may.
+//! When more than 20 deliveries wait, or while the limiter allows no post, they go out as one post. A post is retried
+//! unchanged: its parts that were sent are not sent again. Every step is bound to the lease.
+//!
+//! A receipt is stored while the next post is under way, so a crash leaves at most two posts of a room without their receipts.
+//! The new leader posts both again, in their order.
 
-mod backlog;
-pub mod outbox;
+mod batch;
+mod contents;
+pub mod ledger;
+pub mod notes;
+mod outlet;
 mod post;
-mod queue;
+pub mod queues;
 mod shared;
+pub mod unserved;
 mod worker;
 
 pub use shared::Shared;
-pub use worker::run;
+pub use worker::{Served, run};

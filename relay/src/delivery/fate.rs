@@ -67,6 +67,7 @@ impl FateState {
             Outcome::Throttled => FateState::Held,
             Outcome::Dropped | Outcome::Duplicate => FateState::Dropped,
             Outcome::Moved => FateState::Moved,
+            Outcome::Dead => FateState::Dead,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The messages between the engine and the rooms: deliveries, receipts, dead letters. JSON on the bus.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tellhal::message::{Mark, Message, Severity};
@@ -9,18 +10,20 @@ use tellhal::timestamp::Timestamp;
 pub mod attempt;
 pub mod fate;
 pub mod id;
+pub mod queue;
 pub mod receipt;
+pub mod waiting;
 
 pub use attempt::{Answered, Attempt, Attempts};
 pub use id::{Id, message_id};
 pub use receipt::{DeadLetter, Outcome, Receipt};
 
-/// One message or summary for one room. Published on `hal.out.<room>`.
+/// One message or summary for one room.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
     pub id: Id,
     pub room: String,
-    /// The entry of the log that led to it, and its number among that entry's deliveries: the outbox's order.
+    /// The entry of the log that led to it, and its number among that entry's outputs.
     pub place: Place,
     /// The stream's time of that entry.
     pub at: Timestamp,
@@ -43,7 +46,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
-    Message(Box<Message>),
+    Message(Arc<Message>),
     Summary(Summary),
 }
 

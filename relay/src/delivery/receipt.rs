@@ -75,6 +75,8 @@ pub enum Outcome {
     Duplicate,
     /// Sent back to the log for another room.
     Moved,
+    /// The room can never take it: a dead letter.
+    Dead,
 }
 
 impl Outcome {
@@ -86,6 +88,7 @@ impl Outcome {
             Outcome::Dropped => "dropped",
             Outcome::Duplicate => "duplicate",
             Outcome::Moved => "moved",
+            Outcome::Dead => "dead",
         }
     }
 }

@@ -4,6 +4,7 @@
 
 pub mod entry;
 pub mod output;
+pub mod reread;
 pub mod rule;
 pub mod snapshot;
 pub mod state;
@@ -84,7 +85,7 @@ impl Engine {
                 return outputs.note(NOWHERE, Outcome::Duplicate, &message.id, "seen before");
             }
             seen::Verdict::Taken => {
-                let own = format!("seq-{}", self.sequence);
+                let own = id_by_place(self.sequence);
                 marks.push(Mark::IdTaken(std::mem::replace(&mut message.id, own)));
             }
         }
@@ -108,7 +109,7 @@ impl Engine {
             }
         }
         let id = message.id.clone();
-        let content = Content::Message(Box::new(message));
+        let content = Content::Message(Arc::new(message));
         for (room, routes) in rooms {
             outputs.deliver(Id::of_message(&id, room), room, routes, marks.clone(), content.clone());
         }
@@ -120,9 +121,7 @@ impl Engine {
         if self.states.seen.check("_retry", &once, self.now) == seen::Verdict::Duplicate {
             return outputs.note(NOWHERE, Outcome::Duplicate, &delivery.id, "retried before");
         }
-        let routing = &self.rules.routing;
-        let known = if routing.rooms.contains(&room) { room.as_str() } else { routing.fallback() };
-        let target = routing.dev_room.as_deref().unwrap_or(known);
+        let target = self.rules.routing.target(&room);
         let mut marks = delivery.marks;
         if target != delivery.room && !marks.iter().any(|mark| matches!(mark, Mark::ForRoom(_))) {
             marks.push(Mark::ForRoom(delivery.room));
@@ -131,6 +130,11 @@ impl Engine {
         let target = target.to_owned();
         outputs.deliver(id, &target, delivery.routes, marks, delivery.content);
     }
+}
+
+/// The id of a message whose own id another source has used.
+fn id_by_place(sequence: u64) -> String {
+    format!("seq-{sequence}")
 }
 
 #[cfg(test)]

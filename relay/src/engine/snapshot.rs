@@ -1,6 +1,7 @@
 //! The fold's state as it is kept between two relays: `{sequence, version, configuration, now, state}`. Each state has its
 //! own part, which may be missing, and parts that this relay does not know are ignored.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -8,9 +9,10 @@ use tellhal::timestamp::Timestamp;
 
 use super::state::{Kept, States};
 use super::{Engine, Rules};
+use crate::delivery::queue;
 
 /// The version of [`Snapshot`] this relay writes and reads. A part that comes or goes is no new version.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Everything the fold knows after the entry `sequence`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,17 +24,21 @@ pub struct Snapshot {
     pub now: Timestamp,
     #[serde(default)]
     pub state: Kept,
+    /// The deliveries of the folded entries that wait, by room.
+    #[serde(default)]
+    pub rooms: BTreeMap<String, queue::Kept>,
 }
 
 impl Engine {
-    /// The state as of the last entry folded.
-    pub fn snapshot(&self) -> Snapshot {
+    /// The state as of the last entry folded, with the queues of its deliveries.
+    pub fn snapshot(&self, rooms: BTreeMap<String, queue::Kept>) -> Snapshot {
         Snapshot {
             version: VERSION,
             sequence: self.sequence,
             configuration: self.rules.hash.clone(),
             now: self.now,
             state: self.states.keep(),
+            rooms,
         }
     }
 

@@ -198,7 +198,7 @@ fn restored(change: impl Fn(&mut serde_json::Value)) -> (Engine, Vec<String>) {
     let mut engine = engine(routing(vec![throttled]));
     engine.apply(message(1, 0, "a", "m1"));
     engine.apply(message(2, 1, "a", "m2"));
-    let mut value = serde_json::to_value(engine.snapshot()).unwrap();
+    let mut value = serde_json::to_value(engine.snapshot(Default::default())).unwrap();
     change(&mut value);
     let snapshot: snapshot::Snapshot = serde_json::from_value(value).unwrap();
     let unreadable = snapshot.state.unreadable().iter().map(|(part, _)| (*part).to_owned()).collect();
@@ -281,14 +281,14 @@ proptest! {
         let cut = cut.min(log.len());
         let mut whole = engine(random_routing(0));
         let mut expected = fold(&mut whole, &log[..cut], 0);
-        let text = serde_json::to_string(&whole.snapshot()).unwrap();
+        let text = serde_json::to_string(&whole.snapshot(Default::default())).unwrap();
         let mut restored = Engine::restore(serde_json::from_str(&text).unwrap(), whole.rules().clone());
         expected.extend(fold(&mut whole, &log, cut));
         let mut engine = engine(random_routing(0));
         let mut outputs = fold(&mut engine, &log[..cut], 0);
         outputs.extend(fold(&mut restored, &log, cut));
         prop_assert_eq!(&outputs, &expected);
-        prop_assert_eq!(restored.snapshot(), whole.snapshot());
+        prop_assert_eq!(restored.snapshot(Default::default()), whole.snapshot(Default::default()));
     }
 
     #[test]

@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures_util::FutureExt as _;
 use tellhal::timestamp::Timestamp;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::Index;
@@ -17,6 +16,8 @@ use crate::bus::follow::Follow;
 /// The largest number of messages in one batch, and the bytes after which a batch ends.
 const BATCH: usize = 1000;
 const BATCH_BYTES: usize = 4 << 20;
+/// The time in which messages are gathered into a batch: a transaction for each would cost more than its post.
+const GATHER: Duration = Duration::from_millis(100);
 /// Number of unread messages above which batches are followed by a pause, and the longest pause.
 const MUCH: u64 = 20_000;
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
@@ -83,11 +84,12 @@ async fn follow(index: &Arc<Index>, bus: &Bus, origin: Origin) -> anyhow::Result
             look_at = now;
             continue;
         };
+        let until = Instant::now() + GATHER;
         let mut batch = vec![first?];
         let mut bytes = batch[0].payload.len();
         while batch.len() < BATCH
             && bytes < BATCH_BYTES
-            && let Some(Ok(message)) = follow.next().now_or_never()
+            && let Ok(Ok(message)) = timeout_at(until, follow.next()).await
         {
             bytes += message.payload.len();
             batch.push(message);

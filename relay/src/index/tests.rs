@@ -69,7 +69,7 @@ fn filter(change: impl Fn(&mut Filter)) -> Filter {
 }
 
 fn delivery(id: &str) -> Delivery {
-    let content = Content::Message(Box::new(message("db1", "a", Severity::Info, "x")));
+    let content = Content::Message(std::sync::Arc::new(message("db1", "a", Severity::Info, "x")));
     let (room, at) = ("ops".to_owned(), Timestamp(0));
     Delivery { id: id.into(), room, place: Place::default(), at, routes: vec![], marks: vec![], content }
 }

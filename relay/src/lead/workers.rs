@@ -1,4 +1,4 @@
-//! A leader's workers: one for each room, and one that finds deliveries for unknown rooms.
+//! A leader's workers: one for each room, one for deliveries to unknown rooms, and one that tells what waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,9 +6,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::deliver::{self, Shared};
+use crate::deliver::queues::Queues;
+use crate::deliver::{self, Served, Shared, unserved};
+use crate::lead::report;
 use crate::lead::rooms::Rooms;
-use crate::lead::unserved;
 
 /// The tasks that post.
 pub struct Workers {
@@ -17,13 +18,16 @@ pub struct Workers {
 }
 
 impl Workers {
-    pub fn start(rooms: &Arc<Rooms>, shared: &Shared) -> Self {
+    pub fn start(rooms: &Arc<Rooms>, queues: &Arc<Queues>, shared: &Shared) -> Self {
         let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
         for (name, room) in &rooms.open {
-            tasks.spawn(deliver::run(room.room.clone(), name.clone(), shared.clone(), stop.clone()));
+            let (room, name, queue) = (room.room.clone(), name.clone(), queues.room(name));
+            let served = Served { room, name, queue, max_waiting: rooms.max_waiting };
+            tasks.spawn(deliver::run(served, shared.clone(), stop.clone()));
         }
-        tasks.spawn(unserved::run(rooms.clone(), shared.clone(), stop.clone()));
+        tasks.spawn(unserved::run(rooms.clone(), queues.clone(), shared.clone(), stop.clone()));
         shared.status.change(|now| now.rooms.retain(|name, _| rooms.open.contains_key(name)));
+        tasks.spawn(report::run(queues.clone(), shared.clone(), stop.clone()));
         Workers { tasks, stop }
     }
 

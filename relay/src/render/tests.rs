@@ -22,7 +22,7 @@ pub(crate) fn delivery(content: Content) -> Delivery {
 }
 
 fn shown(message: Message) -> Vec<String> {
-    View::of(&delivery(Content::Message(Box::new(message)))).lines()
+    View::of(&delivery(Content::Message(std::sync::Arc::new(message)))).lines()
 }
 
 #[test]
@@ -44,7 +44,7 @@ fn everything_else_has_its_place() {
         Link { url: "https://a.b/2".into(), title: None },
     ];
     full.run = Some(Run { command: "b.sh".into(), duration: Some(200.3), exit: Some(1), ..Run::default() });
-    let mut delivery = delivery(Content::Message(Box::new(full)));
+    let mut delivery = delivery(Content::Message(std::sync::Arc::new(full)));
     delivery.marks = vec![Mark::Foreign, Mark::TagRewritten, Mark::ForRoom("dba".into())];
     let view = View::of(&delivery);
     assert_eq!(
@@ -108,8 +108,8 @@ fn a_summary_counts_what_was_held_back() {
 fn a_backlog_is_listed_and_counted() {
     let mut bad = message("backup.pg", &format!("Backup failed {}", "x".repeat(300)));
     bad.severity = Severity::Error;
-    let mut post = Post::single(delivery(Content::Message(Box::new(message("deploy", "done")))));
-    post.listed.push(delivery(Content::Message(Box::new(bad))));
+    let mut post = Post::single(delivery(Content::Message(std::sync::Arc::new(message("deploy", "done")))));
+    post.listed.push(delivery(Content::Message(std::sync::Arc::new(bad))));
     post.counted = Some(Counted {
         count: 20,
         first: Timestamp(10_801_000),

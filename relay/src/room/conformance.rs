@@ -40,7 +40,7 @@ pub(super) fn delivery(id: &str, message: Message) -> Delivery {
         at: Timestamp(10_801_000),
         routes: vec!["r".into()],
         marks: vec![],
-        content: Content::Message(Box::new(message)),
+        content: Content::Message(std::sync::Arc::new(message)),
     }
 }
 

@@ -28,6 +28,8 @@ use crate::delivery::Delivery;
 
 /// The number of messages that one post lists in a chat.
 const LISTED_CHAT: usize = 10;
+/// The number of deliveries in one post.
+const MOST: usize = 5_000;
 
 /// A room as `deliver` uses it.
 #[async_trait]
@@ -35,6 +37,11 @@ pub trait Room: Send + Sync {
     /// The number of messages that one post lists before the rest is counted: 10 in a chat, 500 in a webhook.
     fn listed(&self) -> usize {
         LISTED_CHAT
+    }
+
+    /// The number of deliveries in one post, listed or counted: its receipt contains every id.
+    fn most(&self) -> usize {
+        MOST
     }
 
     /// The platform's limit of posts, shared by the rooms of one connection or token; no limit by default.

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tellhal::timestamp::Timestamp;
 
-use crate::delivery::Attempts;
+use crate::delivery::{Attempts, Outcome, Receipt};
 
 /// Time without a heartbeat after which the pipeline counts as stuck.
 const STUCK: Duration = Duration::from_secs(15);
@@ -29,37 +29,46 @@ pub enum Role {
 }
 
 /// The state of one room with its details.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct RoomState {
     /// Number of waiting deliveries.
     pub pending: u64,
+    /// The time in the log of the oldest that waits.
+    pub oldest: Option<Timestamp>,
     pub state: State,
     pub last_success: Option<Timestamp>,
     pub last_error: Option<String>,
     pub last_error_at: Option<Timestamp>,
     pub tries: u32,
     /// The post that is being retried.
+    #[serde(skip)]
     pub retrying: Option<Retrying>,
 }
 
 impl RoomState {
-    /// Takes over the last success and the last failure from before this relay led.
-    pub fn remember(&mut self, posted: Option<Timestamp>, refused: Option<(Timestamp, String)>) {
+    /// Takes over what the last receipt from before this relay led says.
+    pub fn remember(&mut self, receipt: &Receipt) {
         if self.state != State::Unknown {
             return;
         }
-        if posted.is_some() || refused.is_some() {
-            let refused_last =
-                refused.as_ref().is_some_and(|(at, _)| posted.is_none_or(|posted| posted < *at));
-            self.state = if refused_last { State::Broken } else { State::Ok };
+        match receipt.outcome {
+            Outcome::Dead => {
+                self.state = State::Broken;
+                self.last_error.clone_from(&receipt.reason);
+                self.last_error_at = Some(receipt.at);
+            }
+            _ if receipt.tries > 0 => {
+                self.state = State::Ok;
+                self.last_success = Some(receipt.at);
+            }
+            _ => {}
         }
-        self.last_success = posted;
-        (self.last_error_at, self.last_error) = refused.unzip();
     }
 }
 
 /// The state of a room.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[schemars(rename = "RoomState")]
 pub enum State {
@@ -74,7 +83,7 @@ pub enum State {
 }
 
 /// A post that is being retried.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Retrying {
     /// The deliveries in it.
     pub ids: Arc<[String]>,

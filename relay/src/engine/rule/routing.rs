@@ -66,6 +66,15 @@ impl Routing {
         self.dev_room.as_deref().unwrap_or(&self.default_room)
     }
 
+    /// The room that gets a delivery for `room`: another one if there is no such room, or in the environment `dev`.
+    pub fn target<'a>(&'a self, room: &'a str) -> &'a str {
+        match &self.dev_room {
+            Some(dev) => dev,
+            None if self.rooms.contains(room) => room,
+            None => &self.default_room,
+        }
+    }
+
     /// `rooms`, or the dev room alone: enforced after routing, so that nothing reaches another room.
     pub fn redirect(&self, rooms: &[String]) -> Vec<String> {
         match &self.dev_room {

@@ -232,7 +232,7 @@ mod tests {
             at,
             routes: vec![],
             marks: vec![],
-            content: Content::Message(Box::new(message())),
+            content: Content::Message(std::sync::Arc::new(message())),
         }
     }
 

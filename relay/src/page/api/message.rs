@@ -83,9 +83,10 @@ pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<
     let message = entry(&operator, sequence).await?.ok_or_else(|| unknown(&id))?;
     let entry = Entry::new(&operator.names, &message).ok_or_else(|| unknown(&id))?;
     let mut also = occurrences(&site, &entry.message.id).await?;
-    let fate = fate(&site, &operator, &entry, &also).await?;
+    let rules = rules_then(&site, entry.sequence).await;
+    let fate = fate(&site, &operator, &entry, &also, rules.as_ref()).await?;
     also.retain(|other| *other != sequence);
-    Ok(ok(&describe(&site, message, entry, fate, also).await?))
+    Ok(ok(&describe(&site, message, entry, rules, fate, also)))
 }
 
 fn unknown(id: &str) -> Problem {
@@ -132,7 +133,13 @@ async fn entry(operator: &Operator, sequence: u64) -> Result<Option<StreamMessag
 }
 
 /// The message's traces: from the index if there is one, else by reading the streams from its time on.
-async fn fate(site: &Site, operator: &Operator, entry: &Entry, entries: &[u64]) -> Result<Fate, Problem> {
+async fn fate(
+    site: &Site,
+    operator: &Operator,
+    entry: &Entry,
+    entries: &[u64],
+    rules: Option<&Arc<Rules>>,
+) -> Result<Fate, Problem> {
     let located = Located { sequence: entry.sequence, at: entry.at, message: entry.message.clone() };
     let mut fate = match &site.shared.index {
         Ok(index) => {
@@ -140,22 +147,22 @@ async fn fate(site: &Site, operator: &Operator, entry: &Entry, entries: &[u64]) 
             let mut ids: Vec<String> = by_sequence.chain([entry.message.id.clone()]).collect();
             ids.sort_unstable();
             ids.dedup();
-            operator.fate_by(located, index, ids).await?
+            operator.fate_by(located, rules, index, ids).await?
         }
-        Err(_) => operator.fate(located).await?,
+        Err(_) => operator.fate(located, rules).await?,
     };
     fate.keep_own(entries);
     Ok(fate)
 }
 
-async fn describe(
+fn describe(
     site: &Site,
     message: StreamMessage,
     entry: Entry,
+    rules: Option<Arc<Rules>>,
     fate: Fate,
     also: Vec<u64>,
-) -> Result<OneMessage, Problem> {
-    let rules = rules_then(site, entry.sequence).await;
+) -> OneMessage {
     let (rules, expected) = match rules.map(|rules| explain(&rules, entry.message.clone(), entry.at)) {
         Some(Explanation { verdicts, deliveries, .. }) => (Some(verdicts), deliveries),
         None => (None, Vec::new()),
@@ -172,7 +179,7 @@ async fn describe(
         room.kind = served.open.get(&room.room).map(|open| open.kind);
     }
     let raw = Raw::of(&message);
-    Ok(OneMessage { entry, raw, also, rules, rooms, notes, not_yet_folded, settled, incomplete })
+    OneMessage { entry, raw, also, rules, rooms, notes, not_yet_folded, settled, incomplete }
 }
 
 impl Raw {

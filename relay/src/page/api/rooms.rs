@@ -13,14 +13,15 @@ use tellhal::timestamp::Timestamp;
 
 use super::exchange::ok;
 use crate::delivery::Attempts;
+use crate::lead::report;
 use crate::page::Site;
-use crate::status::{Role, State};
+use crate::status::{Role, RoomState, State};
 use service::http::problem::Problem;
 
 /// The rooms, and the relay that serves them.
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Rooms {
-    /// The role of this relay; only a leading relay knows the rooms' states.
+    /// The role of this relay; another one tells what the leading relay says of the rooms every few seconds.
     role: Role,
     /// The relay's own problem; absent if there is none.
     problem: Option<String>,
@@ -43,6 +44,8 @@ pub(super) struct Room {
     state: State,
     /// The number of waiting deliveries.
     pending: u64,
+    /// The time in the log of the oldest that waits; absent if none does.
+    oldest: Option<Timestamp>,
     /// The number of dead letters.
     dead: u64,
     /// The platform's rate limit; absent if it has none.
@@ -68,7 +71,10 @@ struct Limiter {
 }
 
 pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Problem> {
-    let now = site.shared.status.get();
+    let mut now = site.shared.status.get();
+    if now.role != Role::Leading {
+        now.rooms = leaders_rooms(&site).await.unwrap_or_default();
+    }
     let dead = dead_letters(&site).await.unwrap_or_default();
     let rules = site.shared.rules.borrow().clone();
     let served = site.shared.rooms.borrow().clone();
@@ -87,6 +93,7 @@ pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Probl
             is_default: *name == rules.routing.default_room,
             state: state.state,
             pending: state.pending,
+            oldest: state.oldest,
             dead: dead.get(name).copied().unwrap_or_default(),
             limiter,
             last_success: state.last_success,
@@ -104,6 +111,12 @@ pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Probl
         folded: now.folded,
         rooms: rooms.collect(),
     }))
+}
+
+/// The states of the rooms as the leading relay told them last.
+async fn leaders_rooms(site: &Site) -> anyhow::Result<BTreeMap<String, RoomState>> {
+    let bus = &site.shared.bus;
+    report::read(&bus.js, &bus.names).await
 }
 
 /// The number of dead letters of each room.

@@ -9,7 +9,7 @@ const ACTED = 60_000; // ms for which the result of an action stays visible
 const STATES = { ok: "● ok", retrying: "↻ retrying", broken: "■ broken", unknown: "○ unknown yet" };
 const ROLES = {
   leading: "This relay leads.",
-  standing_by: "This relay stands by: only the leading relay knows the states of the rooms.",
+  standing_by: "This relay stands by: it shows what the leading relay has told last.",
   starting: "This relay is starting.",
   stopping: "This relay is stopping.",
 };
@@ -30,7 +30,7 @@ function row(each) {
   return h("tr", { class: each.state },
     h("th", { scope: "row" }, h("bdi", {}, each.name), h("small", {}, ` ${each.kind}${each.is_default ? ", default" : ""}`)),
     h("td", {}, h("span", { class: `state ${each.state}` }, STATES[each.state]), each.state === "retrying" && ` attempt ${each.tries}`),
-    h("td", { class: "number" }, count(each.pending)),
+    h("td", { class: "number" }, count(each.pending), each.pending > 0 && each.oldest && h("small", {}, " oldest: ", ago(each.oldest))),
     h("td", {}, limiter(each.limiter)),
     h("td", {}, each.last_success ? ago(each.last_success) : "–"),
     h("td", {}, each.last_error ? [ago(each.last_error_at), " ", h("bdi", {}, (last && each.state === "retrying" && last.answer) || each.last_error)] : "–"),

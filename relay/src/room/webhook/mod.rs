@@ -20,7 +20,7 @@ use super::{self as room, Counted, Part, Post, Room, Shared};
 use crate::delivery::{Content, Delivery, Summary};
 use crate::render;
 use service::http::{Endpoint, Reach, address_problem, public_problem};
-use service::platform::{Failure, Limiter, Sent};
+use service::platform::{Failure, Sent};
 use service::secret::{Pair, Secret};
 
 /// The number of messages that one post lists.
@@ -59,6 +59,11 @@ pub struct Config {
     #[serde(default)]
     #[schemars(extend("format" = PATH))]
     pub tls_ca: Option<PathBuf>,
+    /// The largest number of messages in one post, from 1 to 500; with it, every message is listed. When absent, a backlog is
+    /// one post with up to 500 messages, and further ones are counted.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = LISTED))]
+    pub batch: Option<usize>,
 }
 
 impl Config {
@@ -91,6 +96,10 @@ impl room::Settings for Config {
         }
         for name in self.headers.keys() {
             problems.extend(header_problem(name));
+        }
+        if let Some(batch) = self.batch.filter(|batch| !(1..=LISTED).contains(batch)) {
+            let hint = format!("a number from 1 to {LISTED}");
+            problems.push(KeyProblem::new("batch", format!("{batch} messages cannot be in one post"), hint));
         }
         problems
     }
@@ -153,7 +162,7 @@ struct Entry<'a> {
     marks: Vec<String>,
     /// The message's own members, as on the bus.
     #[serde(flatten)]
-    message: Option<Box<Message>>,
+    message: Option<Arc<Message>>,
     /// Or the summary of messages that a throttle held back.
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a Summary>,
@@ -174,7 +183,7 @@ impl<'a> Entry<'a> {
                 let mut message = message.clone();
                 if shorten && message.text.len() > KEPT {
                     entry.marks.push(format!("text shortened from {} bytes", message.text.len()));
-                    message.text = text::cut(&message.text, KEPT);
+                    Arc::make_mut(&mut message).text = text::cut(&message.text, KEPT);
                 }
                 entry.message = Some(message);
             }
@@ -186,7 +195,7 @@ impl<'a> Entry<'a> {
 pub(super) struct Webhook {
     endpoint: Endpoint,
     key: Option<Vec<u8>>,
-    limiter: Arc<Limiter>,
+    batch: Option<usize>,
 }
 
 impl Webhook {
@@ -203,7 +212,7 @@ impl Webhook {
             }
         }
         let key = config.secret().read()?.map(|secret| key(&secret)).transpose()?;
-        Ok(Webhook { endpoint, key, limiter: Arc::new(Limiter::none()) })
+        Ok(Webhook { endpoint, key, batch: config.batch })
     }
 
     fn signed(&self, id: &str, at: i64, body: &str) -> Result<HeaderMap, Failure> {
@@ -251,11 +260,11 @@ fn post_id(post: &Post) -> String {
 #[async_trait]
 impl Room for Webhook {
     fn listed(&self) -> usize {
-        LISTED
+        self.batch.unwrap_or(LISTED)
     }
 
-    fn limiter(&self) -> Arc<Limiter> {
-        self.limiter.clone()
+    fn most(&self) -> usize {
+        self.batch.unwrap_or(room::MOST)
     }
 
     fn render(&self, post: &Post) -> Vec<Part> {

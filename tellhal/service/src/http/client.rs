@@ -115,10 +115,12 @@ impl Endpoint {
 
     /// The failure that the status means; `Ok` for 2xx.
     pub fn by_status(&self, answer: &Answer) -> Result<(), Failure> {
+        if answer.status.is_success() {
+            return Ok(());
+        }
         let reason = self.reason(&format!("answered {}: {}", answer.status, one_line(&answer.body)));
         let reason = reason.trim_end_matches([' ', ':']).to_owned();
         match answer.status.as_u16() {
-            200..=299 => Ok(()),
             300..=399 => Err(Failure::Auth { reason: format!("{reason}; redirects are not followed") }),
             401 | 403 | 404 | 407 | 410 => Err(Failure::Auth { reason }),
             408 | 425 | 429 => Err(Failure::Transient { reason, wait: answer.wait, ambiguous: false }),
@@ -132,7 +134,7 @@ impl Endpoint {
 
     /// The result of a post that was taken.
     pub fn taken(&self, answer: &Answer) -> Sent {
-        Sent { answer: self.reason(&format!("answered {}", answer.status)), ..Sent::default() }
+        Sent { answer: format!("answered {}", answer.status), ..Sent::default() }
     }
 
     /// A failure to be tried again after the time that the answer asks for.

@@ -18,18 +18,23 @@ pub fn program() -> anyhow::Result<Option<PathBuf>> {
     Ok(path.is_file().then_some(path))
 }
 
-/// A configuration with one route per team and `rooms` webhook rooms at `sink`; also returns its page's address.
+/// A configuration with one route per team and `rooms` webhook rooms at `sink`, each with at most `batch` messages in a post;
+/// also returns its page's address.
 pub fn configure(
     folder: &Path,
     nats: SocketAddr,
     sink: &str,
     rooms: usize,
+    batch: Option<usize>,
 ) -> anyhow::Result<(PathBuf, SocketAddr)> {
     let page = free_address()?;
     let mut text =
         format!("default_room = \"r0\"\n[nats]\nurl = \"nats://{nats}\"\n[page]\nlisten = \"{page}\"\n");
     for room in 0..rooms {
         writeln!(text, "[rooms.r{room}.webhook]\nurl = \"{sink}/in/r{room}\"\nallow_private = true")?;
+        if let Some(batch) = batch {
+            writeln!(text, "batch = {batch}")?;
+        }
     }
     let routing = routing(rooms)?;
     for (team, route) in routing.routes.iter().enumerate().take(TEAMS) {
@@ -73,17 +78,33 @@ pub async fn ready(page: SocketAddr) -> anyhow::Result<()> {
     }
 }
 
-/// Waits until `deliveries` were written into the outbox and none is left: a post may only count messages instead of
-/// listing them, so the sink alone does not know. Each leader's fence takes a sequence too, so with several leaders this
-/// may return early by as many deliveries.
-pub async fn drained(context: &jetstream::Context, deliveries: u64) -> anyhow::Result<()> {
+/// Waits until room `r0` has handled the last message of the log, by its receipts: a post may only count messages instead of
+/// listing them, so the sink alone does not know.
+pub async fn drained(context: &jetstream::Context) -> anyhow::Result<()> {
     let deadline = Instant::now() + Duration::from_secs(600);
+    let log = context.get_stream("HAL_OPS").await?;
+    let last = log.direct_get_last_for_subject("hal.ops.>").await?.sequence;
     loop {
-        let state = context.get_stream("HAL_OUT").await.map(|stream| stream.cached_info().state.clone());
-        if state.as_ref().is_ok_and(|state| state.last_sequence >= deliveries && state.messages == 0) {
+        let reached = reached(context).await;
+        if reached.is_some_and(|reached| reached >= last) {
             return Ok(());
         }
-        anyhow::ensure!(Instant::now() < deadline, "the outbox is not empty: {state:?}");
+        anyhow::ensure!(Instant::now() < deadline, "the room is at {reached:?}, the log ends at {last}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+}
+
+async fn reached(context: &jetstream::Context) -> Option<u64> {
+    let sent = context.get_stream_no_info("HAL_SENT").await.ok()?;
+    let receipt = sent.direct_get_last_for_subject("hal.sent.r0").await.ok()?;
+    let receipt: serde_json::Value = serde_json::from_slice(&receipt.payload).ok()?;
+    receipt["place"]["sequence"].as_u64()
+}
+
+/// The last sequence of the log that the relay has folded, and the deliveries that wait for its rooms.
+pub async fn folded(client: &reqwest::Client, page: SocketAddr) -> anyhow::Result<(u64, u64)> {
+    let answer = client.get(format!("http://{page}/api/rooms")).send().await?.text().await?;
+    let rooms: serde_json::Value = serde_json::from_str(&answer)?;
+    let pending = rooms["rooms"].as_array().into_iter().flatten().filter_map(|room| room["pending"].as_u64());
+    Ok((rooms["folded"].as_u64().unwrap_or(0), pending.sum()))
 }

@@ -1,4 +1,4 @@
-//! The relay with many waiting messages, in the outbox for a dead room and a million in the log: its memory, and the
+//! The relay with many waiting messages, for a dead room and a million in the log: its memory, and the
 //! times until it is ready and until it delivers after the server's restart. `backlog [--messages N]`.
 
 use std::net::SocketAddr;
@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use async_nats::jetstream;
 use bench::process::memory;
 use bench::servers::{self, Server, free_address};
 use bench::stats::Table;
@@ -18,7 +17,7 @@ const FIRST: usize = 2_000;
 /// Number of times the server is killed and restarted.
 const RETURNS: usize = 3;
 /// Number of waiting deliveries: fewer than a room's queue holds.
-const IN_OUTBOX: usize = 40_000;
+const FOR_DEAD_ROOM: usize = 40_000;
 
 fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -47,7 +46,7 @@ async fn run(messages: usize) -> anyhow::Result<()> {
     let mut bench = Bench::start().await?;
     let context = load::connect(bench.nats.address).await?;
     load::publish(&context, 0..FIRST, None).await?;
-    relay_process::drained(&context, FIRST as u64).await?;
+    relay_process::drained(&context).await?;
     bench.memory("nothing waits, after its first messages")?;
     for number in FIRST..FIRST + RETURNS {
         bench.restart_server(number).await?;
@@ -55,21 +54,19 @@ async fn run(messages: usize) -> anyhow::Result<()> {
 
     bench.sink.server.kill();
     let first = FIRST + RETURNS;
-    load::publish(&context, first..first + IN_OUTBOX, None).await?;
-    bench.waiting(&context, IN_OUTBOX as u64).await?;
-    bench.memory(&format!("{IN_OUTBOX} deliveries wait for a dead room"))?;
+    load::publish(&context, first..first + FOR_DEAD_ROOM, None).await?;
+    bench.waiting(FOR_DEAD_ROOM as u64).await?;
+    bench.memory(&format!("{FOR_DEAD_ROOM} deliveries wait for a dead room"))?;
     bench.sink.restart()?;
-    let mut all = (first + IN_OUTBOX) as u64;
-    relay_process::drained(&context, all).await?;
+    relay_process::drained(&context).await?;
     bench.memory("after they were delivered")?;
 
     bench.relay.kill();
-    let first = first + IN_OUTBOX;
+    let first = first + FOR_DEAD_ROOM;
     load::publish(&context, first..first + messages, None).await?;
     bench.start_relay(&format!("ready with {messages} messages waiting in the log")).await?;
     let start = Instant::now();
-    all += messages as u64;
-    relay_process::drained(&context, all).await?;
+    relay_process::drained(&context).await?;
     bench.table.row(vec![
         "then until all are delivered, the old lease's end included".into(),
         "–".into(),
@@ -101,7 +98,7 @@ impl Bench {
         let nats = servers::nats(folder.path(), free_address()?, None)?;
         let sink = Sink::start(&folder.path().join("sink.log"))?;
         let program = relay_process::program()?.context("hal-relay is not built")?;
-        let (config, page) = relay_process::configure(folder.path(), nats.address, &sink.url(), 1)?;
+        let (config, page) = relay_process::configure(folder.path(), nats.address, &sink.url(), 1, None)?;
         let (relay, ready) = relay_process::start(&program, folder.path(), &config, page).await?;
         let mut table = Table::new(&["what", "RSS MiB", "peak MiB", "seconds"]);
         table.row(vec!["ready on an empty server".into(), "–".into(), "–".into(), seconds(ready)]);
@@ -117,15 +114,16 @@ impl Bench {
         Ok(())
     }
 
-    /// Waits until the outbox has `waiting` deliveries.
-    async fn waiting(&self, context: &jetstream::Context, waiting: u64) -> anyhow::Result<()> {
+    /// Waits until `waiting` deliveries wait for the room.
+    async fn waiting(&self, waiting: u64) -> anyhow::Result<()> {
+        let client = reqwest::Client::builder().no_proxy().build()?;
         let deadline = Instant::now() + Duration::from_secs(120);
         loop {
-            let held = context.get_stream("HAL_OUT").await?.cached_info().state.messages;
-            if held == waiting {
+            let (_, pending) = relay_process::folded(&client, self.page).await?;
+            if pending == waiting {
                 return Ok(());
             }
-            anyhow::ensure!(Instant::now() < deadline, "{held} deliveries wait, not {waiting}");
+            anyhow::ensure!(Instant::now() < deadline, "{pending} deliveries wait, not {waiting}");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }

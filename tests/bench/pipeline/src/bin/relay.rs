@@ -13,8 +13,6 @@ use bench_pipeline::sink::{Sink, Stats};
 use bench_pipeline::{alertmanager, consume, load, relay_process, role, runtime, sink};
 
 const PER_SECOND: f64 = 500.0;
-/// Fewer than fit into a room's queue.
-const ROOM_QUEUE: usize = 40_000;
 /// A case's number, its row's values of one round.
 type Results<T> = Vec<Vec<Option<T>>>;
 
@@ -67,18 +65,18 @@ fn options(args: &[String]) -> anyhow::Result<Options> {
     Ok(options)
 }
 
-/// The bare consumer, the fold with a null sink, and the fold into the outbox.
+/// The bare consumer, the fold with a null sink, and the fold into the queues.
 fn reading(options: &Options) -> anyhow::Result<String> {
     let folder = tempfile::tempdir()?;
     let nats = servers::nats(folder.path(), servers::free_address()?, None)?;
     runtime()?.block_on(preload(nats.address, options.messages))?;
     let mut names = vec!["bare consumer: parse, drop, ack each", "consume and decide, 100 routes, null sink"];
-    if Courier::Relay.installed()? {
-        names.push("the same into the outbox: hal-relay, its room down");
+    if Courier::Relay(None).installed()? {
+        names.push("the same into the queues: hal-relay, its room down");
     }
     let results = interleave(names.len(), 1, options.rounds, |number, _| {
         let Some(name) = ["bare", "decide"].get(number) else {
-            return fill_outbox(options.messages).map(Some);
+            return fill_queues(options.messages).map(Some);
         };
         let seconds = role(&[(*name).to_owned(), nats.address.to_string(), options.messages.to_string()])?;
         Ok(Some(options.messages as f64 / seconds))
@@ -92,32 +90,28 @@ fn reading(options: &Options) -> anyhow::Result<String> {
     Ok(table.markdown())
 }
 
-/// Deliveries a second that the relay writes into the outbox, from the first to the last of a full log.
-fn fill_outbox(messages: usize) -> anyhow::Result<f64> {
-    let messages = messages.min(ROOM_QUEUE) as u64;
+/// Messages a second that the relay folds, from the first to the last of a full log.
+fn fill_queues(messages: usize) -> anyhow::Result<f64> {
     let mut run = Run::new()?;
     run.sink.server.kill();
     runtime()?.block_on(async {
-        preload(run.nats.address, usize::try_from(messages)?).await?;
-        let stream = async |context: &async_nats::jetstream::Context| -> anyhow::Result<u64> {
-            // The stream does not exist before the relay has created it.
-            Ok(context.get_stream("HAL_OUT").await.map_or(0, |stream| stream.cached_info().state.messages))
-        };
-        let context = load::connect(run.nats.address).await?;
-        run.start(Courier::Relay, 1).await?;
+        preload(run.nats.address, messages).await?;
+        let begin = Instant::now();
+        let page = run.start(Courier::Relay(None), 1).await?.context("no page")?;
+        let client = reqwest::Client::builder().no_proxy().build()?;
+        let deadline = begin + Duration::from_secs(60);
         let mut first = None;
-        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
-            let (written, now) = (stream(&context).await?, Instant::now());
-            let (before, start) = *first.get_or_insert((written, now));
-            if before == 0 && written > 0 {
-                first = Some((written, now));
+            let (now, (folded, _)) = (Instant::now(), relay_process::folded(&client, page).await?);
+            let (before, start) = *first.get_or_insert((folded, now));
+            if before == 0 && folded > 0 {
+                first = Some((folded, now));
             }
-            if written >= messages {
-                anyhow::ensure!(written > before, "the outbox was full before it could be watched");
-                return Ok((written - before) as f64 / (now - start).as_secs_f64());
+            if folded >= messages as u64 {
+                anyhow::ensure!(folded > before, "all was folded before it could be watched");
+                return Ok((folded - before) as f64 / (now - start).as_secs_f64());
             }
-            anyhow::ensure!(now < deadline, "{written} of {messages} deliveries are in the outbox");
+            anyhow::ensure!(now < deadline, "{folded} of {messages} messages are folded");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
@@ -134,7 +128,8 @@ async fn preload(nats: SocketAddr, messages: usize) -> anyhow::Result<()> {
 enum Courier {
     Direct,
     Naive,
-    Relay,
+    /// `hal-relay`, with the largest number of messages in one post.
+    Relay(Option<usize>),
     Alertmanager,
 }
 
@@ -160,7 +155,7 @@ struct Run {
 impl Courier {
     fn installed(self) -> anyhow::Result<bool> {
         Ok(match self {
-            Courier::Relay => relay_process::program()?.is_some(),
+            Courier::Relay(_) => relay_process::program()?.is_some(),
             Courier::Alertmanager => bench::process::find("prometheus-alertmanager").is_some(),
             Courier::Direct | Courier::Naive => true,
         })
@@ -175,8 +170,10 @@ impl Run {
         Ok(Run { courier: None, sink, nats, folder })
     }
 
-    async fn start(&mut self, courier: Courier, rooms: usize) -> anyhow::Result<()> {
+    /// Also returns the address of the relay's page.
+    async fn start(&mut self, courier: Courier, rooms: usize) -> anyhow::Result<Option<SocketAddr>> {
         let (folder, nats, url) = (self.folder.path(), self.nats.address, self.sink.url());
+        let mut its_page = None;
         self.courier = match courier {
             Courier::Direct => None,
             Courier::Naive => {
@@ -184,14 +181,15 @@ impl Run {
                 command.args(["naive", &nats.to_string(), &url, &rooms.to_string()]);
                 Some(Server::start(command, self.sink.server.address, &folder.join("naive.log"))?)
             }
-            Courier::Relay => {
+            Courier::Relay(batch) => {
                 let program = relay_process::program()?.context("hal-relay is not built")?;
-                let (config, page) = relay_process::configure(folder, nats, &url, rooms)?;
+                let (config, page) = relay_process::configure(folder, nats, &url, rooms, batch)?;
+                its_page = Some(page);
                 Some(relay_process::start(&program, folder, &config, page).await?.0)
             }
             Courier::Alertmanager => alertmanager::start(folder, &url)?,
         };
-        Ok(())
+        Ok(its_page)
     }
 
     /// The cost of `messages`, of which the sink has seen `stats`.
@@ -223,11 +221,7 @@ fn deliver(courier: Courier, rooms: usize, messages: usize) -> anyhow::Result<De
             preload(run.nats.address, messages).await?;
             run.start(courier, rooms).await?;
         }
-        if courier == Courier::Relay {
-            relay_process::drained(&load::connect(run.nats.address).await?, messages as u64).await?;
-        } else {
-            run.sink.wait(messages as u64).await?;
-        }
+        run.sink.wait(messages as u64).await?;
         run.delivered(messages, &run.sink.stats().await?)
     })
 }
@@ -261,7 +255,9 @@ fn delivering(options: &Options) -> anyhow::Result<String> {
     let mut out = String::new();
     for rooms in [1, 8] {
         let mut cases = vec![(Courier::Naive, "naive relay: consume, POST, ack", options.messages / 5)];
-        cases.push((Courier::Relay, "hal-relay", options.messages / 5));
+        let name = "hal-relay, up to 500 messages in a post";
+        cases.push((Courier::Relay(Some(500)), name, options.messages / 5));
+        cases.push((Courier::Relay(Some(1)), "hal-relay, a post for each message", options.messages / 5));
         cases.push((Courier::Alertmanager, "Alertmanager", options.messages / 20));
         let (cases, left_out) = installed(cases)?;
         let results: Results<Delivered> = interleave(cases.len(), 1, options.rounds, |number, _| {
@@ -305,7 +301,7 @@ fn waiting(options: &Options) -> anyhow::Result<String> {
     let (cases, left_out) = installed(vec![
         (Courier::Direct, "direct POST", messages),
         (Courier::Naive, "naive relay", messages),
-        (Courier::Relay, "hal-relay", messages),
+        (Courier::Relay(None), "hal-relay", messages),
         (Courier::Alertmanager, "Alertmanager", messages),
     ])?;
     let results = interleave(cases.len(), 0, options.rounds.min(5), |number, _| {

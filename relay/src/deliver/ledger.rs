@@ -1,0 +1,188 @@
+//! What a room has done, in its order: receipts in `HAL_SENT`, on the room's own subject, and the queue that moves forward
+//! with each. Dead letters are copies for operators: they are in `HAL_DEAD` before the receipt that says so.
+//!
+//! Each receipt names the sequence of the one before it. The receipt of a deposed leader, however late it arrives, is refused
+//! or is found by its successor, so a room's receipts are always in order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
+use serde::de::DeserializeOwned;
+use service::lease::Lost;
+use tokio::time::sleep;
+
+use super::queues::RoomQueue;
+use super::shared::Shared;
+use crate::delivery::{Attempts, DeadLetter, Place, Receipt};
+
+/// The subject (as a room) for receipts of messages that were not delivered.
+pub const NOTES: &str = "_notes";
+/// The subject (as a room) for dead letters of unreadable entries.
+pub const INBOX: &str = "_inbox";
+const FIRST_WAIT: Duration = Duration::from_millis(50);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+/// Bytes reserved for headers and subject below the server's limit for a payload.
+const HEADROOM: usize = 2048;
+
+/// The receipts of one room, written by its worker alone.
+pub(crate) struct Ledger {
+    room: String,
+    shared: Shared,
+    queue: Arc<RoomQueue>,
+    /// The sequence of the room's last receipt in `HAL_SENT`.
+    last: u64,
+    /// The place that the receipts cover: it never goes back, since a new leader reads the last receipt alone.
+    place: Place,
+}
+
+impl Ledger {
+    /// Reads the room's last receipt, and removes from the queue what it covers.
+    pub(crate) async fn open(shared: &Shared, room: &str, queue: &Arc<RoomQueue>) -> anyhow::Result<Self> {
+        let subject = shared.bus.names.sent(room);
+        let last = shared.lease.bound(last::<Receipt>(&shared.streams.sent, subject)).await??;
+        let (sequence, receipt) = last.unwrap_or_default();
+        let place = receipt.as_ref().map(|receipt| receipt.place).unwrap_or_default();
+        queue.handled(place);
+        if let Some(receipt) = receipt {
+            shared.status.room(room, |room| room.remember(&receipt));
+        }
+        let (room, shared, queue) = (room.to_owned(), shared.clone(), queue.clone());
+        Ok(Ledger { room, shared, queue, last: sequence, place })
+    }
+
+    /// Stores a receipt and moves the queue forward. Retries for as long as the lease lasts.
+    pub(crate) async fn record(&mut self, mut receipt: Receipt) -> Result<(), Lost> {
+        let (bus, lease) = (self.shared.bus.clone(), self.shared.lease.clone());
+        let (subject, id) = (bus.names.sent(&self.room), message_id(&receipt));
+        let mut wait = FIRST_WAIT;
+        loop {
+            receipt.place = receipt.place.max(self.place);
+            let payload = encode(&receipt, bus.client.server_info().max_payload);
+            let publish = PublishMessage::build()
+                .payload(payload.into())
+                .message_id(&id)
+                .expected_last_subject_sequence(self.last);
+            match lease.bound(send(&bus.js, &subject, publish)).await? {
+                Ok(sequence) => {
+                    self.last = sequence;
+                    break;
+                }
+                Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                    let other = self.catch_up(&subject).await?;
+                    if other.as_ref() == Some(&receipt) {
+                        break;
+                    }
+                    if let Some(other) = other {
+                        // An earlier leader has posted the same, and its receipt came late.
+                        receipt.possible_duplicate |= other.place >= receipt.place;
+                        self.place = self.place.max(other.place);
+                    }
+                }
+                Err(error) => tracing::warn!(subject, error = cause(&error), "the receipt is not stored yet"),
+            }
+            lease.bound(sleep(wait)).await?;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+        self.place = receipt.place;
+        self.queue.handled(receipt.place);
+        let count = receipt.ids.len() as u64;
+        self.shared.metrics.delivered(&self.room, receipt.outcome.as_str(), count);
+        Ok(())
+    }
+
+    /// The room's last receipt after one of ours was refused; `None` if it cannot be read now.
+    async fn catch_up(&mut self, subject: &str) -> Result<Option<Receipt>, Lost> {
+        let Shared { streams, lease, .. } = &self.shared;
+        match lease.bound(last::<Receipt>(&streams.sent, subject.to_owned())).await? {
+            Ok(Some((sequence, receipt))) => {
+                self.last = sequence;
+                tracing::warn!(subject, sequence, "another relay has written a receipt of this room");
+                Ok(receipt)
+            }
+            Ok(None) => {
+                // The stream was made anew.
+                self.last = 0;
+                Ok(None)
+            }
+            Err(error) => {
+                tracing::warn!(subject, error = format!("{error:#}"), "the last receipt cannot be read");
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stores a dead letter, which [`Ledger::record`] must confirm with a receipt.
+    pub(crate) async fn bury(&self, letter: &DeadLetter) -> Result<(), Lost> {
+        let Shared { bus, lease, .. } = &self.shared;
+        let (subject, id) = (bus.names.dead(&self.room), format!("{}/dead", letter.delivery.id));
+        let payload = serde_json::to_vec(letter).unwrap_or_default();
+        let mut wait = FIRST_WAIT;
+        loop {
+            let publish = PublishMessage::build().payload(payload.clone().into()).message_id(&id);
+            match lease.bound(send(&bus.js, &subject, publish)).await? {
+                Ok(_) => return Ok(()),
+                Err(error) if cause(&error).contains("maximum bytes") => {
+                    let (room, id) = (&self.room, letter.delivery.id.as_str());
+                    let sequence = letter.delivery.place.sequence;
+                    tracing::error!(
+                        room,
+                        reason = letter.reason,
+                        id,
+                        sequence,
+                        "the stream of dead letters is full; the log still has the message"
+                    );
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::warn!(subject, error = cause(&error), "the dead letter is not stored yet")
+                }
+            }
+            lease.bound(sleep(wait)).await?;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+}
+
+async fn send(js: &jetstream::Context, subject: &str, publish: PublishMessage) -> Result<u64, PublishError> {
+    Ok(js.send_publish(subject.to_owned(), publish).await?.await?.sequence)
+}
+
+/// The id by which the server recognizes a receipt that is sent again.
+pub(super) fn message_id(receipt: &Receipt) -> String {
+    let Receipt { place, outcome, .. } = receipt;
+    let first = receipt.ids.first().map_or("", String::as_str);
+    format!("{first}/{}/{}/{}", outcome.as_str(), place.sequence, place.number)
+}
+
+/// The receipt as JSON of at most `limit` bytes: the platform's texts are left out of one that is longer.
+fn encode(receipt: &Receipt, limit: usize) -> Vec<u8> {
+    let json = serde_json::to_vec(receipt).unwrap_or_default();
+    if json.len() + HEADROOM <= limit {
+        return json;
+    }
+    let short =
+        Receipt { attempts: Attempts::default(), reason: None, link: None, post: None, ..receipt.clone() };
+    serde_json::to_vec(&short).unwrap_or_default()
+}
+
+/// The server's own error text.
+pub(super) fn cause(error: &PublishError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+/// The sequence of the last message on a subject, and the message unless it cannot be parsed; `None` if there is none.
+pub(crate) async fn last<T: DeserializeOwned>(
+    stream: &Stream,
+    subject: String,
+) -> anyhow::Result<Option<(u64, Option<T>)>> {
+    match stream.direct_get_last_for_subject(subject.clone()).await {
+        Ok(message) => Ok(Some((message.sequence, serde_json::from_slice(&message.payload).ok()))),
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("the last of {subject} cannot be read")),
+    }
+}

@@ -1,0 +1,266 @@
+//! One leader's time: the fold from the last snapshot on, its queues, its snapshots, and the log's purge.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use async_nats::jetstream::stream;
+use tellhal::Timestamp;
+
+use crate::bus::files;
+use crate::bus::follow::Follow;
+use crate::bus::message::StreamMessage;
+use crate::bus::{self, Bus, Streams};
+use crate::deliver::notes::Notes;
+use crate::deliver::queues::Queues;
+use crate::deliver::{Shared, ledger};
+use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
+use crate::engine::{Engine, Output, Rules};
+use crate::status::metrics::{ByKind, Metrics};
+
+/// The part of the log's limit, in percent, from which on history gives way to new messages.
+const NEARLY_FULL: u64 = 85;
+
+/// The engine, inbox and queues of a leader.
+pub(super) struct Term {
+    bus: Bus,
+    streams: Streams,
+    metrics: Arc<Metrics>,
+    engine: Engine,
+    pub(super) inbox: Follow,
+    pub(super) queues: Arc<Queues>,
+    notes: Notes,
+    /// The configuration in force at the end of the log, which the engine may not have reached.
+    in_force: Option<String>,
+    /// The sequence of the last snapshot.
+    kept: u64,
+    /// The sequence of our last tick, and the milliseconds by which the stream's clock was ahead of ours at the last tick
+    /// that was folded: a tick is due by the stream's clock, and one that is too early only fills the log.
+    ticked: u64,
+    ahead: i64,
+}
+
+impl Term {
+    pub(super) async fn open(shared: &Shared, own: &Arc<Rules>) -> anyhow::Result<Self> {
+        let Shared { bus, streams, metrics, .. } = shared.clone();
+        let (engine, queues) = restore(&bus, &streams, own).await?;
+        let log_end = streams.ops.get_info().await.context("the log cannot be read")?.state.last_sequence;
+        ensure!(
+            log_end >= engine.sequence(),
+            "{} ends at sequence {log_end}, but the snapshot is of sequence {}: the stream was recreated by hand. Delete \
+             it: the relay creates one that continues where the old one ended",
+            bus.names.ops_stream(),
+            engine.sequence()
+        );
+        let notes = Notes::new(shared);
+        let everything = String::new();
+        let inbox = Follow::after(&bus, streams.ops.clone(), everything, engine.sequence());
+        let in_force = in_force(&bus, &streams).await?;
+        let kept = engine.sequence();
+        Ok(Term {
+            bus,
+            streams,
+            metrics,
+            engine,
+            inbox,
+            queues: Arc::new(queues),
+            notes,
+            in_force,
+            kept,
+            ticked: 0,
+            ahead: 0,
+        })
+    }
+
+    pub(super) async fn fold(&mut self, message: StreamMessage) -> anyhow::Result<()> {
+        let (sequence, at) = (message.sequence, message.at);
+        if sequence == self.ticked {
+            self.ahead = at.0 - Timestamp::now().0;
+        }
+        let StreamMessage { subject, payload, .. } = &message;
+        let what = match entry::read(&self.bus.names, subject, payload, message.once(), sequence, at) {
+            Raw::Ready(what) => what,
+            Raw::Config(hash) => match files::load_rules(&self.streams.files, &hash).await? {
+                Some(rules) => Happening::Config(rules),
+                None => {
+                    tracing::error!(
+                        hash,
+                        "a configuration on the log is missing in the object store; the one before stays in force"
+                    );
+                    Happening::Unknown
+                }
+            },
+        };
+        self.metrics.entries.get_or_create(&ByKind { kind: what.kind() }).inc();
+        if let Happening::Message(received) = &what {
+            received
+                .marks
+                .iter()
+                .for_each(|mark| _ = self.metrics.marked.get_or_create(&ByKind { kind: mark.kind() }).inc());
+        }
+        let outputs = self.engine.apply(Entry { sequence, at, what });
+        self.metrics.throttle_keys.set(i64::try_from(self.engine.open_windows()).unwrap_or(i64::MAX));
+        for output in outputs {
+            match output {
+                Output::Deliver(delivery) => self.queues.push(*delivery),
+                Output::Note(note) => self.notes.push(note).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The last entry folded.
+    pub(super) fn sequence(&self) -> u64 {
+        self.engine.sequence()
+    }
+
+    /// The number of entries that were folded since the last snapshot.
+    pub(super) fn unkept(&self) -> u64 {
+        self.engine.sequence() - self.kept
+    }
+
+    /// Appends our configuration to the log, unless it is in force already.
+    pub(super) async fn put_in_force(&mut self, rules: &Rules) -> anyhow::Result<()> {
+        if self.in_force.as_deref() == Some(rules.hash.as_str()) {
+            return Ok(());
+        }
+        append_config(&self.bus, &self.streams, rules).await?;
+        self.in_force = Some(rules.hash.clone());
+        tracing::info!(hash = rules.hash, "configuration put in force");
+        Ok(())
+    }
+
+    pub(super) fn due_in(&self) -> Option<Duration> {
+        let stream_now = Timestamp(Timestamp::now().0.saturating_add(self.ahead));
+        self.engine.next_due().map(|due| due.since(stream_now))
+    }
+
+    pub(super) async fn tick(&mut self) {
+        let id = format!("tick-{}", uuid::Uuid::now_v7());
+        match self.bus.append(self.bus.names.ctl("tick"), &id, Vec::new()).await {
+            Ok(sequence) => self.ticked = sequence,
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the tick could not be appended"),
+        }
+    }
+
+    /// Saves a snapshot of the fold and the queues, after all its notes are written.
+    pub(super) async fn keep(&mut self) -> anyhow::Result<()> {
+        if self.kept == self.engine.sequence() {
+            return Ok(());
+        }
+        self.notes.flush().await?;
+        let snapshot = self.engine.snapshot(self.queues.keep());
+        files::save_snapshot(&self.streams.files, &snapshot).await?;
+        self.kept = snapshot.sequence;
+        Ok(())
+    }
+
+    /// Purges entries of the log that are older than seven days.
+    pub(super) async fn purge_old(&self) {
+        let result = async {
+            let before = first_since(&self.streams, bus::LOG_AGE).await?.unwrap_or(0);
+            self.purge_before(before).await
+        };
+        if let Err(error) = result.await {
+            tracing::warn!(error = format!("{error:#}"), "the log was not purged");
+        }
+    }
+
+    /// Purges the oldest entries of a log that is nearly full, so that there is space for new ones. If waiting deliveries are
+    /// in the way, their rooms give them up. The error is that of the snapshot.
+    pub(super) async fn purge_if_nearly_full(&mut self) -> anyhow::Result<()> {
+        let Ok(info) = self.streams.ops.get_info().await else { return Ok(()) };
+        let Some(before) = history_to_give_up(&info) else { return Ok(()) };
+        self.keep().await?;
+        self.queues.give_up(before - 1);
+        match self.purge_before(before).await {
+            Ok(()) => tracing::warn!(before, "the log is nearly full: its oldest entries are purged"),
+            Err(error) => tracing::warn!(error = format!("{error:#}"), "the log was not purged"),
+        }
+        Ok(())
+    }
+
+    /// Purges the entries before this sequence that the snapshot covers and no room needs.
+    async fn purge_before(&self, before: u64) -> anyhow::Result<()> {
+        let before = before.min(self.kept).min(self.queues.oldest().unwrap_or(u64::MAX));
+        if before > 1 {
+            self.streams.ops.purge().sequence(before).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The first sequence to keep of a log that is nearly full; `None` if it is not.
+fn history_to_give_up(info: &stream::Info) -> Option<u64> {
+    let (bytes, most) =
+        (info.state.bytes, u64::try_from(info.config.max_bytes).ok().filter(|most| *most > 0)?);
+    let nearly_full = most / 100 * NEARLY_FULL;
+    if bytes <= nearly_full {
+        return None;
+    }
+    // Entries are of about the same size.
+    let first = info.state.first_sequence;
+    let entries = info.state.last_sequence.saturating_sub(first) + 1;
+    let excess = bytes - most / 100 * (NEARLY_FULL - 5);
+    Some(first + entries * excess / bytes.max(1) + 1)
+}
+
+/// The fold from the snapshot, or from before the first entry.
+async fn restore(bus: &Bus, streams: &Streams, own: &Arc<Rules>) -> anyhow::Result<(Engine, Queues)> {
+    if let Some(mut snapshot) = files::load_snapshot(&streams.files).await? {
+        let queues = Queues::restore(std::mem::take(&mut snapshot.rooms));
+        for (part, error) in snapshot.state.unreadable() {
+            tracing::warn!(part, error, "a part of the snapshot cannot be read; it starts empty");
+        }
+        if let Some(rules) = files::load_rules(&streams.files, &snapshot.configuration).await? {
+            return Ok((Engine::restore(snapshot, rules), queues));
+        }
+        tracing::error!(
+            hash = snapshot.configuration,
+            "the snapshot's configuration is missing; this relay's own is used"
+        );
+        return Ok((Engine::restore(snapshot, own.clone()), queues));
+    }
+    // Before the first entry of the log, the first configuration on it is in force.
+    let first = streams.ops.direct_get_first_for_subject(bus.names.ctl("config")).await;
+    let first = first.ok().and_then(|message| serde_json::from_slice::<ConfigEntry>(&message.payload).ok());
+    let rules = match first {
+        Some(entry) => files::load_rules(&streams.files, &entry.hash).await?,
+        None => None,
+    };
+    let engine = Engine::new(rules.unwrap_or_else(|| own.clone()));
+    // Saved at once: a log that vanishes must not start again at the first sequence of this one.
+    files::save_rules(&streams.files, engine.rules()).await?;
+    files::save_snapshot(&streams.files, &engine.snapshot(BTreeMap::new())).await?;
+    Ok((engine, Queues::default()))
+}
+
+/// The hash of the last configuration on the log.
+async fn in_force(bus: &Bus, streams: &Streams) -> anyhow::Result<Option<String>> {
+    let last = ledger::last::<ConfigEntry>(&streams.ops, bus.names.ctl("config")).await?;
+    Ok(last.and_then(|(_, entry)| entry).map(|entry| entry.hash))
+}
+
+async fn append_config(bus: &Bus, streams: &Streams, rules: &Rules) -> anyhow::Result<()> {
+    files::save_rules(&streams.files, rules).await?;
+    let entry = ConfigEntry { hash: rules.hash.clone() };
+    let id = format!("config-{}", uuid::Uuid::now_v7());
+    bus.append(bus.names.ctl("config"), &id, serde_json::to_vec(&entry)?).await?;
+    Ok(())
+}
+
+/// The first sequence of the log that is younger than `age`.
+async fn first_since(streams: &Streams, age: Duration) -> anyhow::Result<Option<u64>> {
+    let start_time = time::OffsetDateTime::now_utc() - age;
+    let config = pull::Config {
+        deliver_policy: DeliverPolicy::ByStartTime { start_time },
+        ack_policy: AckPolicy::None,
+        inactive_threshold: Duration::from_secs(10),
+        ..pull::Config::default()
+    };
+    let consumer = streams.ops.create_consumer(config).await?;
+    let info = consumer.cached_info();
+    Ok((info.num_pending > 0).then_some(info.delivered.stream_sequence + 1))
+}
