@@ -232,6 +232,24 @@ async fn no_payload_blocks_the_next_message() {
     assert!(!relay.log().contains("panicked"), "{}", relay.log());
 }
 
+#[tokio::test]
+async fn a_dead_letter_of_the_largest_message_is_kept_shortened() {
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    let _relay = Relay::start(&nats.url(), &hook(&sink)).await;
+    let js = nats.jetstream().await;
+    sink.next([tests::Answer::status(400)]);
+    let fields: String = (0..26_200).map(|n| format!("\"f{n:05}\":\"{}\",", "v".repeat(28))).collect();
+    let largest = format!("{{\"v\":1,\"text\":\"large\",\"fields\":{{{fields}\"z\":\"z\"}}}}");
+    js.publish("hal.ops.db1.large", largest.into()).await.unwrap().await.unwrap();
+    js.publish("hal.ops.db1.nice", "the next".into()).await.unwrap().await.unwrap();
+    wait_until("the next arrives", SOON, async || sink.texts() == ["the next"]).await;
+    let dead = js.get_stream("HAL_DEAD").await.unwrap();
+    let letter = dead.direct_get_first_for_subject("hal.dead.hook").await.unwrap();
+    let letter: serde_json::Value = serde_json::from_slice(&letter.payload).unwrap();
+    assert_eq!(letter["delivery"]["content"]["message"]["text"], "large");
+    assert!(letter["delivery"]["marks"].to_string().contains("shortened"), "{}", letter["delivery"]["marks"]);
+}
+
 /// The refused configurations of the relay's own tests, with the first problem of each.
 fn refused() -> Vec<(String, String)> {
     let folder = find::repository().join("relay/tests/config/invalid");

@@ -1,4 +1,4 @@
-//! What a room has done, in its order: receipts in `HAL_SENT`, on the room's own subject, and the queue that moves forward
+//! A room's receipts in `HAL_SENT`, on the room's own subject and in the order of its posts, and its queue, which moves forward
 //! with each. Dead letters are copies for operators: they are in `HAL_DEAD` before the receipt that says so.
 //!
 //! Each receipt names the sequence of the one before it. The receipt of a deposed leader, however late it arrives, is refused
@@ -26,8 +26,8 @@ pub const NOTES: &str = "_notes";
 pub const INBOX: &str = "_inbox";
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
-/// Bytes reserved for headers and subject below the server's limit for a payload.
-const HEADROOM: usize = 2048;
+/// Bytes reserved for the reason and the attempts in a dead letter.
+const WRAPPING: usize = 32 * 1024;
 
 /// The receipts of one room, written by its worker alone.
 pub(crate) struct Ledger {
@@ -62,7 +62,7 @@ impl Ledger {
         let mut wait = FIRST_WAIT;
         loop {
             receipt.place = receipt.place.max(self.place);
-            let payload = encode(&receipt, bus.client.server_info().max_payload);
+            let payload = encode(&receipt, self.shared.payload_limit());
             let publish = PublishMessage::build()
                 .payload(payload.into())
                 .message_id(&id)
@@ -120,13 +120,18 @@ impl Ledger {
     pub(crate) async fn bury(&self, letter: &DeadLetter) -> Result<(), Lost> {
         let Shared { bus, lease, .. } = &self.shared;
         let (subject, id) = (bus.names.dead(&self.room), format!("{}/dead", letter.delivery.id));
-        let payload = serde_json::to_vec(letter).unwrap_or_default();
+        let delivery = letter.delivery.fitting(self.shared.payload_limit().saturating_sub(WRAPPING));
+        let letter = DeadLetter { delivery, ..letter.clone() };
+        let payload = serde_json::to_vec(&letter).unwrap_or_default();
         let mut wait = FIRST_WAIT;
         loop {
             let publish = PublishMessage::build().payload(payload.clone().into()).message_id(&id);
             match lease.bound(send(&bus.js, &subject, publish)).await? {
                 Ok(_) => return Ok(()),
-                Err(error) if cause(&error).contains("maximum bytes") => {
+                Err(error)
+                    if cause(&error).contains("maximum bytes")
+                        || error.kind() == PublishErrorKind::MaxPayloadExceeded =>
+                {
                     let (room, id) = (&self.room, letter.delivery.id.as_str());
                     let sequence = letter.delivery.place.sequence;
                     tracing::error!(
@@ -134,7 +139,7 @@ impl Ledger {
                         reason = letter.reason,
                         id,
                         sequence,
-                        "the stream of dead letters is full; the log still has the message"
+                        "the dead letter cannot be kept, it is too large or the stream is full; the log still has the message"
                     );
                     return Ok(());
                 }
@@ -159,15 +164,26 @@ pub(super) fn message_id(receipt: &Receipt) -> String {
     format!("{first}/{}/{}/{}", outcome.as_str(), place.sequence, place.number)
 }
 
-/// The receipt as JSON of at most `limit` bytes: the platform's texts are left out of one that is longer.
+/// The receipt as JSON of at most `limit` bytes: one that is longer loses the platform's texts, then ids.
 fn encode(receipt: &Receipt, limit: usize) -> Vec<u8> {
-    let json = serde_json::to_vec(receipt).unwrap_or_default();
-    if json.len() + HEADROOM <= limit {
+    let mut json = serde_json::to_vec(receipt).unwrap_or_default();
+    if json.len() <= limit {
         return json;
     }
-    let short =
-        Receipt { attempts: Attempts::default(), reason: None, link: None, post: None, ..receipt.clone() };
-    serde_json::to_vec(&short).unwrap_or_default()
+    let attempts = Attempts::default();
+    let mut short = Receipt { attempts, reason: None, link: None, post: None, ..receipt.clone() };
+    loop {
+        json = serde_json::to_vec(&short).unwrap_or_default();
+        if json.len() <= limit || short.ids.len() <= 1 {
+            return json;
+        }
+        tracing::error!(
+            room = receipt.room,
+            ids = receipt.ids.len(),
+            "the receipt is too long for all its ids"
+        );
+        short.ids.truncate(short.ids.len() / 2);
+    }
 }
 
 /// The server's own error text.

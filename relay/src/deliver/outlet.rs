@@ -24,6 +24,8 @@ use service::platform::{Failure, Sent};
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// The number of deliveries that are read from the log at once for posts of a few.
 const AHEAD: usize = 200;
+/// The longest usual id of a delivery, in bytes.
+const LONGEST_ID: usize = 200;
 /// The wait after an interruption by the server.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -88,7 +90,7 @@ impl Outlet {
 
     /// Sends one post of the oldest deliveries after the place `after`.
     pub(super) async fn post(&mut self, after: Place) -> Result<End, Interrupted> {
-        let most = if self.sends_all(after) { self.room.most() } else { 1 };
+        let most = if self.sends_all(after) { self.most() } else { 1 };
         self.singly = self.singly.saturating_sub(1);
         let mut batch = Batch::new(&self.name, self.room.listed());
         let lease = self.shared.lease.clone();
@@ -123,6 +125,11 @@ impl Outlet {
             self.contents.close();
         }
         Ok(())
+    }
+
+    /// The number of deliveries in one post, of which the receipt has every id.
+    fn most(&self) -> usize {
+        self.room.most().min(self.shared.payload_limit() / LONGEST_ID).max(1)
     }
 
     fn sends_all(&self, after: Place) -> bool {

@@ -19,3 +19,13 @@ pub struct Shared {
     pub status: Arc<Status>,
     pub notices: Notices,
 }
+
+/// Bytes reserved for headers and subject below the server's limit for a message.
+const HEADROOM: usize = 2048;
+
+impl Shared {
+    /// The largest payload that the server takes with our headers, in bytes.
+    pub(super) fn payload_limit(&self) -> usize {
+        self.bus.client.server_info().max_payload.saturating_sub(HEADROOM)
+    }
+}

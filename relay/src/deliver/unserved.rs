@@ -54,7 +54,7 @@ struct Unserved {
 }
 
 impl Unserved {
-    /// Moves the deliveries of a room that have waited long enough, oldest first.
+    /// Moves the deliveries of a room that have waited long enough or are too many, oldest first.
     async fn move_on(&mut self, name: &str, queue: &Arc<RoomQueue>) -> anyhow::Result<()> {
         let Unserved { rooms, shared, readers } = self;
         if !readers.contains_key(name) {
@@ -63,8 +63,9 @@ impl Unserved {
         }
         let Some((ledger, contents)) = readers.get_mut(name) else { return Ok(()) };
         let mut waiting = queue.peek(Place::default(), MOST);
-        let now = Timestamp::now();
-        waiting.retain(|waiting| now.since(waiting.at()) >= rooms.stranded_after);
+        let (now, excess) = (Timestamp::now(), queue.len().saturating_sub(rooms.max_waiting));
+        let old = waiting.iter().filter(|waiting| now.since(waiting.at()) >= rooms.stranded_after).count();
+        waiting.truncate(old.max(excess));
         let mut deliveries: Vec<Arc<Delivery>> = Vec::new();
         let lease = shared.lease.clone();
         lease.bound(contents.read(&waiting, |delivery| deliveries.push(delivery.clone()))).await??;
@@ -78,11 +79,11 @@ impl Unserved {
 
 /// Appends the delivery to the log again, for the default room.
 async fn resend(delivery: &Delivery, default_room: &str, shared: &Shared) -> anyhow::Result<Receipt> {
-    let (room, id) = (&delivery.room, delivery.id.as_str());
+    let (room, id, place) = (&delivery.room, delivery.id.as_str(), delivery.place);
     tracing::warn!(room, id, "unknown room; moving the delivery to the default room");
     let reason = format!("no relay serves room {room}");
     let on_receipt = format!("{reason}; sent to {default_room}");
-    let receipt = Receipt::unsent(room, Outcome::Moved, id, delivery.place, Timestamp::now(), on_receipt);
+    let receipt = Receipt::unsent(room, Outcome::Moved, id, place, Timestamp::now(), on_receipt);
     let once = format!("stranded/{id}");
     let retry =
         Retry { once: String::new(), delivery: delivery.clone(), room: default_room.to_owned(), reason };

@@ -18,6 +18,9 @@ pub use attempt::{Answered, Attempt, Attempts};
 pub use id::{Id, message_id};
 pub use receipt::{DeadLetter, Outcome, Receipt};
 
+/// The length of the text of a delivery that is too long, in bytes.
+const SHORT: usize = 8192;
+
 /// One message or summary for one room.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -77,6 +80,24 @@ impl Delivery {
             Content::Message(message) => message.severity,
             Content::Summary(summary) => summary.severity,
         }
+    }
+
+    /// The delivery, without its fields, links and command and without the end of its text if it is longer than `limit` bytes of
+    /// JSON. A server that takes a message may not take a dead letter with the whole of it.
+    pub fn fitting(&self, limit: usize) -> Delivery {
+        let mut delivery = self.clone();
+        if serde_json::to_vec(self).is_ok_and(|json| json.len() <= limit) {
+            return delivery;
+        }
+        delivery.marks.push(Mark::Shortened);
+        if let Content::Message(message) = &mut delivery.content {
+            let message = Arc::make_mut(message);
+            message.fields.clear();
+            message.links.clear();
+            message.run = None;
+            message.text.truncate(message.text.floor_char_boundary(SHORT));
+        }
+        delivery
     }
 
     /// The id of the delivered message.

@@ -14,7 +14,7 @@ use crate::delivery::queue;
 /// The version of [`Snapshot`] this relay writes and reads. A part that comes or goes is no new version.
 pub const VERSION: u32 = 4;
 
-/// Everything the fold knows after the entry `sequence`.
+/// The state of the fold after the entry `sequence`, and the queues of its deliveries.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     pub version: u32,
