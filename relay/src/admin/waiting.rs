@@ -11,7 +11,7 @@ use super::Operator;
 use super::explain::explain;
 use super::trace::{Located, Retried};
 use crate::bus::files;
-use crate::deliver::ledger::last;
+use crate::bus::message::last;
 use crate::delivery::{Delivery, Id, Place, Receipt};
 use crate::engine::Rules;
 use crate::engine::entry::ConfigEntry;

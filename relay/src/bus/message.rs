@@ -1,12 +1,15 @@
 //! One message of a stream, from a consumer or requested by its sequence.
 
+use anyhow::Context as _;
 use async_nats::header::{HeaderName, HeaderValue, NATS_MESSAGE_ID};
+use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
 use async_nats::jetstream::{Context, ErrorCode, Message, response};
 use async_nats::{HeaderMap, Subject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::json;
 use tellhal::Timestamp;
 
@@ -106,4 +109,16 @@ fn read_headers(bytes: &[u8]) -> HeaderMap {
         }
     }
     headers
+}
+
+/// The sequence of the last message on a subject, and the message unless it cannot be parsed; `None` if there is none.
+pub async fn last<T: DeserializeOwned>(
+    stream: &Stream,
+    subject: String,
+) -> anyhow::Result<Option<(u64, Option<T>)>> {
+    match stream.direct_get_last_for_subject(subject.clone()).await {
+        Ok(message) => Ok(Some((message.sequence, serde_json::from_slice(&message.payload).ok()))),
+        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("the last of {subject} cannot be read")),
+    }
 }

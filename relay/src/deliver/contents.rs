@@ -23,7 +23,7 @@ const FEW: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A room's reader of the log.
-pub(super) struct Contents {
+pub(crate) struct Contents {
     room: String,
     shared: Shared,
     pass: Option<Pass>,
@@ -37,7 +37,7 @@ struct Pass {
 }
 
 impl Contents {
-    pub(super) fn new(room: &str, shared: &Shared) -> Self {
+    pub(crate) fn new(room: &str, shared: &Shared) -> Self {
         Contents { room: room.to_owned(), shared: shared.clone(), pass: None }
     }
 
@@ -47,7 +47,7 @@ impl Contents {
     }
 
     /// Calls `take` with each delivery, in order. A delivery whose entry is gone says so.
-    pub(super) async fn read(
+    pub(crate) async fn read(
         &mut self,
         waiting: &[Waiting],
         mut take: impl FnMut(&Arc<Delivery>),

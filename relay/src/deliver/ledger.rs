@@ -7,17 +7,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
-use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
-use serde::de::DeserializeOwned;
 use service::lease::Lost;
 use tokio::time::sleep;
 
 use super::queues::RoomQueue;
 use super::shared::Shared;
+use crate::bus::message::last;
 use crate::delivery::{Attempts, DeadLetter, Place, Receipt};
 
 /// The subject (as a room) for receipts of messages that were not delivered.
@@ -189,16 +187,4 @@ fn encode(receipt: &Receipt, limit: usize) -> Vec<u8> {
 /// The server's own error text.
 pub(super) fn cause(error: &PublishError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// The sequence of the last message on a subject, and the message unless it cannot be parsed; `None` if there is none.
-pub(crate) async fn last<T: DeserializeOwned>(
-    stream: &Stream,
-    subject: String,
-) -> anyhow::Result<Option<(u64, Option<T>)>> {
-    match stream.direct_get_last_for_subject(subject.clone()).await {
-        Ok(message) => Ok(Some((message.sequence, serde_json::from_slice(&message.payload).ok()))),
-        Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("the last of {subject} cannot be read")),
-    }
 }

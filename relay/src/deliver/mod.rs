@@ -11,14 +11,13 @@
 //! The new leader posts both again, in their order.
 
 mod batch;
-mod contents;
+pub(crate) mod contents;
 pub mod ledger;
 pub mod notes;
 mod outlet;
 mod post;
 pub mod queues;
 mod shared;
-pub mod unserved;
 mod worker;
 
 pub use shared::Shared;

@@ -50,8 +50,8 @@ pub(super) struct Outlet {
 pub(super) enum End {
     Posted(Receipt),
     Refused(Refusal),
-    /// The content could not be read; the post is made again.
-    Unread,
+    /// Its content could not be read, or the room refused all of it at once: the post is made again, or one for each delivery.
+    Again,
 }
 
 /// The oldest deliveries of a room, which it will never take.
@@ -101,7 +101,7 @@ impl Outlet {
                 "the queue was interrupted; trying again"
             );
             pause(AGAIN, &self.shared.lease, &self.stop).await?;
-            return Ok(End::Unread);
+            return Ok(End::Again);
         }
         let room = self.room.clone();
         match Sending::new(room.as_ref(), &batch.post) {
@@ -207,7 +207,7 @@ impl Outlet {
         if batch.post.is_batch() && matches!(failure, Failure::Permanent { .. }) {
             tracing::warn!(room = self.name, %failure, "a post of several deliveries was refused; sending them one by one");
             self.singly = batch.len();
-            return End::Unread;
+            return End::Again;
         }
         let (reason, count) = (failure.to_string(), batch.len());
         End::Refused(Refusal { reason, is_broken: true, count, tried: count, tries, attempts })

@@ -25,7 +25,7 @@ const HEADROOM: usize = 2048;
 
 impl Shared {
     /// The largest payload that the server takes with our headers, in bytes.
-    pub(super) fn payload_limit(&self) -> usize {
+    pub(crate) fn payload_limit(&self) -> usize {
         self.bus.client.server_info().max_payload.saturating_sub(HEADROOM)
     }
 }

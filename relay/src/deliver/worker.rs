@@ -99,7 +99,7 @@ impl Worker {
                 self.posted = Some(receipt);
             }
             End::Refused(refusal) => self.give_up(refusal).await?,
-            End::Unread => {}
+            End::Again => {}
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 pub mod report;
 pub mod rooms;
 mod term;
+mod unserved;
 pub mod workers;
 
 use std::sync::Arc;

@@ -11,11 +11,11 @@ use tellhal::Timestamp;
 
 use crate::bus::files;
 use crate::bus::follow::Follow;
-use crate::bus::message::StreamMessage;
+use crate::bus::message::{StreamMessage, last};
 use crate::bus::{self, Bus, Streams};
+use crate::deliver::Shared;
 use crate::deliver::notes::Notes;
 use crate::deliver::queues::Queues;
-use crate::deliver::{Shared, ledger};
 use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
 use crate::engine::{Engine, Output, Rules};
 use crate::status::metrics::{ByKind, Metrics};
@@ -239,8 +239,8 @@ async fn restore(bus: &Bus, streams: &Streams, own: &Arc<Rules>) -> anyhow::Resu
 
 /// The hash of the last configuration on the log.
 async fn in_force(bus: &Bus, streams: &Streams) -> anyhow::Result<Option<String>> {
-    let last = ledger::last::<ConfigEntry>(&streams.ops, bus.names.ctl("config")).await?;
-    Ok(last.and_then(|(_, entry)| entry).map(|entry| entry.hash))
+    let entry = last::<ConfigEntry>(&streams.ops, bus.names.ctl("config")).await?;
+    Ok(entry.and_then(|(_, entry)| entry).map(|entry| entry.hash))
 }
 
 async fn append_config(bus: &Bus, streams: &Streams, rules: &Rules) -> anyhow::Result<()> {

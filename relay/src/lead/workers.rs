@@ -7,9 +7,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::queues::Queues;
-use crate::deliver::{self, Served, Shared, unserved};
-use crate::lead::report;
+use crate::deliver::{self, Served, Shared};
 use crate::lead::rooms::Rooms;
+use crate::lead::{report, unserved};
 
 /// The tasks that post.
 pub struct Workers {

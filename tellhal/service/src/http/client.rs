@@ -134,7 +134,7 @@ impl Endpoint {
 
     /// The result of a post that was taken.
     pub fn taken(&self, answer: &Answer) -> Sent {
-        Sent { answer: format!("answered {}", answer.status), ..Sent::default() }
+        Sent { answer: self.reason(&format!("answered {}", answer.status)), ..Sent::default() }
     }
 
     /// A failure to be tried again after the time that the answer asks for.

@@ -9,10 +9,10 @@ use tellhal::Timestamp;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::contents::Contents;
-use super::ledger::Ledger;
-use super::queues::{Queues, RoomQueue};
-use super::shared::Shared;
+use crate::deliver::Shared;
+use crate::deliver::contents::Contents;
+use crate::deliver::ledger::Ledger;
+use crate::deliver::queues::{Queues, RoomQueue};
 use crate::delivery::{Delivery, Outcome, Place, Receipt};
 use crate::engine::entry::Retry;
 use crate::lead::rooms::Rooms;
@@ -23,7 +23,7 @@ const LOOK: Duration = Duration::from_secs(2);
 const MOST: usize = 100;
 
 /// Moves the deliveries of unknown rooms until `stop` or until the lease is lost.
-pub async fn run(rooms: Arc<Rooms>, queues: Arc<Queues>, shared: Shared, stop: CancellationToken) {
+pub(super) async fn run(rooms: Arc<Rooms>, queues: Arc<Queues>, shared: Shared, stop: CancellationToken) {
     let every = LOOK.min(rooms.stranded_after / 2).max(Duration::from_millis(100));
     let mut unserved = Unserved { rooms, shared, readers: BTreeMap::new() };
     loop {
