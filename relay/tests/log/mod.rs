@@ -2,6 +2,8 @@
 
 use async_nats::jetstream::{self, stream};
 use tellhal::subject::Names;
+use tests::wait::SOON;
+use tests::wait_until;
 
 /// The log as the relay makes it, as far as these tests care.
 pub(crate) async fn make_log(jetstream: &jetstream::Context, names: &Names) {
@@ -10,7 +12,9 @@ pub(crate) async fn make_log(jetstream: &jetstream::Context, names: &Names) {
 
 pub(crate) async fn make(jetstream: &jetstream::Context, name: String, subjects: Vec<String>) {
     let config = stream::Config { name, subjects, allow_direct: true, ..stream::Config::default() };
-    jetstream.create_stream(config).await.unwrap();
+    // A server that has just deleted a stream of this name may still remove its files.
+    let made = async || jetstream.create_stream(config.clone()).await.is_ok();
+    wait_until("the stream is made", SOON, made).await;
 }
 
 /// Publishes and waits for the stream to have it.
