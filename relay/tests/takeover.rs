@@ -153,7 +153,8 @@ impl Leader {
         for room in ROOMS {
             queues.entry(room.into()).or_default().handled(world.last_place(room));
             let known = world.receipts.get(room).map_or(0, Vec::len);
-            workers.insert(room.to_owned(), Worker { known, ..Worker::default() });
+            let reached = world.last_place(room);
+            workers.insert(room.to_owned(), Worker { known, reached, ..Worker::default() });
         }
         Leader { engine, queues, workers, kept }
     }
@@ -249,7 +250,10 @@ impl Leader {
         for (room, worker) in self.workers {
             let ids = worker.posted.iter().flat_map(|receipt| receipt.ids.iter());
             world.unrecorded.extend(ids.map(|id| (room.clone(), id.clone())));
-            world.late.extend(worker.posted.first().map(|receipt| (receipt.clone(), worker.known)));
+            world.late.extend(worker.posted.first().map(|receipt| {
+                let place = receipt.place.max(worker.reached);
+                (Receipt { place, ..receipt.clone() }, worker.known)
+            }));
         }
     }
 }
