@@ -60,7 +60,7 @@ struct World {
     snapshot: Option<String>,
     /// Receipts that a deposed leader sent, each with the number of receipts it expected.
     late: Vec<(Receipt, usize)>,
-    /// What each room has got, or what became a dead letter, in order.
+    /// The deliveries that each room has handled, in order: posts, counts and dead letters.
     handled: BTreeMap<String, Vec<(Delivery, Outcome)>>,
     /// The deliveries that were posted when a leader ended, without a receipt.
     unrecorded: BTreeSet<(String, String)>,

@@ -218,3 +218,19 @@ async fn a_standby_and_the_command_line_know_what_waits() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains("retrying, 3 waiting since 20") && text.contains("503"), "{text}");
 }
+
+#[tokio::test]
+async fn a_waiting_message_that_the_log_has_lost_is_posted_with_a_word_about_its_text() {
+    let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    a.always(Answer::status(503));
+    let mut relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+    publish(&nats, 0..2).await;
+    wait_until("it was tried", SOON, async || !a.requests().is_empty()).await;
+    relay.process().terminate(SOON).await;
+    nats.jetstream().await.get_stream("HAL_OPS").await.unwrap().purge().await.unwrap();
+    a.always(Answer::Normal);
+    relay.restart().await;
+    let texts = async || a.deliveries().iter().flat_map(|post| post.texts()).collect::<Vec<_>>();
+    wait_until("both are posted", SOON, async || texts().await.len() == 2).await;
+    assert!(texts().await.iter().all(|text| text.contains("is lost")), "{:?}", texts().await);
+}

@@ -20,8 +20,6 @@ use crate::delivery::{Attempts, DeadLetter, Place, Receipt};
 
 /// The subject (as a room) for receipts of messages that were not delivered.
 pub const NOTES: &str = "_notes";
-/// The subject (as a room) for dead letters of unreadable entries.
-pub const INBOX: &str = "_inbox";
 const FIRST_WAIT: Duration = Duration::from_millis(50);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// Bytes reserved for the reason and the attempts in a dead letter.

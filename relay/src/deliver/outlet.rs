@@ -200,10 +200,13 @@ impl Outlet {
         let excess = self.queue.len().saturating_sub(self.max_waiting);
         let reason =
             || format!("given up because more than {} deliveries wait for the room", self.max_waiting);
-        (is_failing && excess > 0).then(|| (excess, reason()))
+        // Dead letters share a receipt: some at a time are cheaper than each with its own.
+        (is_failing && excess > self.max_waiting / 1000).then(|| (excess, reason()))
     }
 
     fn refused(&mut self, failure: Failure, batch: &Batch, tries: u32, attempts: Attempts) -> End {
+        // The room answers: it is no longer failing, whatever it says of this post.
+        (self.failures, self.retry_at) = (0, None);
         if batch.post.is_batch() && matches!(failure, Failure::Permanent { .. }) {
             tracing::warn!(room = self.name, %failure, "a post of several deliveries was refused; sending them one by one");
             self.singly = batch.len();

@@ -78,7 +78,8 @@ impl Worker {
     async fn step(&mut self) -> Result<(), Interrupted> {
         let after = self.posted.as_ref().map(|receipt| receipt.place).unwrap_or_default();
         let idle = self.outlet.queue.len_after(after) == 0 || self.outlet.room.limiter().wait().is_some();
-        let is_failing = self.failing || self.outlet.retry_at.is_some();
+        // One refused message is no reason to give up others.
+        let is_failing = self.outlet.retry_at.is_some();
         if idle || is_failing || self.outlet.to_give_up(is_failing).is_some() {
             self.record().await?;
         }

@@ -19,6 +19,8 @@ use crate::lead::rooms::Rooms;
 
 /// Interval at which the queues are checked.
 const LOOK: Duration = Duration::from_secs(2);
+/// Bytes reserved for the rest of the entry that moves a delivery.
+const WRAPPING: usize = 1024;
 /// The number of deliveries that are moved before the next room's.
 const MOST: usize = 100;
 
@@ -85,8 +87,8 @@ async fn resend(delivery: &Delivery, default_room: &str, shared: &Shared) -> any
     let on_receipt = format!("{reason}; sent to {default_room}");
     let receipt = Receipt::unsent(room, Outcome::Moved, id, place, Timestamp::now(), on_receipt);
     let once = format!("stranded/{id}");
-    let retry =
-        Retry { once: String::new(), delivery: delivery.clone(), room: default_room.to_owned(), reason };
+    let delivery = delivery.fitting(shared.payload_limit().saturating_sub(WRAPPING));
+    let retry = Retry { once: String::new(), delivery, room: default_room.to_owned(), reason };
     let (bus, payload) = (&shared.bus, serde_json::to_vec(&retry)?);
     shared.lease.bound(bus.append(bus.names.ctl("retry"), &once, payload)).await??;
     Ok(receipt)
