@@ -65,8 +65,17 @@ fn has_key_with(table: &DeTable, part: &str) -> bool {
         }),
         _ => false,
     };
-    table.iter().any(|(key, value)| key.get_ref().contains(part) || nested(value.get_ref()))
+    let is_shown = |key: &str, value: &DeValue| {
+        PUBLIC.contains(&key) && matches!(value, DeValue::String(text) if text.contains(part))
+    };
+    table.iter().any(|(key, value)| {
+        let (key, value) = (key.get_ref(), value.get_ref());
+        key.contains(part) || is_shown(key, value) || nested(value)
+    })
 }
+
+/// The keys of the example whose values are shown.
+const PUBLIC: [&str; 4] = ["first", "name", "after", "colour"];
 
 #[test]
 fn the_example_is_good() {
@@ -136,7 +145,7 @@ proptest! {
             gap.replace_range(at..end, &insert);
         }
         let text = gaps.join(SECRET);
-        // After the edit the secret may be a key, which is shown.
+        // After the edit the secret may be a key or in a public value, such as when a quote before a comment is cut: both are shown.
         prop_assume!(!has_key_with(DeTable::parse_recoverable(&text).0.get_ref(), SECRET));
         let output = output(problems(&text));
         prop_assert!(!output.contains(SECRET), "{}\n---\n{}", text, output);
