@@ -366,7 +366,11 @@ async fn health_metrics_and_refusals() {
     page.status.change(|now| now.beat = Some(long_ago));
     let stuck = page.get("/healthz").await;
     assert_eq!(stuck.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(stuck.text().await.unwrap().contains("has been stuck for 60 s"));
+    assert!(stuck.text().await.unwrap().contains("the relay has been stuck for 60 s"));
+    page.status.change(|now| (now.beat, now.turn) = (None, Some(long_ago)));
+    let stuck = page.get("/healthz").await;
+    assert!(stuck.text().await.unwrap().contains("the reading of the log has been stuck for 60 s"));
+    page.status.change(|now| now.turn = None);
     assert_eq!(page.get("/readyz").await.text().await.unwrap(), "leading\n");
     page.status.change(|now| now.role = Role::StandingBy);
     assert_eq!(page.get("/readyz").await.text().await.unwrap(), "standing by\n");

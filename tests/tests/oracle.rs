@@ -1,4 +1,4 @@
-//! The oracle: a thousand messages while tellhal, the relays and nats-server are killed -9 at random.
+//! The oracle: a thousand messages while tellhal, the relays and nats-server are killed -9 or paused for 1–20 s at random.
 //! Sent and ok ⊆ received ∪ dead letters; never sent ∩ received = ∅; every repeat has a named cause.
 //!
 //! `CRASH_SEED` repeats a run's choices, `CRASH_MESSAGES` makes it longer.
@@ -14,9 +14,13 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use serde_json::Value;
+use tests::process::Process;
 use tests::{NatsServer, Relay, WebhookSink, tellhal, wait_until};
+use tokio::time::Instant;
 
 const SENDERS: u32 = 4;
+/// Milliseconds that a process is paused.
+const PAUSE: std::ops::Range<u64> = 1000..20_000;
 const LONG: Duration = Duration::from_secs(90);
 
 /// The fate of a message as far as its sender knows it.
@@ -31,14 +35,15 @@ enum Fate {
 }
 
 #[derive(Debug, Default)]
-struct Kills {
+struct Faults {
     tellhal: u32,
     relay: u32,
     nats: u32,
+    pauses: u32,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_thousand_messages_survive_kills_at_random() {
+async fn a_thousand_messages_survive_kills_and_pauses_at_random() {
     let seed = std::env::var("CRASH_SEED").map_or_else(|_| fastrand::u64(..), |seed| seed.parse().unwrap());
     let total: u32 = std::env::var("CRASH_MESSAGES").map_or(1000, |total| total.parse().unwrap());
     println!("CRASH_SEED={seed} CRASH_MESSAGES={total}");
@@ -56,15 +61,16 @@ async fn a_thousand_messages_survive_kills_at_random() {
             tokio::spawn(send(rng, next.clone(), total, nats.url(), home.path().to_owned()))
         })
         .collect();
-    let mut kills = chaos(seed, &mut nats, &mut relays, &senders).await;
+    let mut faults = chaos(seed, &mut nats, &mut relays, &senders).await;
     let mut fates: BTreeMap<u32, Fate> = BTreeMap::new();
     for sender in senders {
         fates.extend(sender.await.unwrap());
     }
-    kills.tellhal = fates.values().filter(|fate| **fate == Fate::Unknown).count() as u32;
+    faults.tellhal = fates.values().filter(|fate| **fate == Fate::Unknown).count() as u32;
     flush(&nats.url(), home.path()).await;
-    settle(&nats, &a, &b, &fates).await;
-    judge(&nats, &[("a", &a), ("b", &b)], &fates, &kills).await;
+    let rooms = [("a", &a), ("b", &b)];
+    settle(&nats, &rooms, &fates).await;
+    judge(&nats, &rooms, &fates, &faults).await;
 }
 
 fn configuration(a: &WebhookSink, b: &WebhookSink) -> String {
@@ -110,31 +116,61 @@ async fn send(
     }
 }
 
-/// Kills a server or a relay about every second until the senders have finished.
+/// Kills or pauses the server or a relay about every second until the senders have finished.
 async fn chaos<T>(
     seed: u64,
     nats: &mut NatsServer,
     relays: &mut [Relay; 2],
     senders: &[tokio::task::JoinHandle<T>],
-) -> Kills {
+) -> Faults {
     let mut rng = fastrand::Rng::with_seed(seed);
-    let mut kills = Kills::default();
+    let mut faults = Faults::default();
+    // The end of each one's pause: the relays', then the server's.
+    let mut paused: [Option<Instant>; 3] = [None; 3];
     while !senders.iter().all(|sender| sender.is_finished()) {
         tokio::time::sleep(Duration::from_millis(rng.u64(300..1500))).await;
-        if rng.u8(..3) == 0 {
-            kills.nats += 1;
-            nats.kill();
-            tokio::time::sleep(Duration::from_millis(rng.u64(..1000))).await;
+        resume(nats, relays, &mut paused, Instant::now());
+        let one = if rng.u8(..3) == 0 { 2 } else { rng.usize(..2) };
+        if rng.u8(..4) == 0 {
+            faults.pauses += 1;
+            process(nats, relays, one).pause().await;
+            paused[one] = Some(Instant::now() + Duration::from_millis(rng.u64(PAUSE)));
+            continue;
+        }
+        if one < 2 && paused[2].is_some() {
+            // A relay does not get ready beside a paused server.
+            continue;
+        }
+        paused[one] = None;
+        process(nats, relays, one).kill();
+        tokio::time::sleep(Duration::from_millis(rng.u64(..1000))).await;
+        if one == 2 {
+            faults.nats += 1;
             nats.restart().await;
         } else {
-            kills.relay += 1;
-            let relay = &mut relays[rng.usize(..2)];
-            relay.kill();
-            tokio::time::sleep(Duration::from_millis(rng.u64(..1000))).await;
-            relay.restart().await;
+            faults.relay += 1;
+            relays[one].restart().await;
         }
     }
-    kills
+    resume(nats, relays, &mut paused, Instant::now() + Duration::from_millis(PAUSE.end));
+    faults
+}
+
+/// Resumes those whose pause has ended at `now`.
+fn resume(nats: &mut NatsServer, relays: &mut [Relay; 2], paused: &mut [Option<Instant>; 3], now: Instant) {
+    for (one, until) in paused.iter_mut().enumerate() {
+        if until.take_if(|until| *until <= now).is_some() {
+            process(nats, relays, one).resume();
+        }
+    }
+}
+
+/// The process with this number: a relay's, or the server's.
+fn process<'a>(nats: &'a mut NatsServer, relays: &'a mut [Relay; 2], one: usize) -> &'a mut Process {
+    match relays.get_mut(one) {
+        Some(relay) => relay.process(),
+        None => nats.process(),
+    }
 }
 
 /// Sends the messages that are still in the spool.
@@ -149,17 +185,22 @@ async fn flush(url: &str, home: &Path) {
 }
 
 /// Waits until all kept messages are in the rooms, and the last posts have their receipts.
-async fn settle(nats: &NatsServer, a_sink: &WebhookSink, b_sink: &WebhookSink, fates: &BTreeMap<u32, Fate>) {
+async fn settle(nats: &NatsServer, rooms: &[(&str, &WebhookSink)], fates: &BTreeMap<u32, Fate>) {
     let through = async || {
-        let kept = fates.iter().filter(|(_, fate)| **fate == Fate::Kept);
-        let (a, b) = (numbers(a_sink), numbers(b_sink));
-        let arrived = kept.map(|(n, _)| *n).all(|n| a.contains_key(&n) && b.contains_key(&n));
-        arrived && has_receipt(nats, "a", a_sink).await && has_receipt(nats, "b", b_sink).await
+        for (room, sink) in rooms {
+            let all_posted =
+                fates.iter().all(|(n, fate)| *fate != Fate::Kept || numbers(sink).contains_key(n));
+            let is_through = all_posted || Handled::read(nats, room, sink).await.lost(fates).is_empty();
+            if !is_through || !has_receipt(nats, room, sink).await {
+                return false;
+            }
+        }
+        true
     };
     // A timeout is ignored here: `judge` reports lost messages.
     let _ = tokio::time::timeout(LONG, async {
         while !through().await {
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            tokio::time::sleep(Duration::from_millis(500)).await;
         }
     })
     .await;
@@ -189,54 +230,71 @@ async fn judge(
     nats: &NatsServer,
     rooms: &[(&str, &WebhookSink)],
     fates: &BTreeMap<u32, Fate>,
-    kills: &Kills,
+    faults: &Faults,
 ) {
-    let log = read_all(nats, "HAL_OPS").await;
-    let by_id: BTreeMap<String, u32> = log
-        .iter()
-        .filter_map(|(_, body)| Some((body["id"].as_str()?.to_owned(), body["text"].as_str()?.parse().ok()?)))
-        .collect();
     let count = |fate| fates.values().filter(|other| **other == fate).count();
     println!(
-        "killed: {kills:?}; sent: {} kept, {} unknown, {} refused",
+        "{faults:?}; sent: {} kept, {} unknown, {} refused",
         count(Fate::Kept),
         count(Fate::Unknown),
         count(Fate::Refused)
     );
-    println!("in the log: {} entries, {} messages", log.len(), by_id.len());
+    println!("in the log: {} messages", logged(nats).await.len());
     for (room, sink) in rooms {
-        let posted = numbers(sink);
-        let counted = counted(nats, room, &by_id).await;
-        let dead = dead(nats, room, &by_id).await;
-        let repeated: Vec<u32> = posted.iter().filter(|(_, times)| **times > 1).map(|(n, _)| *n).collect();
+        let handled = Handled::read(nats, room, sink).await;
+        let Handled { posted, counted, dead } = &handled;
+        let repeated = posted.values().filter(|times| **times > 1).count();
         let worst = posted.values().max().copied().unwrap_or(0);
         println!(
-            "room {room}: {} posts, {} messages, {} counted, {} dead, {} repeated (at most {worst} times)",
+            "room {room}: {} posts, {} messages, {} counted, {} dead, {repeated} repeated (at most {worst} times)",
             sink.deliveries().len(),
             posted.len(),
             counted.len(),
             dead.len(),
-            repeated.len()
         );
-
-        let lost: Vec<u32> = fates
-            .iter()
-            .filter(|(n, fate)| {
-                **fate == Fate::Kept && !posted.contains_key(n) && !counted.contains(n) && !dead.contains(n)
-            })
-            .map(|(n, _)| *n)
-            .collect();
+        let lost = handled.lost(fates);
         assert!(lost.is_empty(), "room {room} lost {lost:?}");
         let invented: Vec<&u32> =
             posted.keys().filter(|n| fates.get(n).is_none_or(|fate| *fate == Fate::Refused)).collect();
         assert!(invented.is_empty(), "room {room} shows what was never sent: {invented:?}");
-        let causes = kills.relay + kills.nats;
+        let causes = faults.relay + faults.nats + faults.pauses;
         let repeats = posts_with_repeats(sink);
         assert!(
             repeats <= causes,
-            "room {room}: {repeats} posts repeat messages, but only {causes} kills could cause that"
+            "room {room}: {repeats} posts repeat messages, but only {causes} kills and pauses could cause that"
         );
     }
+}
+
+/// The messages that a room has posted (and how often), counted in a post of many, or given up.
+struct Handled {
+    posted: BTreeMap<u32, u32>,
+    counted: BTreeSet<u32>,
+    dead: BTreeSet<u32>,
+}
+
+impl Handled {
+    async fn read(nats: &NatsServer, room: &str, sink: &WebhookSink) -> Handled {
+        let by_id = logged(nats).await;
+        let (counted, dead) = (counted(nats, room, &by_id).await, dead(nats, room, &by_id).await);
+        Handled { posted: numbers(sink), counted, dead }
+    }
+
+    /// The messages that were kept by tellhal and are nowhere.
+    fn lost(&self, fates: &BTreeMap<u32, Fate>) -> Vec<u32> {
+        let is_handled = |n| self.posted.contains_key(n) || self.counted.contains(n) || self.dead.contains(n);
+        let lost = fates.iter().filter(|(n, fate)| **fate == Fate::Kept && !is_handled(n));
+        lost.map(|(n, _)| *n).collect()
+    }
+}
+
+/// The number in each message of the log, by the message's id.
+async fn logged(nats: &NatsServer) -> BTreeMap<String, u32> {
+    let log = read_all(nats, "HAL_OPS").await;
+    let numbered = log.iter().filter_map(|(_, body)| {
+        Some((body["id"].as_str()?.to_owned(), body["text"].as_str()?.parse().ok()?))
+    });
+    numbered.collect()
 }
 
 /// The number of posts with a message that an earlier post had.

@@ -142,6 +142,29 @@ async fn a_leader_that_slept_past_its_lease_writes_nothing_more() {
 }
 
 #[tokio::test]
+async fn relays_that_were_paused_alone_deliver_again() {
+    let mut relays = Vec::new();
+    for _ in 0..6 {
+        let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+        let relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+        until_role(&relay, "leading").await;
+        relays.push((nats, relay, a));
+    }
+    for (round, milliseconds) in [(1, 6000), (2, 4700)] {
+        for (_, relay, _) in &mut relays {
+            relay.process().pause().await;
+        }
+        tokio::time::sleep(Duration::from_millis(milliseconds)).await;
+        relays.iter_mut().for_each(|(_, relay, _)| relay.process().resume());
+        for (nats, relay, a) in &relays {
+            publish(nats, round - 1..round).await;
+            all_arrived(a, round).await;
+            until_role(relay, "leading").await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_that_is_killed_and_comes_back_loses_nothing() {
     let (mut nats, a) = (NatsServer::start().await, WebhookSink::start().await);
     let relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;

@@ -2,7 +2,8 @@
 //!
 //! Leading is one loop: the next entry of the log is folded, and its deliveries are added to the queues of their rooms. When a
 //! window is due, a `tick` is appended to the log; when the configuration has changed, a `config`. Snapshots are saved every
-//! minute and every 100,000 entries. The loop waits for no room.
+//! minute and every 100,000 entries. The loop waits for no room. A relay leads only while every part of leading runs: the
+//! end of one ends the term.
 
 pub mod report;
 pub mod rooms;
@@ -113,6 +114,7 @@ impl Relay {
         };
         let result = self.lead(&shared).await;
         self.metrics.leading.set(0);
+        self.status.change(|now| (now.role, now.turn) = (Role::Starting, None));
         lease.release().await;
         keeper.abort();
         match result {
@@ -129,22 +131,20 @@ impl Relay {
             term.put_in_force(&own).await?;
             anyhow::Ok(term)
         };
-        let Some(term) = stop.run_until_cancelled(open).await else { return Ok(()) };
-        let mut term = term?;
+        let Some(term) = stop.run_until_cancelled(shared.lease.bound(open)).await else { return Ok(()) };
+        let mut term = term??;
         let mut workers = Workers::start(&self.rooms.borrow_and_update().clone(), &term.queues, shared);
         self.metrics.leading.set(1);
         self.status.change(|now| {
             now.role = Role::Leading;
             now.folded = term.sequence();
         });
-        let result = self.follow(&mut term, &mut workers, shared).await;
+        let result = shared.lease.bound(self.follow(&mut term, &mut workers, shared)).await;
         workers.stop(GRACE).await;
-        if shared.lease.is_held()
-            && let Err(error) = term.keep().await
-        {
+        if let Ok(Err(error)) = shared.lease.bound(term.keep()).await {
             tracing::warn!(error = format!("{error:#}"), "the last snapshot could not be saved");
         }
-        result
+        result?
     }
 
     async fn follow(
@@ -157,11 +157,12 @@ impl Relay {
         let mut missing = std::pin::pin!(shared.bus.watch());
         let mut tick_at = Instant::now();
         loop {
+            self.status.change(|now| now.turn = Some(std::time::Instant::now()));
             let due = term.due_in().map(|wait| (Instant::now() + wait).max(tick_at));
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
-                () = shared.lease.lost.cancelled() => return Ok(()),
+                ended = workers.ended() => return Err(ended),
                 missing = &mut missing => {
                     if let Err(error) = term.keep().await {
                         tracing::warn!(error = format!("{error:#}"), "the snapshot could not be saved");

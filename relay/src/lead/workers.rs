@@ -1,9 +1,10 @@
 //! A leader's workers: one for each room, one for deliveries to unknown rooms, and one that tells what waits.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{self, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::deliver::queues::Queues;
@@ -14,21 +15,37 @@ use crate::lead::{report, unserved};
 /// The tasks that post.
 pub struct Workers {
     tasks: JoinSet<()>,
+    names: HashMap<task::Id, String>,
     stop: CancellationToken,
 }
 
 impl Workers {
     pub fn start(rooms: &Arc<Rooms>, queues: &Arc<Queues>, shared: &Shared) -> Self {
-        let (mut tasks, stop) = (JoinSet::new(), CancellationToken::new());
+        let (mut tasks, mut names, stop) = (JoinSet::new(), HashMap::new(), CancellationToken::new());
         for (name, room) in &rooms.open {
             let (room, name, queue) = (room.room.clone(), name.clone(), queues.room(name));
+            let what = format!("the worker of room {name}");
             let served = Served { room, name, queue, max_waiting: rooms.max_waiting };
-            tasks.spawn(deliver::run(served, shared.clone(), stop.clone()));
+            let task = tasks.spawn(deliver::run(served, shared.clone(), stop.clone()));
+            names.insert(task.id(), what);
         }
-        tasks.spawn(unserved::run(rooms.clone(), queues.clone(), shared.clone(), stop.clone()));
+        let task = tasks.spawn(unserved::run(rooms.clone(), queues.clone(), shared.clone(), stop.clone()));
+        names.insert(task.id(), "the worker of unknown rooms".into());
         shared.status.change(|now| now.rooms.retain(|name, _| rooms.open.contains_key(name)));
-        tasks.spawn(report::run(queues.clone(), shared.clone(), stop.clone()));
-        Workers { tasks, stop }
+        let task = tasks.spawn(report::run(queues.clone(), shared.clone(), stop.clone()));
+        names.insert(task.id(), "the report of the rooms".into());
+        Workers { tasks, names, stop }
+    }
+
+    /// Waits until a worker ends by itself, which none may do while its relay leads.
+    pub async fn ended(&mut self) -> anyhow::Error {
+        let (id, why) = match self.tasks.join_next_with_id().await {
+            Some(Ok((id, ()))) => (id, "ended".to_owned()),
+            Some(Err(error)) => (error.id(), format!("failed: {error}")),
+            None => return anyhow::anyhow!("no worker is left"),
+        };
+        let name = self.names.get(&id).map_or("a worker", String::as_str);
+        anyhow::anyhow!("{name} {why}")
     }
 
     /// Lets every worker finish its present post within `grace`. Unfinished posts are aborted: their deliveries stay in

@@ -103,6 +103,9 @@ pub struct Snapshot {
     /// The last heartbeat of the pipeline's thread.
     #[serde(skip)]
     pub beat: Option<Instant>,
+    /// The last turn of a leader's loop, which has one at least every five seconds.
+    #[serde(skip)]
+    pub turn: Option<Instant>,
 }
 
 /// Shared by the pipeline's tasks.
@@ -132,12 +135,15 @@ impl Status {
         }
     }
 
-    /// Checks the heartbeat of the pipeline's thread, which it sends every second.
+    /// Checks the heartbeat of the pipeline's thread, which it sends every second, and the turns of a leader's loop.
     pub fn alive(&self) -> Result<(), String> {
-        match self.lock().beat.map(|beat| beat.elapsed()).filter(|silent| *silent > STUCK) {
-            Some(silent) => Err(format!("the relay has been stuck for {} s", silent.as_secs())),
-            None => Ok(()),
+        let now = self.lock();
+        for (moved, part) in [(now.beat, "the relay"), (now.turn, "the reading of the log")] {
+            if let Some(still) = moved.map(|moved| moved.elapsed()).filter(|still| *still > STUCK) {
+                return Err(format!("{part} has been stuck for {} s", still.as_secs()));
+            }
         }
+        Ok(())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Snapshot> {

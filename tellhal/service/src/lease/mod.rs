@@ -1,9 +1,12 @@
 //! The lease of the leader: one key in `HAL_STATE`, renewed each second by compare-and-swap. An observer takes over when the
-//! key has not changed for five seconds of the observer's own monotonic clock; no clocks are compared.
+//! key has not changed for five seconds of the observer's own monotonic clock; no clocks are compared. A lease that has
+//! lapsed is never revived (`hold`).
+
+mod hold;
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,10 +14,8 @@ use async_nats::jetstream::kv::{Operation, Store};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// The time after its last renewal in which a lease belongs to its leader.
-pub const LEASE: Duration = Duration::from_secs(5);
-/// The same for the leader itself, a little shorter.
-const OWN: Duration = Duration::from_millis(4500);
+use hold::{Answer, Hold, Watch};
+
 const RENEW: Duration = Duration::from_secs(1);
 const OBSERVE: Duration = Duration::from_millis(250);
 /// No post starts when less than this is left of the lease.
@@ -26,17 +27,11 @@ pub struct Lease {
     store: Store,
     key: String,
     owner: String,
-    held: Mutex<Held>,
-    /// Cancelled once the lease is lost.
+    hold: Mutex<Hold>,
+    /// Cancelled once the lease is lost, or once nothing renews it any more.
     pub lost: CancellationToken,
     /// The revision that won it: grows with every leader.
     pub epoch: u64,
-}
-
-#[derive(Debug)]
-struct Held {
-    revision: u64,
-    until: Instant,
 }
 
 /// The lease ran out before the work was done.
@@ -46,9 +41,9 @@ pub struct Lost;
 
 /// Waits until the lease `key` is ours. `owner` must be this process's alone.
 pub async fn campaign(store: &Store, key: &str, owner: &str) -> Lease {
-    let mut observed: Option<(u64, Instant)> = None;
+    let mut watch = Watch::default();
     loop {
-        match try_once(store, key, owner, &mut observed).await {
+        match try_once(store, key, owner, &mut watch).await {
             Ok(Some(lease)) => return lease,
             Ok(None) => {}
             Err(error) => tracing::debug!(%error, "cannot read the lease"),
@@ -61,26 +56,21 @@ async fn try_once(
     store: &Store,
     key: &str,
     owner: &str,
-    observed: &mut Option<(u64, Instant)>,
+    watch: &mut Watch,
 ) -> Result<Option<Lease>, Box<dyn std::error::Error + Send + Sync>> {
     let entry = store.entry(key).await?;
     let revision = entry.as_ref().map_or(0, |entry| entry.revision);
-    let free = entry.as_ref().is_none_or(|entry| entry.operation != Operation::Put || entry.value.is_empty());
-    if !free {
-        let since =
-            observed.filter(|(last, _)| *last == revision).map_or_else(Instant::now, |(_, since)| since);
-        *observed = Some((revision, since));
-        if since.elapsed() < LEASE {
-            return Ok(None);
-        }
+    let is_free = entry.is_none_or(|entry| entry.operation != Operation::Put || entry.value.is_empty());
+    if !watch.may_take(Instant::now(), revision, is_free) {
+        return Ok(None);
     }
-    let start = Instant::now();
+    let sent = Instant::now();
     let Ok(epoch) = store.update(key, owner.to_owned().into(), revision).await else { return Ok(None) };
     Ok(Some(Lease {
         store: store.clone(),
         key: key.to_owned(),
         owner: owner.to_owned(),
-        held: Mutex::new(Held { revision: epoch, until: start + OWN }),
+        hold: Mutex::new(Hold::won(sent, epoch)),
         lost: CancellationToken::new(),
         epoch,
     }))
@@ -89,12 +79,16 @@ async fn try_once(
 impl Lease {
     /// The time until the lease ends if it is not renewed.
     pub fn left(&self) -> Duration {
-        self.held().until.saturating_duration_since(Instant::now())
+        self.hold().left(Instant::now())
     }
 
-    /// True while the lease is ours.
+    /// True while the lease is ours. The first part that sees it lapsed ends it for all.
     pub fn is_held(&self) -> bool {
-        !self.lost.is_cancelled() && !self.left().is_zero()
+        let is_held = self.hold().is_held(Instant::now());
+        if !is_held {
+            self.lost.cancel();
+        }
+        is_held && !self.lost.is_cancelled()
     }
 
     /// Does `work` unless the lease runs out first. The lease is checked before each step of the work, so
@@ -111,37 +105,38 @@ impl Lease {
         .await
     }
 
-    /// Renews the lease until it is lost, then cancels [`Lease::lost`].
+    /// Renews the lease until it is lost. However this ends, [`Lease::lost`] is cancelled.
     pub async fn keep(&self) {
+        let _lost = self.lost.clone().drop_guard();
         let mut beat = tokio::time::interval(RENEW);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        while self.is_held() {
             tokio::select! {
                 () = self.lost.cancelled() => return,
                 () = tokio::time::sleep(self.left()) => {}
                 _ = beat.tick() => self.renew().await,
             }
-            if !self.is_held() {
-                tracing::warn!(epoch = self.epoch, "the lease is lost");
-                return self.lost.cancel();
-            }
         }
+        tracing::warn!(epoch = self.epoch, "the lease is lost");
     }
 
     /// Gives the lease back, so that a standby can take it at once.
     pub async fn release(&self) {
-        let revision = self.held().revision;
-        self.lost.cancel();
+        self.answered(Answer::Refused);
+        let revision = self.hold().revision;
         if let Err(error) = self.store.update(&self.key, "".into(), revision).await {
             tracing::debug!(%error, "the lease could not be given back");
         }
     }
 
     async fn renew(&self) {
-        let (start, revision) = (Instant::now(), self.held().revision);
+        let (sent, revision) = (Instant::now(), self.hold().revision);
+        if !self.is_held() {
+            return;
+        }
         let update = self.store.update(&self.key, self.owner.clone().into(), revision);
         match tokio::time::timeout(RENEW, update).await {
-            Ok(Ok(revision)) => *self.held() = Held { revision, until: start + OWN },
+            Ok(Ok(revision)) => self.answered(Answer::Renewed { sent, revision }),
             Ok(Err(error)) => {
                 tracing::debug!(%error, "the lease was not renewed");
                 self.adopt().await;
@@ -154,13 +149,20 @@ impl Lease {
     async fn adopt(&self) {
         let entry = tokio::time::timeout(RENEW, self.store.entry(&self.key)).await;
         match entry {
-            Ok(Ok(Some(entry))) if entry.value == self.owner => self.held().revision = entry.revision,
-            Ok(Ok(_)) => self.lost.cancel(),
+            Ok(Ok(Some(entry))) if entry.value == self.owner => {
+                self.answered(Answer::Stored { revision: entry.revision });
+            }
+            Ok(Ok(_)) => self.answered(Answer::Refused),
             Ok(Err(_)) | Err(_) => {}
         }
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
-        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    fn answered(&self, answer: Answer) {
+        self.hold().answered(Instant::now(), answer);
+        self.is_held();
+    }
+
+    fn hold(&self) -> std::sync::MutexGuard<'_, Hold> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
