@@ -39,9 +39,10 @@ Exit status 0 means that the message is kept: the server has it, or the spool ho
 Others: 64 wrong usage, 65 message never accepted, 75 message not kept, 77 not permitted,
 78 wrong configuration.
 
-A tag is words of A-Z a-z 0-9 _ - joined by dots. A tag that is also a subcommand's name needs -t.
-A message that begins with - goes after --. Standard input (-p) is read to its end, however long
-that takes, and at most 1 GiB of it. Of a text over 64 KiB the first 16 and the last 48 KiB are kept.
+A tag is words of A-Z a-z 0-9 _ - joined by dots. A tag that is also a subcommand's name needs -t,
+and so does one that differs from it in one letter if options or only one word follow. A message
+that begins with - goes after --. Standard input (-p) is read to its end, however long that takes,
+and at most 1 GiB of it. Of a text over 64 KiB the first 16 and the last 48 KiB are kept.
 
 Configuration: ~/.config/tellhal/tellhal.toml, then /etc/tellhal/tellhal.toml. Every key is optional:
 
@@ -246,7 +247,7 @@ pub(crate) enum Invocation {
 
 /// Reads the command line. The first word decides: a subcommand's name, or a tag.
 pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
-    let first = first_word(&args);
+    let (first, rest) = first_word(&args);
     if ["-h", "--help", "help"].contains(&first)
         && args.len() == 2
         && let Err(help) = documented().try_get_matches_from(["tellhal", "--help"])
@@ -255,6 +256,12 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
     }
     if is_subcommand(first) {
         return Ok(Invocation::Other(Box::new(Cli::try_parse_from(args)?)));
+    }
+    if let Some(name) = mistyped(first, rest) {
+        return Err(clap::Error::raw(
+            clap::error::ErrorKind::InvalidSubcommand,
+            format!("did you mean tellhal {name}? A message with the tag {first} needs tellhal -t {first}\n"),
+        ));
     }
     let cli = match plain(&args) {
         Some(words) => SendCli { send: Send { words, ..Send::default() }, flags: Flags::default() },
@@ -277,20 +284,38 @@ fn plain(args: &[OsString]) -> Option<Vec<OsString>> {
     (!words.iter().any(is_option)).then(|| words.to_vec())
 }
 
-/// The first word after the flags that may precede a subcommand, as in `tellhal --url … status`.
-fn first_word(args: &[OsString]) -> &str {
+/// The first word after the flags that may precede a subcommand, as in `tellhal --url … status`, and the
+/// words after it.
+fn first_word(args: &[OsString]) -> (&str, &[OsString]) {
     const FLAGS: [&str; 6] = ["--url", "--context", "--config", "--spool", "--source", "--timeout"];
-    let mut words = args.iter().skip(1).map(|word| word.to_str().unwrap_or_default());
-    while let Some(word) = words.next() {
+    let mut words = args.get(1..).unwrap_or_default();
+    while let [word, rest @ ..] = words {
+        let word = word.to_str().unwrap_or_default();
         let (flag, value) = word.split_once('=').map_or((word, None), |(flag, value)| (flag, Some(value)));
         if !FLAGS.contains(&flag) {
-            return word;
+            return (word, rest);
         }
-        if value.is_none() {
-            words.next();
-        }
+        words = rest.get(usize::from(value.is_none())..).unwrap_or_default();
     }
-    ""
+    ("", &[])
+}
+
+/// The subcommand that `first` is one slip away from, if the words after it are a subcommand's arguments: options,
+/// or one word without a space. A job that should have run or been listened to must not end as a message. Any
+/// other message is sent under such a tag too, and with -t every message.
+fn mistyped(first: &str, rest: &[OsString]) -> Option<&'static str> {
+    let name = near_subcommand(first, 1)?;
+    let has_space = |word: &OsString| word.as_encoded_bytes().iter().any(u8::is_ascii_whitespace);
+    let is_option = |word: &OsString| word.as_encoded_bytes().starts_with(b"-") && !has_space(word);
+    let one_word = matches!(rest, [only] if !only.is_empty() && !has_space(only));
+    (one_word || rest.iter().any(is_option)).then_some(name)
+}
+
+/// The subcommand whose name differs from `word` in at most `slips` letters.
+pub(crate) fn near_subcommand(word: &str, slips: usize) -> Option<&'static str> {
+    let lower = word.to_ascii_lowercase();
+    let near = |name: &&str| !is_subcommand(word) && strsim::damerau_levenshtein(&lower, name) <= slips;
+    ["run", "listen", "flush", "status", "check"].into_iter().find(near)
 }
 
 /// The whole command line as one, for help, manual and completions.
@@ -375,5 +400,42 @@ mod tests {
         assert_eq!(cli.send.words.len(), 5);
         let Invocation::Other(cli) = parsed("tellhal run -t x -- ls -l --json") else { panic!("not run") };
         assert!(matches!(cli.command, Command::Run(run) if run.command == ["ls", "-l", "--json"]));
+    }
+
+    #[test]
+    fn a_mistyped_subcommand_is_not_sent_as_a_message() {
+        let refused: [(&[&str], &str); 10] = [
+            (&["LISTEN", "backup.>"], "listen"),
+            (&["runn", "-t", "backup.x", "--", "/usr/local/bin/backup.sh"], "run"),
+            (&["--url", "nats://x", "--timeout=1s", "rnu", "--", "true"], "run"),
+            (&["lisen", "backup.>"], "listen"),
+            (&["listne", "backup.>", "--durable", "x"], "listen"),
+            (&["flsh", "now"], "flush"),
+            (&["flush_", "--json"], "flush"),
+            (&["stauts", "--json"], "status"),
+            (&["chek", "/etc/tellhal/tellhal.toml"], "check"),
+            (&["stats", "disk is full", "-v"], "status"),
+        ];
+        for (words, name) in refused {
+            let args = ["tellhal"].iter().chain(words).map(OsString::from).collect();
+            let error = parse(args).err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(error.contains(&format!("did you mean tellhal {name}?")), "{words:?}: {error}");
+            assert!(error.contains("tellhal -t "), "{words:?}: {error}");
+        }
+        let sent: [&[&str]; 9] = [
+            &["stats", "disk is full"],
+            &["flash", "firmware", "written"],
+            &["flash", "-5 degrees"],
+            &["checks.nightly", "passed"],
+            &["chef", "-s", "error", "failed"],
+            &["-v", "stats", "42"],
+            &["-t", "runn", "x"],
+            &["-t", "x", "lisen", "backup.>"],
+            &["disk", "full", "--", "-x"],
+        ];
+        for words in sent {
+            let args: Vec<OsString> = ["tellhal"].iter().chain(words).map(OsString::from).collect();
+            assert_eq!(mistyped(first_word(&args).0, first_word(&args).1), None, "{words:?}");
+        }
     }
 }

@@ -76,10 +76,13 @@ fn every_flag_reaches_the_message() {
 fn a_wrong_command_line_is_64_with_one_reason_and_nothing_is_stored() {
     let place = Place::new();
     let long = "a".repeat(129);
-    let cases: [(&[&str], &str); 21] = [
+    let cases: [(&[&str], &str); 24] = [
         (&[], "no tag and no message"),
         (&["backup"], "no message for tag backup"),
         (&["flsuh"], "did you mean tellhal flush?"),
+        (&["flsh", "now"], "did you mean tellhal flush? A message with the tag flsh needs tellhal -t flsh"),
+        (&["lisen", "backup.>"], "did you mean tellhal listen?"),
+        (&["runn", "-t", "backup.x", "--", "true"], "did you mean tellhal run?"),
         (&["backup", ""], "is empty"),
         (&["backup", "  \n"], "is empty"),
         (&["", "x"], "the tag is empty"),

@@ -12,7 +12,7 @@ use tellhal::{Publisher, Refusal, Spool, Tag};
 use tokio::time::Instant;
 
 use super::{block_on, compose, fall_back};
-use crate::cli::{Send, is_subcommand};
+use crate::cli::{Send, near_subcommand};
 use crate::config::{Flags, Settings, load};
 use crate::exit::{Exit, Failure, Outcome, count, say};
 use tellhal::text::visible;
@@ -57,7 +57,7 @@ fn text(args: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Fa
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     let text = words.join(" ");
     if text.trim().is_empty() && args.about.title.is_none() {
-        return Err(Failure::usage(match near_subcommand(tag.as_str()) {
+        return Err(Failure::usage(match near_subcommand(tag.as_str(), 2) {
             Some(name) if words.is_empty() => {
                 format!("no message for tag {tag}; did you mean tellhal {name}?")
             }
@@ -68,11 +68,6 @@ fn text(args: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Fa
         }));
     }
     Ok(Some(shorten(text)))
-}
-
-fn near_subcommand(tag: &str) -> Option<&'static str> {
-    let near = |name: &&str| !is_subcommand(tag) && strsim::damerau_levenshtein(tag, name) <= 2;
-    ["run", "listen", "flush", "status", "check"].into_iter().find(near)
 }
 
 fn piped(args: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
