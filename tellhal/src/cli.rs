@@ -191,31 +191,46 @@ const LISTEN_HELP: &str = "\
 Examples:
   tellhal listen 'backup.>'
   tellhal listen '>' --since 1h --json
-  tellhal listen 'deploy.*' --durable lights --exec 'blink \"$TELLHAL_SEVERITY\"'
+  tellhal listen 'deploy.*' --durable lights --exec 'blink \"$TELLHAL_SEVERITY\"' --exec-timeout 1m
+  tellhal listen deploy.done --count 1
+  tellhal listen --list
 
 sh runs the command of --exec. It gets the message as JSON on standard input, and TELLHAL_ID,
 _TAG, _FROM (the source), _HOST, _USER, _TIME, _SEVERITY, _TITLE, _TEXT, _KEY and _STATUS in its
 environment. With --durable, messages that arrive between two runs are not missed, and a message
-whose command fails comes again, after a longer pause each time. Listening needs a listener's
-credentials: a host's may only publish.";
+whose command fails comes again, after a longer pause each time. A signal that ends tellhal ends
+the command first. Listening needs a listener's credentials: a host's may only publish.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LISTEN_HELP)]
 pub(crate) struct Listen {
     /// Tags to listen to: * stands for one word, a last > for all words that follow
-    pub(crate) pattern: Pattern,
+    #[arg(required_unless_present_any = ["list", "remove"])]
+    pub(crate) pattern: Option<Pattern>,
     /// Run this command for each message
     #[arg(long, value_name = "COMMAND")]
     pub(crate) exec: Option<String>,
+    /// End a command that runs for longer; it has failed then
+    #[arg(long, value_name = "TIME", requires = "exec", value_parser = crate::config::duration)]
+    pub(crate) exec_timeout: Option<Duration>,
+    /// End after this many messages, not counting those that come again
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
     /// Keep this listener's position on the server under this name
     #[arg(long, value_name = "NAME", value_parser = name)]
     pub(crate) durable: Option<String>,
     /// Start this far in the past; an existing durable listener continues where it stopped
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     pub(crate) since: Option<Duration>,
-    /// Print each message as one line of JSON
+    /// Print each message as one line of JSON; with --list, print a list
     #[arg(long)]
     pub(crate) json: bool,
+    /// List the durable listeners of this user
+    #[arg(long, conflicts_with_all = ["pattern", "exec", "count", "durable", "since", "remove"])]
+    pub(crate) list: bool,
+    /// Remove the durable listener of this name and its position
+    #[arg(long, value_name = "NAME", value_parser = name, conflicts_with_all = ["pattern", "exec", "count", "durable", "since"])]
+    pub(crate) remove: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -13,7 +13,7 @@ use async_nats::{
     Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, ReconnectToServer, Request, RequestError,
 };
 use serde::Deserialize;
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::Instant;
 
 use crate::message::Message;
@@ -27,9 +27,20 @@ pub struct Publisher {
     client: Client,
     names: Names,
     server: String,
+    api: String,
     inbox: String,
     denials: broadcast::Sender<String>,
     locked_out: LockedOut,
+    link: watch::Receiver<Link>,
+}
+
+/// The state of a connection, which is made again whenever it is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// There is a connection now.
+    pub up: bool,
+    /// Number of times that it was lost.
+    pub lost: u64,
 }
 
 /// The server's reason for refusing our credentials, until it accepts them again.
@@ -64,7 +75,7 @@ impl Publisher {
     /// One connection for a command that ends soon: tries each server once, all before `deadline`.
     /// `name` is what the server's connection list shows.
     pub async fn connect(nats: &NatsConfig, name: &str, deadline: Instant) -> Result<Self, Refusal> {
-        let Prepared { options, denials, locked_out, names } = prepare(nats, name)?;
+        let Prepared { options, denials, locked_out, link, names } = prepare(nats, name)?;
         let servers = nats.servers();
         let mut refused = None;
         for (tried, server) in servers.iter().enumerate() {
@@ -81,9 +92,11 @@ impl Publisher {
                         client,
                         names,
                         server: shown,
+                        api: nats.api().into(),
                         inbox: inbox(nats),
                         denials,
                         locked_out,
+                        link,
                     });
                 }
                 Ok(Err(error)) if error.kind() != ConnectErrorKind::TimedOut => {
@@ -101,7 +114,7 @@ impl Publisher {
     /// A connection for a service: returns at once, and connects and reconnects in the background for
     /// ever. Must be called within a tokio runtime. Fails only on a configuration that cannot work.
     pub async fn service(nats: &NatsConfig, name: &str) -> Result<Self, Refusal> {
-        let Prepared { options, denials, locked_out, names } = prepare(nats, name)?;
+        let Prepared { options, denials, locked_out, link, names } = prepare(nats, name)?;
         let servers = nats.servers();
         let shown: Vec<String> = servers.iter().map(|server| redact(server)).collect();
         let server = shown.join(", ");
@@ -110,7 +123,8 @@ impl Publisher {
             .connect(servers)
             .await
             .map_err(|error| Refusal::connecting(&server, &error))?;
-        Ok(Publisher { client, names, server, inbox: inbox(nats), denials, locked_out })
+        let (api, inbox) = (nats.api().into(), inbox(nats));
+        Ok(Publisher { client, names, server, api, inbox, denials, locked_out, link })
     }
 
     /// The connection itself, for what is not publishing a message.
@@ -128,6 +142,11 @@ impl Publisher {
         &self.server
     }
 
+    /// First tokens of JetStream's API, such as `$JS.API` or, for a domain, `$JS.hub.API`.
+    pub fn api(&self) -> &str {
+        &self.api
+    }
+
     /// True while there is a connection.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
@@ -140,6 +159,11 @@ impl Publisher {
             Some(reason) => Refusal::NotPermitted(format!("{server} refused the credentials: {reason}")),
             None => Refusal::Down { server, what: "there is no connection".into() },
         }
+    }
+
+    /// The connection's state and its changes.
+    pub fn link(&self) -> watch::Receiver<Link> {
+        self.link.clone()
     }
 
     /// The server's errors about missing permissions, as they arrive.
@@ -236,6 +260,7 @@ struct Prepared {
     options: ConnectOptions,
     denials: broadcast::Sender<String>,
     locked_out: LockedOut,
+    link: watch::Receiver<Link>,
     names: Names,
 }
 
@@ -250,11 +275,23 @@ fn prepare(nats: &NatsConfig, name: &str) -> Result<Prepared, Refusal> {
     let (denials, _) = broadcast::channel(64);
     let locked_out = LockedOut::default();
     let (sender, out) = (denials.clone(), locked_out.clone());
+    let (changes, link) = watch::channel(Link::default());
     let options = nats.options().map_err(config)?.name(name).event_callback(move |event| {
+        changes.send_modify(|link| link.note(&event));
         listen(&event, &sender, &out);
         std::future::ready(())
     });
-    Ok(Prepared { options, denials, locked_out, names })
+    Ok(Prepared { options, denials, locked_out, link, names })
+}
+
+impl Link {
+    fn note(&mut self, event: &Event) {
+        match event {
+            Event::Connected => self.up = true,
+            Event::Disconnected => *self = Link { up: false, lost: self.lost + 1 },
+            _ => {}
+        }
+    }
 }
 
 /// Notes the server's errors about our credentials.
@@ -285,6 +322,8 @@ fn listen(event: &Event, denials: &broadcast::Sender<String>, locked_out: &Locke
 fn quick(options: ConnectOptions, within: Duration) -> ConnectOptions {
     options
         .connection_timeout(within)
+        // A server that hangs is noticed within twenty seconds.
+        .ping_interval(Duration::from_secs(5))
         .read_buffer_capacity(4096)
         .client_capacity(16)
         .subscription_capacity(16)

@@ -49,6 +49,10 @@ pub struct NatsConfig {
     /// A login that an address or a NATS CLI context holds in clear text; the files above outrank it.
     #[serde(skip)]
     pub login: Option<Login>,
+    /// First tokens of JetStream's API if they are not `$JS.API`, from a NATS CLI context: a leaf node reaches its
+    /// hub's JetStream under the hub's domain.
+    #[serde(skip)]
+    pub api_prefix: Option<String>,
 }
 
 /// A user and its password, or a token. Never shown, never written.
@@ -106,6 +110,11 @@ impl NatsConfig {
     pub fn names(&self) -> Result<Names, BadNats> {
         let prefix = self.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
         Names::new(prefix).map_err(|what| BadNats { key: "prefix", what })
+    }
+
+    /// First tokens of JetStream's API.
+    pub fn api(&self) -> &str {
+        self.api_prefix.as_deref().unwrap_or("$JS.API")
     }
 
     /// True if one of the files with credentials, or a user, is set.

@@ -22,6 +22,10 @@ pub struct NatsOptions {
     pub tls: Option<Certificates>,
     /// Ask clients for a certificate too; needs `tls`.
     pub verify_clients: bool,
+    /// The domain of its JetStream.
+    pub domain: Option<String>,
+    /// A server without JetStream.
+    pub without_jetstream: bool,
     /// More lines of the server's configuration, such as accounts, users and permissions.
     pub extra: String,
 }
@@ -146,11 +150,13 @@ fn spawn(dir: &TempDir) -> Process {
 
 fn configuration(options: &NatsOptions, port: &Port, dir: &TempDir) -> String {
     let store = dir.path().join("data");
-    let mut text = format!("listen: \"{}\"\njetstream {{ store_dir: {store:?}", port.addr());
-    if let Some(max) = &options.max_store {
-        text += &format!(", max_file_store: {max}");
+    let mut text = format!("listen: \"{}\"\n", port.addr());
+    if !options.without_jetstream {
+        let max = options.max_store.as_ref().map(|max| format!(", max_file_store: {max}"));
+        let domain = options.domain.as_ref().map(|domain| format!(", domain: {domain}"));
+        let (max, domain) = (max.unwrap_or_default(), domain.unwrap_or_default());
+        text += &format!("jetstream {{ store_dir: {store:?}{max}{domain} }}\n");
     }
-    text += " }\n";
     if let Some(max) = options.max_payload {
         text += &format!("max_payload: {max}\n");
     }

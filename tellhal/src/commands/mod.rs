@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use tellhal::keep::{Kept, NotKept};
 use tellhal::message::{Link, Message};
 use tellhal::spool::{Spool, SpoolError};
-use tellhal::{Refusal, Tag};
+use tellhal::{Publisher, Refusal, Tag};
 
 use crate::cli::About;
 use crate::config::{ALL_SPOOLS, Settings, prepare};
@@ -56,6 +56,13 @@ fn user() -> Option<String> {
     }
     let variable = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
     variable("LOGNAME").or_else(|| variable("USER")).or_else(|| Some(format!("uid {}", uid.as_raw())))
+}
+
+/// The reason why a question to JetStream had no receiver, which a message to the log may still have.
+fn no_jetstream(publisher: &Publisher) -> String {
+    let (server, api) = (publisher.server(), publisher.api());
+    let what = format!("no JetStream answers through {server} as {api}");
+    format!("{what}; behind a leaf node, name the hub's jetstream_domain in a NATS CLI context")
 }
 
 /// The spool, created when it is missing.

@@ -10,7 +10,7 @@ use tellhal::spool::Usage;
 use tellhal::{Publisher, Refusal, Spool};
 use tokio::time::Instant;
 
-use super::block_on;
+use super::{block_on, no_jetstream};
 use crate::cli::Json;
 use crate::config::{Flags, Settings, load};
 use crate::exit::{Exit, Failure, Outcome};
@@ -86,7 +86,8 @@ async fn look(settings: &Settings) -> Server {
     };
     let name = publisher.names().ops_stream();
     let mut denials = publisher.denials();
-    let question = publisher.client().request(format!("$JS.API.STREAM.INFO.{name}"), "".into());
+    let subject = format!("{}.STREAM.INFO.{name}", publisher.api());
+    let question = publisher.client().request(subject, "".into());
     tokio::select! {
         answer = question => match answer {
             Ok(answer) => {
@@ -94,14 +95,18 @@ async fn look(settings: &Settings) -> Server {
                 let there = there.is_ok_and(|info| info.get("config").is_some());
                 server.stream = if there { "there" } else { "missing" };
             }
-            Err(error) if error.kind() == RequestErrorKind::NoResponders => server.stream = "missing",
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                server.stream = "missing";
+                server.error = Some(no_jetstream(&publisher));
+            }
             Err(_) => {}
         },
         _ = denials.recv() => {}
         () = tokio::time::sleep_until(deadline) => {}
     }
     if server.stream == "missing" {
-        server.error = Some(format!("there is no stream {name}; hal-relay creates it when it starts"));
+        let created = || format!("there is no stream {name}; hal-relay creates it when it starts");
+        server.error.get_or_insert_with(created);
         server.exit = Some(Exit::CONFIG);
     }
     server

@@ -21,6 +21,8 @@ struct Context {
     key: String,
     ca: String,
     inbox_prefix: String,
+    jetstream_domain: String,
+    jetstream_api_prefix: String,
 }
 
 pub(super) fn read(name: &str) -> Result<(PathBuf, FileConfig), Problem> {
@@ -60,6 +62,8 @@ impl Context {
             tls_cert: file(self.cert),
             tls_key: file(self.key),
             inbox_prefix: non_empty(self.inbox_prefix),
+            api_prefix: non_empty(self.jetstream_api_prefix)
+                .or_else(|| non_empty(self.jetstream_domain).map(|domain| format!("$JS.{domain}.API"))),
             login,
             ..NatsConfig::default()
         };
@@ -85,7 +89,19 @@ mod tests {
         let nats = context.into_config().nats;
         assert_eq!(nats.servers(), ["nats://a:1", "nats://b:2"]);
         assert_eq!(nats.login, Some(Login { user: Some("u".into()), secret: "p".into() }));
+        assert_eq!(nats.api(), "$JS.API");
         assert_eq!((nats.creds_file, nats.tls_ca), (None, Some("/ca".into())));
+    }
+
+    #[test]
+    fn jetstream_is_asked_in_the_contexts_domain_or_under_its_prefix() {
+        for (text, api) in [
+            (r#"{"jetstream_domain":"hub"}"#, "$JS.hub.API"),
+            (r#"{"jetstream_api_prefix":"from.other","jetstream_domain":""}"#, "from.other"),
+        ] {
+            let context: Context = serde_json::from_str(text).unwrap();
+            assert_eq!(context.into_config().nats.api(), api);
+        }
     }
 
     #[test]

@@ -60,6 +60,7 @@ impl FileConfig {
         ours.prefix = ours.prefix.take().or(nats.prefix);
         ours.tls_ca = ours.tls_ca.take().or(nats.tls_ca);
         ours.inbox_prefix = ours.inbox_prefix.take().or(nats.inbox_prefix);
+        ours.api_prefix = ours.api_prefix.take().or(nats.api_prefix);
     }
 }
 

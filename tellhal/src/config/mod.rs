@@ -17,6 +17,7 @@ use tellhal::nats::{NatsConfig, Urls};
 use tellhal::tag::{is_token, legal_token};
 
 use file::FileConfig;
+pub(crate) use file::duration;
 #[cfg(test)]
 pub(crate) use file::parse as parse_file;
 pub(crate) use file::read as read_file;

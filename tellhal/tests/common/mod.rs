@@ -28,8 +28,13 @@ impl Place {
 
     /// A place without a log.
     pub(crate) fn bare(config: &str) -> Place {
+        Place::with(options(config))
+    }
+
+    /// A place without a log, with a server of these options.
+    pub(crate) fn with(options: NatsOptions) -> Place {
         let dir = tempfile::tempdir().unwrap();
-        let server = block_on(NatsServer::with(options(config)));
+        let server = block_on(NatsServer::with(options));
         Place { server, dir, login: String::new() }
     }
 

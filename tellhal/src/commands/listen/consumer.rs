@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use async_nats::{Client, StatusCode, Subscriber};
 use futures_util::StreamExt;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use tellhal::Timestamp;
+
+use super::api::{Api, Trouble, other};
 
 /// The time the server holds one request for a message, and the time after that until the next request:
 /// together the longest pause of a listener whose connection was lost.
@@ -25,25 +26,13 @@ pub(super) struct Wanted {
     pub(super) forgotten: Option<Duration>,
 }
 
-/// The reason why a request failed.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
-    #[error("there is no such stream")]
-    NoStream,
-    #[error("the consumer is gone")]
-    Gone,
-    #[error("{0}")]
-    Other(String),
-}
-
 /// A consumer, and the subscription on which its messages arrive.
 pub(super) struct Consumer {
-    client: Client,
+    api: Api,
     stream: String,
     name: String,
     inbox: String,
     arriving: Subscriber,
-    timeout: Duration,
 }
 
 /// One message that waits for its acknowledgement.
@@ -56,52 +45,44 @@ pub(super) struct Delivery {
 }
 
 impl Consumer {
-    /// Creates the consumer, or continues an existing durable one; `Ok(Err(filter))` if that has another
-    /// filter.
-    pub(super) async fn make(
-        client: &Client,
-        stream: &str,
-        wanted: &Wanted,
-        timeout: Duration,
-    ) -> Result<Result<Self, String>, Trouble> {
+    /// Creates the consumer, or continues an existing durable one if that reads the same subjects.
+    pub(super) async fn make(api: Api, stream: &str, wanted: &Wanted) -> Result<Self, Trouble> {
         let Wanted { name, filter, .. } = wanted;
-        let subject = format!("$JS.API.CONSUMER.CREATE.{stream}.{name}.{filter}");
-        let made =
-            ask(client, subject, json!({ "stream_name": stream, "config": config(wanted) }), timeout).await;
-        match made {
-            Ok(_) => {}
-            // The consumer exists, and its start cannot be changed: it continues where it stopped.
-            Err(Trouble::Other(why)) if why.contains("can not be updated") => {
-                let existing =
-                    ask(client, format!("$JS.API.CONSUMER.INFO.{stream}.{name}"), json!({}), timeout).await?;
-                let existing = existing["config"]["filter_subject"].as_str().unwrap_or_default();
-                if existing != filter {
-                    return Ok(Err(existing.to_owned()));
-                }
-            }
-            Err(trouble) => return Err(trouble),
+        let question = format!("CONSUMER.CREATE.{stream}.{name}.{filter}");
+        // Only created: an update would change what a running listener of this name gets.
+        let body = json!({ "stream_name": stream, "config": config(wanted), "action": "create" });
+        let info = match api.ask(&question, body).await {
+            Err(Trouble::Exists) => api.ask(&format!("CONSUMER.INFO.{stream}.{name}"), json!({})).await?,
+            made => made?,
+        };
+        let reads = filters(&info["config"]);
+        if reads != [filter.as_str()] {
+            return Err(Trouble::Reads(reads.join(" ")));
         }
-        let inbox = client.new_inbox();
-        let arriving = client.subscribe(inbox.clone()).await.map_err(other)?;
-        let (client, stream, name) = (client.clone(), stream.to_owned(), name.clone());
-        Ok(Ok(Consumer { client, stream, name, inbox, arriving, timeout }))
+        let inbox = api.client.new_inbox();
+        let arriving = api.client.subscribe(inbox.clone()).await.map_err(other)?;
+        Ok(Consumer { api, stream: stream.into(), name: name.clone(), inbox, arriving })
     }
 
     /// Waits for the next message.
     pub(super) async fn next(&mut self) -> Result<Delivery, Trouble> {
         let expires = u64::try_from(EXPIRES.as_nanos()).unwrap_or(u64::MAX);
         let request = json!({ "batch": 1, "expires": expires }).to_string();
-        let subject = format!("$JS.API.CONSUMER.MSG.NEXT.{}.{}", self.stream, self.name);
+        let subject = format!("{}.CONSUMER.MSG.NEXT.{}.{}", self.api.prefix, self.stream, self.name);
         loop {
             let (subject, inbox) = (subject.clone(), self.inbox.clone());
-            self.client.publish_with_reply(subject, inbox, request.clone().into()).await.map_err(other)?;
+            self.api
+                .client
+                .publish_with_reply(subject, inbox, request.clone().into())
+                .await
+                .map_err(other)?;
             // No answer arrives when the server or the connection was lost meanwhile.
             let Ok(arrived) = tokio::time::timeout(EXPIRES + OVERDUE, self.arriving.next()).await else {
                 continue;
             };
             let message = arrived.ok_or_else(|| Trouble::Other("the connection was closed".into()))?;
             match message.status {
-                None => match Delivery::new(&self.client, message) {
+                None => match Delivery::new(&self.api.client, message) {
                     Some(delivery) => return Ok(delivery),
                     None => continue,
                 },
@@ -115,12 +96,17 @@ impl Consumer {
     /// Waits a second, and fails if the consumer is gone for good.
     async fn look(&self) -> Result<(), Trouble> {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let subject = format!("$JS.API.CONSUMER.INFO.{}.{}", self.stream, self.name);
-        match ask(&self.client, subject, json!({}), self.timeout).await {
+        match self.api.ask(&format!("CONSUMER.INFO.{}.{}", self.stream, self.name), json!({})).await {
             Err(trouble @ (Trouble::Gone | Trouble::NoStream)) => Err(trouble),
-            Ok(_) | Err(Trouble::Other(_)) => Ok(()),
+            _ => Ok(()),
         }
     }
+}
+
+/// The subjects that a consumer with this configuration reads.
+pub(super) fn filters(config: &Value) -> Vec<&str> {
+    let several = config["filter_subjects"].as_array().into_iter().flatten();
+    several.chain([&config["filter_subject"]]).filter_map(Value::as_str).collect()
 }
 
 fn config(wanted: &Wanted) -> Value {
@@ -143,37 +129,6 @@ fn config(wanted: &Wanted) -> Value {
         config["inactive_threshold"] = nanos(forgotten).into();
     }
     config
-}
-
-#[derive(Deserialize)]
-struct ApiError {
-    code: u64,
-    #[serde(default)]
-    err_code: u64,
-    #[serde(default)]
-    description: String,
-}
-
-/// JetStream's answer to `body` on `subject`.
-async fn ask(client: &Client, subject: String, body: Value, timeout: Duration) -> Result<Value, Trouble> {
-    let asked = client.request(subject, body.to_string().into());
-    let answer = match tokio::time::timeout(timeout, asked).await {
-        Ok(answer) => answer.map_err(other)?,
-        Err(_) => return Err(Trouble::Other("the server did not answer".into())),
-    };
-    let mut answer: Value = serde_json::from_slice(&answer.payload).map_err(other)?;
-    let Some(error) = answer.get_mut("error") else { return Ok(answer) };
-    Err(match serde_json::from_value(error.take()).map_err(other)? {
-        ApiError { err_code: 10059, .. } => Trouble::NoStream,
-        ApiError { err_code: 10014, .. } => Trouble::Gone,
-        ApiError { code, err_code, description } => {
-            Trouble::Other(format!("{description} (code {code}, error {err_code})"))
-        }
-    })
-}
-
-fn other(error: impl std::fmt::Display) -> Trouble {
-    Trouble::Other(error.to_string())
 }
 
 impl Delivery {

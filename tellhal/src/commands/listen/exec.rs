@@ -2,31 +2,97 @@
 //! input, never in the line that the shell reads.
 
 use std::io::Write;
-use std::process::{Command, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use tellhal::Message;
+use tokio::time::sleep;
 
-/// Runs `command` with `sh`; fails unless it exits with 0. On a thread of its own: tokio's way to wait for
-/// a process would make every start of tellhal set up signals.
-pub(super) async fn run(command: &str, message: &Message) -> Result<(), String> {
+use super::stop::Stop;
+
+/// Time from the request to end until a command is killed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Runs `command` with `sh`; fails unless it exits with 0. It is ended after `limit`, and when tellhal is to end. On
+/// a thread of its own: tokio's way to wait for a process would make every start of tellhal set up signals.
+pub(super) async fn run(
+    command: &str,
+    message: &Message,
+    limit: Option<Duration>,
+    stop: &mut Stop,
+) -> Result<(), String> {
     let json = serde_json::to_vec(message).map_err(|error| error.to_string())?;
+    let failed = |error: std::io::Error| format!("cannot run {command:?}: {error}");
     let mut shell = Command::new("/bin/sh");
     shell.args(["-c", command]).envs(environment(message)).stdin(Stdio::piped());
-    let ended = tokio::task::spawn_blocking(move || feed(shell, &json)).await;
-    match ended.map_err(|error| format!("the command was lost: {error}"))? {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("the command ended with {status}")),
-        Err(error) => Err(format!("cannot run {command:?}: {error}")),
+    // A group of its own, so that everything the shell has started can be ended with it.
+    let child = shell.process_group(0).spawn().map_err(failed)?;
+    let group = Group::of(&child);
+    let mut ended = tokio::task::spawn_blocking({
+        let group = group.clone();
+        move || group.feed(child, &json)
+    });
+    let over = async {
+        match limit {
+            Some(limit) => sleep(limit).await,
+            None => std::future::pending().await,
+        }
+    };
+    let why = tokio::select! {
+        ended = &mut ended => {
+            let status = ended.map_err(std::io::Error::other).flatten().map_err(failed)?;
+            return if status.success() { Ok(()) } else { Err(format!("the command ended with {status}")) };
+        }
+        () = over => {
+            let limit = humantime::format_duration(limit.unwrap_or_default());
+            format!("the command did not end within {limit} and was ended")
+        }
+        () = stop.requested() => "the command was ended together with tellhal".into(),
+    };
+    group.signal(Signal::TERM);
+    tokio::select! {
+        _ = &mut ended => return Err(why),
+        () = sleep(GRACE) => {}
+        () = stop.urged() => {}
     }
+    group.signal(Signal::KILL);
+    let _ = ended.await;
+    Err(why)
 }
 
-fn feed(mut command: Command, input: &[u8]) -> std::io::Result<std::process::ExitStatus> {
-    let mut child = command.spawn()?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A command that does not read its input is not a failure.
-        let _ = stdin.write_all(input);
+/// The process group of a command; `None` once its number may be used by another.
+#[derive(Clone)]
+struct Group(Arc<Mutex<Option<Pid>>>);
+
+impl Group {
+    fn of(child: &Child) -> Group {
+        Group(Arc::new(Mutex::new(i32::try_from(child.id()).ok().and_then(Pid::from_raw))))
     }
-    child.wait()
+
+    fn signal(&self, signal: Signal) {
+        if let Some(group) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+            let _ = kill_process_group(group, signal);
+        }
+    }
+
+    /// Gives the command its input and waits for its end.
+    fn feed(&self, mut child: Child, input: &[u8]) -> std::io::Result<ExitStatus> {
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that does not read its input is not a failure.
+            let _ = stdin.write_all(input);
+        }
+        let pid = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pid) = pid {
+            // Not reaped yet, so that its number is not reused while a signal may still be sent.
+            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+            while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+        }
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        child.wait()
+    }
 }
 
 /// The source is `TELLHAL_FROM`: `TELLHAL_SOURCE` would make a `tellhal` in the command send in its name.

@@ -2,21 +2,25 @@
 //! Without --durable or --since it gets the messages that are published while it runs; with them it reads
 //! the log through a consumer of its own, and a message whose command fails comes again.
 
+mod api;
+mod connection;
 mod consumer;
+mod durables;
 mod exec;
 mod show;
+mod stop;
 
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use signal_hook::consts::SIGINT;
 use tellhal::message::{Received, read};
-use tellhal::refusal::Refusal;
 use tellhal::subject::Subject;
-use tellhal::{Names, Publisher, Timestamp};
+use tellhal::{Names, Pattern, Publisher, Timestamp};
 use tokio::time::Instant;
 
-use self::consumer::{Consumer, Delivery, Trouble, Wanted};
+use self::api::{Api, Trouble};
+use self::consumer::{Consumer, Delivery, Wanted};
+use self::stop::Stop;
 use super::block_on;
 use crate::cli::Listen;
 use crate::config::{Flags, Settings, load};
@@ -42,32 +46,21 @@ async fn hear(args: &Listen, settings: &Settings) -> Outcome {
     let deadline = Instant::now() + settings.timeout;
     let publisher = Publisher::connect(&settings.nats, "tellhal listen", deadline).await?;
     let mut denials = publisher.denials();
-    let listening = async {
-        match args.durable.is_some() || args.since.is_some() {
-            true => log(args, settings, &publisher).await,
-            false => live(args, &publisher).await,
+    let (signals, mut stop) = Stop::new();
+    let is_log = args.durable.is_some() || args.since.is_some();
+    let work = async {
+        match &args.pattern {
+            _ if args.list => durables::list(args.json, settings, &publisher).await,
+            None => durables::remove(args.remove.as_deref().unwrap_or_default(), settings, &publisher).await,
+            Some(pattern) if is_log => log(args, pattern, settings, &publisher, &mut stop).await,
+            Some(pattern) => live(args, pattern, &publisher, &mut stop).await,
         }
     };
     tokio::select! {
-        outcome = listening => outcome,
-        denial = denials.recv() => {
-            Err(lacking(&denial.unwrap_or_default()))
-        }
-        () = interrupted() => Ok(Exit::OK),
-    }
-}
-
-/// Waits for Ctrl-C. Without tokio's signals: every start of tellhal would set those up.
-async fn interrupted() {
-    let interrupted = std::os::unix::net::UnixStream::pair().and_then(|(ours, theirs)| {
-        signal_hook::low_level::pipe::register(SIGINT, theirs)?;
-        ours.set_nonblocking(true)?;
-        tokio::net::UnixStream::from_std(ours)
-    });
-    match interrupted {
-        Ok(interrupted) => drop(interrupted.readable().await),
-        // Then Ctrl-C ends tellhal as it ends any process.
-        Err(_) => std::future::pending().await,
+        outcome = work => outcome,
+        denial = denials.recv() => Err(lacking(&denial.unwrap_or_default())),
+        never = connection::report(&publisher, !is_log) => match never {},
+        never = stop::watch(&signals) => match never {},
     }
 }
 
@@ -77,91 +70,112 @@ fn lacking(denial: &str) -> Failure {
 }
 
 /// Handles messages that are published from now on.
-async fn live(args: &Listen, publisher: &Publisher) -> Outcome {
-    let client = publisher.client();
+async fn live(args: &Listen, pattern: &Pattern, publisher: &Publisher, stop: &mut Stop) -> Outcome {
+    let names = publisher.names();
     let failed = |error: String| Failure::new(Exit::TEMPORARY, format!("cannot listen: {error}"));
-    let subject = filter(publisher.names(), args);
-    let mut messages = client.subscribe(subject).await.map_err(|error| failed(error.to_string()))?;
-    while let Some(message) = messages.next().await {
-        let Some(received) =
-            understand(publisher.names(), &message.subject, &message.payload, 0, Timestamp::now())
+    let subscribed = publisher.client().subscribe(filter(names, pattern)).await;
+    let mut messages = subscribed.map_err(|error| failed(error.to_string()))?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let message = tokio::select! {
+            biased;
+            () = stop.requested() => break,
+            message = messages.next() => message.ok_or_else(|| failed("the connection was closed".into()))?,
+        };
+        let Some(received) = understand(names, &message.subject, &message.payload, 0, Timestamp::now())
         else {
             continue;
         };
-        if let Err(why) = handle(args, &received).await {
+        left -= 1;
+        if let Err(why) = handle(args, &received, stop).await {
             say(format!("{}: {why}; it is not run again without --durable", received.message.tag));
         }
     }
-    Err(failed("the connection was closed".into()))
+    Ok(Exit::OK)
 }
 
 /// Handles messages of the log, from where this listener stopped.
-async fn log(args: &Listen, settings: &Settings, publisher: &Publisher) -> Outcome {
+async fn log(
+    args: &Listen,
+    pattern: &Pattern,
+    settings: &Settings,
+    publisher: &Publisher,
+    stop: &mut Stop,
+) -> Outcome {
     let names = publisher.names();
-    let stream = names.ops_stream();
-    let failed = |trouble: Trouble| match trouble {
-        Trouble::NoStream => {
-            Failure::from(Refusal::NoStream { subject: names.all_ops(), stream: stream.clone() })
-        }
-        Trouble::Gone => Failure::new(Exit::TEMPORARY, format!("the consumer on {stream} is gone")),
-        Trouble::Other(why) if why.contains("no responders") => {
-            Failure::from(Refusal::NoStream { subject: names.all_ops(), stream: stream.clone() })
-        }
-        Trouble::Other(why) => {
-            let what = format!("cannot read {stream}: {why}; listening needs a listener's credentials");
-            Failure::new(Exit::TEMPORARY, what)
-        }
+    let wanted = wanted(args, pattern, settings, names);
+    let failed = |trouble| match trouble {
+        Trouble::Reads(filter) => taken(args.durable.as_deref().unwrap_or_default(), &filter, names),
+        trouble => trouble.into_failure(publisher),
     };
-    let wanted = wanted(args, settings, names);
     // One at a time: a message that waits here while a command runs would exceed its acknowledgement time.
-    let made = Consumer::make(publisher.client(), &stream, &wanted, settings.timeout).await;
-    let mut consumer = made.map_err(failed)?.map_err(|filter| {
-        let name = &wanted.name;
-        Failure::usage(format!("durable {name} listens to {filter}; another pattern needs another name"))
-    })?;
-    loop {
-        let delivery = consumer.next().await.map_err(failed)?;
-        one(args, names, &delivery).await;
+    let api = Api::new(publisher, settings.timeout);
+    let mut consumer = Consumer::make(api, &names.ops_stream(), &wanted).await.map_err(failed)?;
+    let mut left = args.count.unwrap_or(u64::MAX);
+    while left > 0 {
+        let delivery = tokio::select! {
+            biased;
+            () = stop.requested() => break,
+            delivery = consumer.next() => delivery.map_err(failed)?,
+        };
+        if one(args, names, &delivery, stop).await {
+            left -= 1;
+        }
     }
+    // The last acknowledgement is on its way when tellhal ends.
+    let _ = publisher.client().flush().await;
+    Ok(Exit::OK)
 }
 
-fn wanted(args: &Listen, settings: &Settings, names: &Names) -> Wanted {
-    let user = settings.nats.user.clone().or_else(super::user).unwrap_or_default();
-    let user = tellhal::tag::legal_token(&user);
-    // A listener's credentials allow only consumers with its user's name.
+/// The refusal to let a durable listener read something else: one that runs would no longer get its messages.
+fn taken(name: &str, filter: &str, names: &Names) -> Failure {
+    let every = format!("{}.ops.*.", names.prefix());
+    let pattern = filter.strip_prefix(&every).unwrap_or(filter);
+    let change =
+        format!("to change it, end its listeners and forget its position: tellhal listen --remove {name}");
+    Failure::usage(format!("durable {name} listens to '{pattern}'; use another name, or {change}"))
+}
+
+fn wanted(args: &Listen, pattern: &Pattern, settings: &Settings, names: &Names) -> Wanted {
     let passing = uuid::Uuid::now_v7().simple().to_string();
     let ago = |since| std::time::SystemTime::now().checked_sub(since).map(Timestamp::from);
     Wanted {
-        name: format!("listen-{user}-{}", args.durable.as_deref().unwrap_or(&passing)),
+        name: format!("{}{}", durables::prefix(settings), args.durable.as_deref().unwrap_or(&passing)),
         durable: args.durable.is_some(),
-        filter: filter(names, args),
+        filter: filter(names, pattern),
         since: args.since.map(|since| ago(since).unwrap_or_default()),
         ack_wait: ACK_WAIT,
         forgotten: args.durable.is_none().then_some(FORGOTTEN),
     }
 }
 
-/// Handles one message of the log and acknowledges it, or asks for it again.
-async fn one(args: &Listen, names: &Names, delivery: &Delivery) {
+/// Handles one message of the log and acknowledges it, or asks for it again. True if it was handled.
+async fn one(args: &Listen, names: &Names, delivery: &Delivery, stop: &mut Stop) -> bool {
     let message = &delivery.message;
     let Some(received) =
         understand(names, &message.subject, &message.payload, delivery.sequence, delivery.at)
     else {
         let _ = delivery.done().await;
-        return;
+        return false;
     };
-    let handling = handle(args, &received);
-    let mut handling = std::pin::pin!(handling);
-    let result = loop {
-        match tokio::time::timeout(ACK_WAIT / 3, &mut handling).await {
-            Ok(result) => break result,
-            Err(_) => {
-                let _ = delivery.in_progress().await;
+    let result = {
+        let mut handling = std::pin::pin!(handle(args, &received, stop));
+        loop {
+            match tokio::time::timeout(ACK_WAIT / 3, &mut handling).await {
+                Ok(result) => break result,
+                Err(_) => {
+                    let _ = delivery.in_progress().await;
+                }
             }
         }
     };
+    let handled = result.is_ok();
     let answered = match result {
         Ok(()) => delivery.done().await,
+        Err(why) if stop.is_requested() => {
+            say(format!("{}: {why}; it comes again to the next listener", received.message.tag));
+            delivery.again_in(Duration::ZERO).await
+        }
         Err(why) => {
             let times = u32::try_from(delivery.tries.saturating_sub(1)).unwrap_or(10).min(10);
             let wait = (RETRY.0 * 2_u32.pow(times)).min(RETRY.1);
@@ -173,11 +187,12 @@ async fn one(args: &Listen, names: &Names, delivery: &Delivery) {
     if let Err(error) = answered {
         say(format!("{}: cannot acknowledge: {error}", received.message.tag));
     }
+    handled
 }
 
-async fn handle(args: &Listen, received: &Received) -> Result<(), String> {
+async fn handle(args: &Listen, received: &Received, stop: &mut Stop) -> Result<(), String> {
     match &args.exec {
-        Some(command) => exec::run(command, &received.message).await,
+        Some(command) => exec::run(command, &received.message, args.exec_timeout, stop).await,
         None => {
             show::print(received, args.json);
             Ok(())
@@ -185,8 +200,8 @@ async fn handle(args: &Listen, received: &Received) -> Result<(), String> {
     }
 }
 
-fn filter(names: &Names, args: &Listen) -> String {
-    format!("{}.ops.*.{}", names.prefix(), args.pattern)
+fn filter(names: &Names, pattern: &Pattern) -> String {
+    format!("{}.ops.*.{pattern}", names.prefix())
 }
 
 fn understand(
