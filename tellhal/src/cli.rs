@@ -157,7 +157,8 @@ pub(crate) enum Command {
 const RUN_HELP: &str = "\
 The command starts at once; messages about it are sent while it runs. tellhal exits with the
 command's status, or with 126 if it cannot be executed, 127 if it is not found, 128+n if
-signal n ended it.
+signal n ended it; if Ctrl-C ended it, tellhal ends in the same way, so that a loop in a
+script stops. A script without #! is run by sh.
 
 Standard output and standard error pass through, and their last lines become the message's
 text. Not captured are a terminal, and a standard output that goes to a file of its own: that

@@ -215,3 +215,35 @@ fn a_message_that_cannot_be_kept_is_reported_and_the_status_is_still_the_command
     assert_eq!(status, 3);
     assert!(stderr.contains("not kept"), "{stderr}");
 }
+
+#[test]
+fn a_script_without_an_interpreter_runs_as_under_nice_and_timeout() {
+    use std::os::unix::fs::PermissionsExt;
+    let place = Place::new();
+    let script = place.path("plain job");
+    std::fs::write(&script, "echo \"$# $1\"; exit 3\n").unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("/none:{}:{}", place.dir.path().display(), std::env::var("PATH").unwrap());
+    for name in [script.to_str().unwrap(), "plain job", "./plain job"] {
+        let mut command = place.tellhal(&["run", "-t", "job", "--", name, "two words", "x"]);
+        let output = command.env("PATH", &path).current_dir(place.dir.path()).output().unwrap();
+        assert_eq!((status(&output), stdout(&output).as_str()), (3, "2 two words\n"), "{output:?}");
+        let last = place.bodies().pop().unwrap();
+        assert_eq!((&last["run"]["command"], &last["text"]), (&"plain job".into(), &"2 two words".into()));
+    }
+}
+
+#[test]
+fn a_command_that_dies_of_an_interrupt_ends_tellhal_in_the_same_way_after_its_message() {
+    let place = Place::new();
+    let died = |script: &str| {
+        let output = place.tellhal(&["run", "-t", "job", "--", "sh", "-c", script]).output().unwrap();
+        (status(&output), place.bodies().pop().unwrap()["run"].clone())
+    };
+    let (status, run) = died("kill -INT $$");
+    assert_eq!((status, &run["signal"]), (-2, &2.into()));
+    // Other ends are told by the status alone.
+    let (status, run) = died("exit 130");
+    assert_eq!((status, &run["exit"]), (130, &130.into()));
+    assert_eq!(died("kill -TERM $$").0, 128 + 15);
+}

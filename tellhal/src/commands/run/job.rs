@@ -1,12 +1,16 @@
 //! The command's process: started, signalled, waited for. It stays in our process group, so that a terminal
 //! treats both as one; only signals that were sent to us alone are passed on.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
@@ -65,12 +69,7 @@ impl Job {
             let how = How::NotStarted(status, error.to_string());
             Ended { how, duration: started.elapsed(), text: String::new(), cut: 0 }
         };
-        let mut process = Command::new(&command[0]);
-        process.args(&command[1..]);
-        let copiers = if capture { Copier::attach(&mut process).map_err(not_started)? } else { Vec::new() };
-        let child = process.spawn().map_err(not_started)?;
-        // This closes our copies of the pipes' writing ends.
-        drop(process);
+        let (child, copiers) = spawn(command, capture).map_err(not_started)?;
         let (tell, events) = channel();
         let target = Arc::new(Mutex::new(i32::try_from(child.id()).ok().and_then(Pid::from_raw)));
         pass_signals_on(target.clone(), tell.clone());
@@ -83,7 +82,7 @@ impl Job {
         if let Some(pid) = pid {
             // Not reaped yet, so that its process id is not reused while a signal may still be passed on.
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
+            while let Err(Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
         }
         *self.target.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         let how = match self.child.wait() {
@@ -100,6 +99,36 @@ impl Job {
         let (text, cut) = self.outputs.last_lines(lines);
         Ended { how, duration, text, cut }
     }
+}
+
+/// Starts `command`, a script without `#!` with `sh`, as shells, nice and timeout do.
+fn spawn(command: &[OsString], capture: bool) -> std::io::Result<(Child, Vec<Copier>)> {
+    let start = |mut process: Command| {
+        let copiers = if capture { Copier::attach(&mut process)? } else { Vec::new() };
+        // Our copies of the pipes' writing ends are closed together with `process`.
+        Ok((process.spawn()?, copiers))
+    };
+    let mut process = Command::new(&command[0]);
+    process.args(&command[1..]);
+    match start(process) {
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOEXEC) => {
+            let mut shell = Command::new("/bin/sh");
+            shell.arg("--").arg(found(&command[0])).args(&command[1..]);
+            start(shell)
+        }
+        started => started,
+    }
+}
+
+/// The file that is executed for `program`: the first one in `PATH`, unless it is a path itself.
+fn found(program: &OsStr) -> PathBuf {
+    if program.as_bytes().contains(&b'/') {
+        return program.into();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let mut files = std::env::split_paths(&path).map(|folder| folder.join(program));
+    let is_executable = |file: &PathBuf| access(file, Access::EXEC_OK).is_ok() && file.is_file();
+    files.find(is_executable).unwrap_or_else(|| program.into())
 }
 
 fn how(status: std::process::ExitStatus) -> How {

@@ -11,6 +11,7 @@ mod tell;
 
 use std::path::Path;
 
+use signal_hook::consts::SIGINT;
 use tellhal::Tag;
 
 use crate::cli::Run;
@@ -37,7 +38,12 @@ pub(crate) fn run(args: Run, flags: &Flags) -> Outcome {
         }
     };
     let status = ended.how.status();
+    let interrupted = matches!(ended.how, How::Signaled(SIGINT));
     teller.finish(ended);
+    if interrupted {
+        // A shell stops its loop only if the command has died of Ctrl-C, whatever status it has.
+        let _ = signal_hook::low_level::emulate_default_handler(SIGINT);
+    }
     Ok(Exit(status))
 }
 
