@@ -200,7 +200,8 @@ sh runs the command of --exec. It gets the message as JSON on standard input, an
 _TAG, _FROM (the source), _HOST, _USER, _TIME, _SEVERITY, _TITLE, _TEXT, _KEY and _STATUS in its
 environment. With --durable, messages that arrive between two runs are not missed, and a message
 whose command fails comes again, after a longer pause each time. A signal that ends tellhal ends
-the command first. Listening needs a listener's credentials: a host's may only publish.";
+the command first. Listening needs a listener's credentials: a host's may only publish. Without
+permission for STREAM.MSG.GET, a message whose headers cannot be read is skipped.";
 
 #[derive(Debug, Args)]
 #[command(after_help = LISTEN_HELP)]

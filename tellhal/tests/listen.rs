@@ -4,6 +4,8 @@
 
 mod common;
 
+use std::io::Write;
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -321,4 +323,127 @@ fn a_server_that_is_gone_is_reported_and_so_is_its_return() {
     for listener in [&mut durable, &mut live] {
         while !listener.line().ends_with(" after") {}
     }
+}
+
+/// Publishes a message with these bytes as its headers and in its subject, which no client library would send.
+fn publish_raw(place: &Place, subject: &[u8], headers: &[u8], text: &str) {
+    let mut server = TcpStream::connect(("127.0.0.1", place.server.port())).unwrap();
+    let (user, password) = place.login.split_once(':').unwrap_or_default();
+    let connect = format!(
+        "CONNECT {{\"verbose\":false,\"headers\":true,\"user\":\"{user}\",\"pass\":\"{password}\"}}\r\nHPUB "
+    );
+    let sizes = format!(" {} {}\r\n", headers.len(), headers.len() + text.len());
+    let parts = [connect.as_bytes(), subject, sizes.as_bytes(), headers, text.as_bytes(), b"\r\nPING\r\n"];
+    server.write_all(&parts.concat()).unwrap();
+    let mut answer = String::new();
+    while answer != "PONG" {
+        answer = line(&mut server).trim_end().to_owned();
+        assert!(!answer.starts_with("-ERR") && !answer.is_empty(), "{answer}");
+    }
+}
+
+const PLAIN: &[u8] = b"hal.ops.db1.raw";
+const ODD: [(&[u8], &[u8]); 7] = [
+    (PLAIN, b"garbage!"),
+    (PLAIN, b"\r\n"),
+    (PLAIN, b"HTTP/1.1\r\nX: y\r\n\r\n"),
+    (PLAIN, b"NATS/1.0\r\nX: caf\xe9\r\n\r\n"),
+    (PLAIN, b"NATS/1.0\r\nno colon\r\n\r\n"),
+    // It is readable, but as an answer of the server.
+    (PLAIN, b"NATS/1.0 408 Request Timeout\r\n\r\n"),
+    (b"hal.ops.db1.caf\xe9", b"NATS/1.0\r\n\r\n"),
+];
+
+#[test]
+fn messages_that_the_client_cannot_read_are_requested_by_themselves_and_nothing_else_waits() {
+    let place = Place::new();
+    let count = (2 * ODD.len()).to_string();
+    let mut running = observed(&place, &[">", "--durable", "running", "--since", "1h", "--count", &count]);
+    let mut want = Vec::new();
+    for (n, (subject, headers)) in ODD.iter().enumerate() {
+        publish_raw(&place, subject, headers, &format!("odd-{n}"));
+        sent(&place, "a", &format!("good-{n}"));
+        want.extend([format!("odd-{n}"), format!("good-{n}")]);
+    }
+    let mut late = observed(&place, &[">", "--since", "1h", "--count", &count]);
+    let start = Instant::now();
+    for listener in [&mut running, &mut late] {
+        let last_word = |line: String| line.rsplit(' ').next().unwrap().to_owned();
+        let got: Vec<String> = want.iter().map(|_| last_word(listener.line())).collect();
+        assert_eq!(got, want);
+        assert_eq!(listener.0.wait().unwrap().code(), Some(0));
+        assert_eq!(listener.complaint(), "");
+    }
+    assert!(start.elapsed() < Duration::from_secs(20), "one of them waited for an acknowledgement time");
+    let output = place.tellhal(&["listen", "--list", "--json"]).output().unwrap();
+    let list: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&list[0]["unread"], &list[0]["unhandled"]), (&0.into(), &0.into()), "{list}");
+}
+
+#[test]
+fn an_unreadable_message_comes_again_to_a_command_that_failed_and_to_the_next_listener() {
+    let place = Place::new();
+    publish_raw(&place, PLAIN, b"garbage!", "odd");
+    // Fails the first time; the second time it is ended together with the listener.
+    let script = "echo $TELLHAL_TEXT; test -e again || { touch again; exit 1; }; sleep 300";
+    let args = [">", "--durable", "x", "--since", "1h", "--exec", script];
+    let mut command = place.tellhal(&["listen"]);
+    command.args(args).current_dir(place.dir.path()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut listener = Listener(command.spawn().unwrap());
+    assert_eq!(listener.line(), "odd");
+    assert!(listener.complaint().contains("comes again in 5s"));
+    assert_eq!(listener.line(), "odd");
+    listener.signal("-TERM");
+    listener.0.wait().unwrap();
+    let mut next = listen(&place, &[">", "--durable", "x", "--count", "1"]);
+    assert!(next.line().ends_with(" odd"));
+    assert_eq!(next.0.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn an_unreadable_message_is_skipped_with_a_line_if_it_may_not_be_requested() {
+    let mut place = Place::bare(
+        r#"authorization { users = [
+            { user: all, password: all }
+            { user: ears, password: pw, permissions: { publish: ["$JS.API.CONSUMER.CREATE.HAL_OPS.>", "$JS.API.CONSUMER.INFO.HAL_OPS.>", "$JS.API.CONSUMER.MSG.NEXT.HAL_OPS.>", "$JS.ACK.HAL_OPS.>"], subscribe: ["_INBOX.>"] } }
+        ] }"#,
+    );
+    place.login = "all:all".into();
+    place.make_stream("HAL_OPS", -1);
+    let all = format!("nats://all:all@127.0.0.1:{}", place.server.port());
+    let ears = format!("nats://ears:pw@127.0.0.1:{}", place.server.port());
+    for n in 0..3 {
+        publish_raw(&place, PLAIN, b"garbage!", "odd");
+        let output =
+            place.tellhal(&["--require-ack", "a", &format!("good {n}")]).env("TELLHAL_URL", &all).output();
+        assert_eq!(status(&output.unwrap()), 0);
+    }
+    for args in [&["--durable", "x"][..], &[]] {
+        let mut command = place.tellhal(&["listen", ">", "--since", "1h"]);
+        command.args(args).env("TELLHAL_URL", &ears).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let start = Instant::now();
+        let mut listener = Listener(command.spawn().unwrap());
+        for n in 0..3 {
+            assert!(listener.line().ends_with(&format!(" a info good {n}")));
+        }
+        for n in [1, 3, 5] {
+            let complaint = listener.complaint();
+            assert!(complaint.contains(&format!("skipped message {n} of HAL_OPS")), "{complaint}");
+            assert!(complaint.contains("permission for $JS.API.STREAM.MSG.GET.HAL_OPS"), "{complaint}");
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "it waited for an acknowledgement time");
+    }
+}
+
+#[test]
+fn a_live_listener_goes_on_after_a_message_that_cannot_be_read() {
+    let place = Place::new();
+    let mut live = observed(&place, &[">"]);
+    while !has_output(&live) {
+        sent(&place, "a", "ready");
+    }
+    publish_raw(&place, PLAIN, b"garbage!", "odd");
+    assert!(live.complaint().contains("messages published meanwhile were missed"));
+    sent(&place, "a", "after");
+    while !live.line().ends_with(" after") {}
 }

@@ -6,7 +6,9 @@ use async_nats::Client;
 use async_nats::client::RequestErrorKind;
 use serde::Deserialize;
 use serde_json::Value;
+use tellhal::client::Link;
 use tellhal::{Publisher, Refusal};
+use tokio::sync::{broadcast, watch};
 
 use crate::commands::no_jetstream;
 use crate::exit::{Exit, Failure};
@@ -14,9 +16,7 @@ use crate::exit::{Exit, Failure};
 /// JetStream as a listener asks it.
 #[derive(Clone)]
 pub(super) struct Api {
-    pub(super) client: Client,
-    /// First tokens of every question's subject.
-    pub(super) prefix: String,
+    publisher: Publisher,
     timeout: Duration,
 }
 
@@ -34,6 +34,10 @@ pub(super) enum Trouble {
     /// An existing consumer reads these subjects, and not those that were asked for.
     #[error("the consumer reads {0}")]
     Reads(String),
+    #[error("there is no such message")]
+    NoMessage,
+    #[error("not permitted: {0}")]
+    Denied(String),
     #[error("{0}")]
     Other(String),
 }
@@ -50,14 +54,34 @@ struct ApiError {
 impl Api {
     /// `timeout` is for each question.
     pub(super) fn new(publisher: &Publisher, timeout: Duration) -> Api {
-        Api { client: publisher.client().clone(), prefix: publisher.api().into(), timeout }
+        Api { publisher: publisher.clone(), timeout }
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        self.publisher.client()
+    }
+
+    /// The connection's state and its changes.
+    pub(super) fn link(&self) -> watch::Receiver<Link> {
+        self.publisher.link()
+    }
+
+    /// The subject of `question`.
+    pub(super) fn subject(&self, question: &str) -> String {
+        format!("{}.{question}", self.publisher.api())
     }
 
     /// The answer to `body` on `question`, which is a subject without the prefix.
     pub(super) async fn ask(&self, question: &str, body: Value) -> Result<Value, Trouble> {
-        let subject = format!("{}.{question}", self.prefix);
-        let asked = self.client.request(subject, body.to_string().into());
-        let answer = match tokio::time::timeout(self.timeout, asked).await {
+        let subject = self.subject(question);
+        let mut denials = self.publisher.denials();
+        let asked = self.client().request(subject.clone(), body.to_string().into());
+        let asked = tokio::time::timeout(self.timeout, asked);
+        let answer = tokio::select! {
+            answer = asked => answer,
+            denial = denied(&mut denials, &subject) => return Err(Trouble::Denied(denial)),
+        };
+        let answer = match answer {
             Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
                 return Err(Trouble::NoJetStream);
             }
@@ -70,6 +94,7 @@ impl Api {
             ApiError { err_code: 10059, .. } => Trouble::NoStream,
             ApiError { err_code: 10014, .. } => Trouble::Gone,
             ApiError { err_code: 10148, .. } => Trouble::Exists,
+            ApiError { err_code: 10037, .. } => Trouble::NoMessage,
             ApiError { code, err_code, description } => {
                 Trouble::Other(format!("{description} (code {code}, error {err_code})"))
             }
@@ -85,6 +110,7 @@ impl Trouble {
         match self {
             Trouble::NoStream => Refusal::NoStream { subject: names.all_ops(), stream }.into(),
             Trouble::NoJetStream => Failure::new(Exit::CONFIG, no_jetstream(publisher)),
+            Trouble::Denied(denial) => lacking(&denial),
             Trouble::Other(why) => {
                 let what = format!("cannot read {stream}: {why}; listening needs a listener's credentials");
                 Failure::new(Exit::TEMPORARY, what)
@@ -92,6 +118,28 @@ impl Trouble {
             trouble => Failure::new(Exit::TEMPORARY, format!("cannot read {stream}: {trouble}")),
         }
     }
+}
+
+/// Waits until the server has denied a message to `subject`.
+async fn denied(denials: &mut broadcast::Receiver<String>, subject: &str) -> String {
+    loop {
+        match denials.recv().await {
+            Ok(denial) if concerns(&denial, subject) => return denial,
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// The failure of a listener with another's credentials.
+pub(super) fn lacking(denial: &str) -> Failure {
+    let what = "listening needs a listener's credentials; a host's may only publish";
+    Failure::new(Exit::NOT_PERMITTED, format!("not permitted: {denial}; {what}"))
+}
+
+/// True if the server's error is about `subject`.
+pub(super) fn concerns(denial: &str, subject: &str) -> bool {
+    denial.contains(&format!("\"{subject}\""))
 }
 
 pub(super) fn other(error: impl std::fmt::Display) -> Trouble {

@@ -5,10 +5,12 @@
 mod api;
 mod connection;
 mod consumer;
+mod delivery;
 mod durables;
 mod exec;
 mod show;
 mod stop;
+mod unreadable;
 
 use std::time::Duration;
 
@@ -16,10 +18,12 @@ use futures_util::StreamExt;
 use tellhal::message::{Received, read};
 use tellhal::subject::Subject;
 use tellhal::{Names, Pattern, Publisher, Timestamp};
+use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-use self::api::{Api, Trouble};
-use self::consumer::{Consumer, Delivery, Wanted};
+use self::api::{Api, Trouble, lacking};
+use self::consumer::{Consumer, Wanted};
+use self::delivery::Delivery;
 use self::stop::Stop;
 use super::block_on;
 use crate::cli::Listen;
@@ -58,15 +62,22 @@ async fn hear(args: &Listen, settings: &Settings) -> Outcome {
     };
     tokio::select! {
         outcome = work => outcome,
-        denial = denials.recv() => Err(lacking(&denial.unwrap_or_default())),
+        denial = lacks(&publisher, &mut denials) => Err(lacking(&denial)),
         never = connection::report(&publisher, !is_log) => match never {},
         never = stop::watch(&signals) => match never {},
     }
 }
 
-fn lacking(denial: &str) -> Failure {
-    let what = "listening needs a listener's credentials; a host's may only publish";
-    Failure::new(Exit::NOT_PERMITTED, format!("not permitted: {denial}; {what}"))
+/// Waits for the server's error about a permission without which there is no listening.
+async fn lacks(publisher: &Publisher, denials: &mut broadcast::Receiver<String>) -> String {
+    let question = unreadable::question(&publisher.names().ops_stream());
+    let optional = format!("{}.{question}", publisher.api());
+    loop {
+        match denials.recv().await {
+            Ok(denial) if api::concerns(&denial, &optional) => {}
+            denial => return denial.unwrap_or_default(),
+        }
+    }
 }
 
 /// Handles messages that are published from now on.
@@ -119,6 +130,7 @@ async fn log(
             delivery = consumer.next() => delivery.map_err(failed)?,
         };
         if one(args, names, &delivery, stop).await {
+            consumer.handled(delivery.sequence);
             left -= 1;
         }
     }
