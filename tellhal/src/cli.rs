@@ -93,7 +93,7 @@ pub(crate) struct Send {
 /// The parts of a message besides its text.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct About {
-    /// debug, info, notice, warning, error or critical, or syslog's names for them
+    /// debug, info, notice, warning, error or critical, or another logger's name or number for one
     #[arg(short, long, value_name = "LEVEL")]
     pub(crate) severity: Option<Severity>,
     /// Headline of one line

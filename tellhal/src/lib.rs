@@ -5,6 +5,7 @@
 //! [`keep`], [`flush`]). Relay, bridge and other Rust services depend on it. It never routes and never posts.
 #![warn(missing_docs)]
 
+mod body;
 pub mod client;
 pub mod fingerprint;
 pub mod flush;
@@ -13,6 +14,7 @@ pub mod message;
 pub mod nats;
 pub mod nearest;
 pub mod refusal;
+pub mod severity;
 pub mod spool;
 pub mod subject;
 pub mod tag;
