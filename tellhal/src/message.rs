@@ -38,6 +38,9 @@ pub struct Message {
     pub id: String,
     /// The sender's time. The stream's time counts; this one is shown if it differs by more than a minute.
     pub time: Timestamp,
+    /// The sender's time when it left the spool; absent when it was not kept there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flushed: Option<Timestamp>,
     /// The topic, such as `backup.mysql.done`. The subject outranks it.
     pub tag: Tag,
     /// The sender: one token, by default the short host name. The subject outranks it.
@@ -166,6 +169,7 @@ impl Message {
             v: VERSION,
             id,
             time,
+            flushed: None,
             tag,
             source: source.into(),
             host: None,
@@ -214,6 +218,8 @@ pub enum Mark {
     Unclear(String),
     /// The sender's clock is off by more than a minute; its own time.
     SenderTime(Timestamp),
+    /// The message waited in its sender's spool, since this time by the stream's clock.
+    Waited(Timestamp),
     /// The text was longer than 64 KiB.
     Shortened,
     /// The message was for this room, which cannot take it any more.
@@ -234,6 +240,7 @@ impl Mark {
             Mark::TagRewritten => "tag_rewritten",
             Mark::Unclear(_) => "unclear",
             Mark::SenderTime(_) => "sender_time",
+            Mark::Waited(_) => "waited",
             Mark::Shortened => "shortened",
             Mark::ForRoom(_) => "for_room",
             Mark::IdTaken(_) => "id_taken",
@@ -251,6 +258,7 @@ impl fmt::Display for Mark {
             Mark::TagRewritten => f.write_str("tag rewritten"),
             Mark::Unclear(values) => write!(f, "not understood: {values}"),
             Mark::SenderTime(at) => write!(f, "sender's clock says {at}"),
+            Mark::Waited(since) => write!(f, "waited in the spool since {since}"),
             Mark::Shortened => f.write_str("text shortened"),
             Mark::ForRoom(room) => write!(f, "for room {room}"),
             Mark::IdTaken(id) => write!(f, "id {id} is another source's"),
@@ -318,10 +326,18 @@ fn fill(message: &mut Message, object: Map<String, Value>, marks: &mut Vec<Mark>
     if let Some(id) = body.text("id").filter(|id| !id.is_empty()) {
         message.id = legal_id(&id);
     }
-    if let Some(sent) = body.time("time")
+    let made = body.time("time");
+    message.flushed = body.time("flushed");
+    // The clock is judged by the moment of sending: a message may have waited in the spool for days.
+    if let Some(sent) = message.flushed.or(made)
         && sent.since(message.time).max(message.time.since(sent)) > CLOCK_SLACK
     {
         marks.push(Mark::SenderTime(sent));
+    }
+    if let (Some(made), Some(flushed)) = (made, message.flushed)
+        && flushed.since(made) > CLOCK_SLACK
+    {
+        marks.push(Mark::Waited(message.time.minus(flushed.since(made))));
     }
     for (name, subject) in [("tag", message.tag.as_str()), ("source", message.source.as_str())] {
         if let Some(in_body) = body.word(name).filter(|in_body| in_body != subject) {
@@ -495,6 +511,25 @@ mod tests {
         assert!(matches!(got.marks[..], [Mark::SenderTime(_)]));
         assert_eq!(got.message.time, AT);
         assert_eq!(read("db1", "", b"x", 1, AT).message.tag.as_str(), "untagged");
+    }
+
+    #[test]
+    fn a_message_that_waited_in_the_spool_says_so_and_does_not_accuse_the_clock() {
+        let marks = |made: i64, flushed: Option<i64>| {
+            let at = |offset: i64| Timestamp(AT.0 + offset * 1000);
+            let mut message = Message::new("db1", "a".parse().unwrap(), "x");
+            (message.time, message.flushed) = (at(made), flushed.map(at));
+            read_at("a", &serde_json::to_vec(&message).unwrap()).marks
+        };
+        let at = |offset: i64| Timestamp(AT.0 + offset * 1000);
+        assert_eq!(marks(-7200, Some(-1)), [Mark::Waited(at(-7199))]);
+        assert_eq!(marks(-30, Some(0)), []);
+        // A clock that is a day fast, and a wait of an hour by it.
+        let day = 86_400;
+        assert_eq!(marks(day - 3600, Some(day)), [Mark::SenderTime(at(day)), Mark::Waited(at(-3600))]);
+        assert_eq!(marks(-7200, None), [Mark::SenderTime(at(-7200))]);
+        // A clock that was set back meanwhile tells nothing about the wait.
+        assert_eq!(marks(day, Some(0)), []);
     }
 
     #[test]

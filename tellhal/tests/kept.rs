@@ -50,6 +50,21 @@ fn down() {
 }
 
 #[test]
+fn a_message_that_waited_says_so() {
+    let place = Place::new();
+    let mut message = tellhal::Message::new("db1", "a".parse().unwrap(), "x");
+    let made = message.time.minus(Duration::from_secs(7200));
+    message.time = made;
+    tellhal::Spool::open(&place.spool()).unwrap().keep(&message).unwrap();
+    assert_flushed(&place);
+    let now = tellhal::Timestamp::now();
+    let read = tellhal::message::read("db1", "a", place.bodies()[0].to_string().as_bytes(), 1, now);
+    let [tellhal::message::Mark::Waited(since)] = read.marks[..] else { panic!("{:?}", read.marks) };
+    assert!(since.since(made) < Duration::from_secs(60), "{since}");
+    assert!(read.marks[0].to_string().starts_with("waited in the spool since 20"));
+}
+
+#[test]
 fn another_program_on_the_port() {
     let place = Place::bare("");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
