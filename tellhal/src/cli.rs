@@ -29,6 +29,7 @@ timeout = \"2s\"
 url = \"nats://nats1:4222\"              # or a list, or tls://
 creds_file = \"/etc/tellhal/host.creds\" # or nkey_file, token_file, user and password_file
 tls_ca = \"/etc/tellhal/ca.pem\"         # tls_cert and tls_key for a client certificate
+tls_first = false                      # true for a server with handshake_first
 inbox_prefix = \"_INBOX_db1\"            # if the credentials allow only that"
     };
 }
