@@ -160,8 +160,8 @@ command's status, or with 126 if it cannot be executed, 127 if it is not found, 
 signal n ended it.
 
 Standard output and standard error pass through, and their last lines become the message's
-text. Not captured are a terminal, and a standard output that goes to a file of its own: that
-is data. A daemon that outlives the command loses its captured output when the command ends:
+text. Not captured are a terminal, and a standard output that goes to a file or a pipe of its
+own, as in … | gzip: that is data. --output captures it too. A daemon that outlives the command loses its captured output when the command ends:
 use --no-output, or redirect the daemon's output.";
 
 #[derive(Debug, Args)]
@@ -174,8 +174,11 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) on_failure_only: bool,
     /// Do not capture standard output and standard error
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     pub(crate) no_output: bool,
+    /// Capture standard output even if it goes to a file or a pipe of its own
+    #[arg(long)]
+    pub(crate) output: bool,
     /// Number of last lines of output to send
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) lines: usize,

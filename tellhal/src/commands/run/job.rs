@@ -13,7 +13,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::event::Event;
-use super::output::{Copier, Outputs};
+use super::output::{Capture, Copier, Outputs};
 
 /// The signals to end, reload or poke a process: HUP, INT, QUIT, USR1, USR2 and TERM.
 const PASSED_ON: [i32; 6] = [1, 2, 3, 10, 12, 15];
@@ -57,8 +57,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Starts `command`. With `capture` its output is captured where the command cannot notice that.
-    pub(super) fn start(command: &[OsString], capture: bool) -> Result<Job, Ended> {
+    /// Starts `command`. Its output is captured where the command cannot notice that.
+    pub(super) fn start(command: &[OsString], capture: Capture) -> Result<Job, Ended> {
         let started = Instant::now();
         let not_started = |error: std::io::Error| {
             let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
@@ -67,7 +67,7 @@ impl Job {
         };
         let mut process = Command::new(&command[0]);
         process.args(&command[1..]);
-        let copiers = if capture { Copier::attach(&mut process).map_err(not_started)? } else { Vec::new() };
+        let copiers = Copier::attach(&mut process, capture).map_err(not_started)?;
         let child = process.spawn().map_err(not_started)?;
         // This closes our copies of the pipes' writing ends.
         drop(process);
