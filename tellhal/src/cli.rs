@@ -29,6 +29,7 @@ timeout = \"2s\"
 url = \"nats://nats1:4222\"              # or a list, or tls://
 creds_file = \"/etc/tellhal/host.creds\" # or nkey_file, token_file, user and password_file
 tls_ca = \"/etc/tellhal/ca.pem\"         # tls_cert and tls_key for a client certificate
+tls_first = false                      # true for a server with handshake_first
 inbox_prefix = \"_INBOX_db1\"            # if the credentials allow only that"
     };
 }
@@ -94,7 +95,7 @@ pub(crate) struct Send {
 /// The parts of a message besides its text.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct About {
-    /// debug, info, notice, warning, error or critical, or syslog's names for them
+    /// debug, info, notice, warning, error or critical, or another logger's name or number for one
     #[arg(short, long, value_name = "LEVEL")]
     pub(crate) severity: Option<Severity>,
     /// Headline of one line
@@ -161,8 +162,8 @@ signal n ended it; if Ctrl-C ended it, tellhal ends in the same way, so that a l
 script stops. A script without #! is run by sh.
 
 Standard output and standard error pass through, and their last lines become the message's
-text. Not captured are a terminal, and a standard output that goes to a file of its own: that
-is data. A daemon that outlives the command loses its captured output when the command ends:
+text. Not captured are a terminal, and a standard output that goes to a file or a pipe of its
+own, as in … | gzip: that is data. --output captures it too. A daemon that outlives the command loses its captured output when the command ends:
 use --no-output, or redirect the daemon's output.";
 
 #[derive(Debug, Args)]
@@ -175,8 +176,11 @@ pub(crate) struct Run {
     #[arg(long)]
     pub(crate) on_failure_only: bool,
     /// Do not capture standard output and standard error
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     pub(crate) no_output: bool,
+    /// Capture standard output even if it goes to a file or a pipe of its own
+    #[arg(long)]
+    pub(crate) output: bool,
     /// Number of last lines of output to send
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub(crate) lines: usize,

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use crate::client::Publisher;
 use crate::refusal::Refusal;
 use crate::spool::{Broken, Claim, Spool, SpoolError};
+use crate::timestamp::Timestamp;
 
 /// The result of a flush.
 #[derive(Debug, Default)]
@@ -40,7 +41,7 @@ pub async fn flush(publisher: &Publisher, spool: &Spool, deadline: Instant) -> R
             done.left += total - position as u64;
             break;
         }
-        let held = match spool.claim(name)? {
+        let mut held = match spool.claim(name)? {
             Claim::Ours(held) => held,
             Claim::Busy => {
                 done.busy += 1;
@@ -52,6 +53,7 @@ pub async fn flush(publisher: &Publisher, spool: &Spool, deadline: Instant) -> R
                 continue;
             }
         };
+        held.message.flushed = Some(Timestamp::now());
         match publisher.publish(&held.message, deadline).await {
             Ok(_) => {
                 held.remove()?;

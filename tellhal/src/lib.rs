@@ -5,7 +5,10 @@
 //! [`keep`], [`flush`]). Relay, bridge and other Rust services depend on it. It never routes and never posts.
 #![warn(missing_docs)]
 
+pub mod address;
+mod body;
 pub mod client;
+pub mod file;
 pub mod fingerprint;
 pub mod flush;
 pub mod keep;
@@ -13,6 +16,7 @@ pub mod message;
 pub mod nats;
 pub mod nearest;
 pub mod refusal;
+pub mod severity;
 pub mod spool;
 pub mod subject;
 pub mod tag;

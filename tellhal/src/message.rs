@@ -9,7 +9,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::body::Body;
 use crate::fingerprint::fingerprint;
+pub use crate::severity::Severity;
 use crate::tag::{Tag, is_token, legal_token};
 use crate::timestamp::Timestamp;
 
@@ -36,6 +38,9 @@ pub struct Message {
     pub id: String,
     /// The sender's time. The stream's time counts; this one is shown if it differs by more than a minute.
     pub time: Timestamp,
+    /// The sender's time when it left the spool; absent when it was not kept there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flushed: Option<Timestamp>,
     /// The topic, such as `backup.mysql.done`. The subject outranks it.
     pub tag: Tag,
     /// The sender: one token, by default the short host name. The subject outranks it.
@@ -70,78 +75,6 @@ pub struct Message {
     /// The command that `tellhal run` ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
-}
-
-/// The severity of a message, from least to most severe.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// Details for an investigation.
-    Debug,
-    /// Normal operation.
-    #[default]
-    Info,
-    /// Normal, but worth reading.
-    Notice,
-    /// May become a problem.
-    Warning,
-    /// A problem.
-    Error,
-    /// A problem that needs a person at once.
-    Critical,
-}
-
-impl Severity {
-    /// All severities, from least to most severe.
-    pub const ALL: [Severity; 6] = [
-        Severity::Debug,
-        Severity::Info,
-        Severity::Notice,
-        Severity::Warning,
-        Severity::Error,
-        Severity::Critical,
-    ];
-
-    /// The severity's name.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Severity::Debug => "debug",
-            Severity::Info => "info",
-            Severity::Notice => "notice",
-            Severity::Warning => "warning",
-            Severity::Error => "error",
-            Severity::Critical => "critical",
-        }
-    }
-}
-
-impl fmt::Display for Severity {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Severity {
-    type Err = String;
-
-    /// Reads our names and syslog's (`err`, `crit`, `emerg`, …), in any case.
-    fn from_str(text: &str) -> Result<Self, String> {
-        Ok(match text.to_ascii_lowercase().as_str() {
-            "debug" => Severity::Debug,
-            "info" | "informational" => Severity::Info,
-            "notice" => Severity::Notice,
-            "warning" | "warn" => Severity::Warning,
-            "error" | "err" => Severity::Error,
-            "critical" | "crit" | "alert" | "emerg" | "emergency" | "panic" => Severity::Critical,
-            _ => {
-                return Err(format!(
-                    "severity {text:?} is unknown; it is one of debug, info, notice, warning, error, critical"
-                ));
-            }
-        })
-    }
 }
 
 /// The state of the thing a message is about.
@@ -236,6 +169,7 @@ impl Message {
             v: VERSION,
             id,
             time,
+            flushed: None,
             tag,
             source: source.into(),
             host: None,
@@ -280,8 +214,12 @@ pub enum Mark {
     BodyDiffers(String),
     /// The subject's tag or source held illegal characters; the original is in `fields.tag`.
     TagRewritten,
+    /// Values of the body that were not understood; a severity that was not is read as [`Severity::UNKNOWN`].
+    Unclear(String),
     /// The sender's clock is off by more than a minute; its own time.
     SenderTime(Timestamp),
+    /// The message waited in its sender's spool, since this time by the stream's clock.
+    Waited(Timestamp),
     /// The text was longer than 64 KiB.
     Shortened,
     /// The message was for this room, which cannot take it any more.
@@ -300,7 +238,9 @@ impl Mark {
             Mark::UnknownVersion(_) => "unknown_version",
             Mark::BodyDiffers(_) => "body_differs",
             Mark::TagRewritten => "tag_rewritten",
+            Mark::Unclear(_) => "unclear",
             Mark::SenderTime(_) => "sender_time",
+            Mark::Waited(_) => "waited",
             Mark::Shortened => "shortened",
             Mark::ForRoom(_) => "for_room",
             Mark::IdTaken(_) => "id_taken",
@@ -316,7 +256,9 @@ impl fmt::Display for Mark {
             Mark::UnknownVersion(v) => write!(f, "unknown message version {v}"),
             Mark::BodyDiffers(what) => write!(f, "its body says {what}"),
             Mark::TagRewritten => f.write_str("tag rewritten"),
+            Mark::Unclear(values) => write!(f, "not understood: {values}"),
             Mark::SenderTime(at) => write!(f, "sender's clock says {at}"),
+            Mark::Waited(since) => write!(f, "waited in the spool since {since}"),
             Mark::Shortened => f.write_str("text shortened"),
             Mark::ForRoom(room) => write!(f, "for room {room}"),
             Mark::IdTaken(id) => write!(f, "id {id} is another source's"),
@@ -371,52 +313,48 @@ pub fn read(source: &str, tag: &str, payload: &[u8], sequence: u64, at: Timestam
 fn ours(payload: &[u8]) -> Option<(u64, Map<String, Value>)> {
     let Ok(Value::Object(object)) = serde_json::from_slice(payload) else { return None };
     let version = object.get("v")?;
-    let version = version.as_u64().or_else(|| version.is_number().then_some(0))?;
+    // 1.0 is 1; any other number is a version that is not known.
+    let whole = |number: f64| if number == 1.0 { 1 } else { 0 };
+    let version = version.as_u64().or_else(|| version.as_f64().map(whole))?;
     let is_text = |name| object.get(name).is_some_and(Value::is_string);
     (is_text("text") || is_text("title")).then_some((version, object))
 }
 
-/// Takes the values of the right type from `object` and ignores the rest: a wrong severity must not lose a text.
-fn fill(message: &mut Message, mut object: Map<String, Value>, marks: &mut Vec<Mark>) {
-    let mut text = |name: &str| match object.remove(name) {
-        Some(Value::String(text)) => Some(text),
-        _ => None,
-    };
-    if let Some(id) = text("id").filter(|id| !id.is_empty()) {
+/// Takes the values of `object`. A wrong severity must not lose a text.
+fn fill(message: &mut Message, object: Map<String, Value>, marks: &mut Vec<Mark>) {
+    let mut body = Body::new(object);
+    if let Some(id) = body.text("id").filter(|id| !id.is_empty()) {
         message.id = legal_id(&id);
     }
-    if let Some(sent) = text("time").and_then(|time| time.parse::<Timestamp>().ok())
+    let made = body.time("time");
+    message.flushed = body.time("flushed");
+    // The clock is judged by the moment of sending: a message may have waited in the spool for days.
+    if let Some(sent) = message.flushed.or(made)
         && sent.since(message.time).max(message.time.since(sent)) > CLOCK_SLACK
     {
         marks.push(Mark::SenderTime(sent));
     }
+    if let (Some(made), Some(flushed)) = (made, message.flushed)
+        && flushed.since(made) > CLOCK_SLACK
+    {
+        marks.push(Mark::Waited(message.time.minus(flushed.since(made))));
+    }
     for (name, subject) in [("tag", message.tag.as_str()), ("source", message.source.as_str())] {
-        if let Some(in_body) = text(name).filter(|in_body| in_body != subject) {
+        if let Some(in_body) = body.word(name).filter(|in_body| in_body != subject) {
             marks.push(Mark::BodyDiffers(format!("{name} {}", clip(&in_body, MAX_TITLE))));
         }
     }
-    message.host = text("host").map(|host| clip(&host, MAX_TITLE));
-    message.user = text("user").map(|user| clip(&user, MAX_TITLE));
-    message.title = text("title").map(|title| clip(&title, MAX_TITLE));
-    message.key = text("key").map(|key| clip(&key, MAX_TITLE));
-    message.severity = text("severity").and_then(|severity| severity.parse().ok()).unwrap_or_default();
-    message.status = text("status").and_then(|status| status.parse().ok());
-    message.text = text("text").unwrap_or_default();
-    if let Some(Value::Object(fields)) = object.remove("fields") {
-        message.fields =
-            fields.into_iter().filter_map(|(name, value)| Some((name, scalar(value)?))).collect();
-    }
-    message.links =
-        object.remove("links").and_then(|links| serde_json::from_value(links).ok()).unwrap_or_default();
-    message.run = object.remove("run").and_then(|run| serde_json::from_value(run).ok());
-}
-
-fn scalar(value: Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
-        Value::Bool(_) | Value::Number(_) => Some(value.to_string()),
-    }
+    message.host = body.word("host").map(|host| clip(&host, MAX_TITLE));
+    message.user = body.word("user").map(|user| clip(&user, MAX_TITLE));
+    message.title = body.word("title").map(|title| clip(&title, MAX_TITLE));
+    message.key = body.word("key").map(|key| clip(&key, MAX_TITLE));
+    message.severity = body.severity();
+    message.status = body.one_of("status");
+    message.text = body.anything("text").unwrap_or_default();
+    message.fields = body.fields();
+    message.links = body.links();
+    message.run = body.object("run");
+    marks.extend(body.left().map(Mark::Unclear));
 }
 
 /// A foreign id: as it is if it matches `[A-Za-z0-9@:._-]{1,64}`, else hashed.
@@ -487,7 +425,7 @@ mod tests {
 
     #[test]
     fn the_subject_outranks_the_body() {
-        let got = read_at("backup", br#"{"v":1,"text":"x","tag":"deploy","source":"root","severity":9}"#);
+        let got = read_at("backup", br#"{"v":1,"text":"x","tag":"deploy","source":"root"}"#);
         assert_eq!(got.message.tag.as_str(), "backup");
         assert_eq!(got.message.source, "db1");
         assert_eq!(got.message.severity, Severity::Info);
@@ -495,6 +433,70 @@ mod tests {
             got.marks,
             [Mark::BodyDiffers("tag deploy".into()), Mark::BodyDiffers("source root".into())]
         );
+    }
+
+    #[test]
+    fn a_severity_is_understood_or_marked_and_never_silently_info() {
+        let read = |severity: &str| {
+            let payload = format!(r#"{{"v":1,"text":"x","severity":{severity}}}"#);
+            let Received { message, marks } = read_at("a", payload.as_bytes());
+            (message.severity, marks.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+        };
+        let known = [
+            ("\"fatal\"", Severity::Critical),
+            ("\"ERR\"", Severity::Error),
+            ("50", Severity::Error),
+            ("50.0", Severity::Error),
+            ("\"50\"", Severity::Error),
+            ("4", Severity::Warning),
+            ("0", Severity::Critical),
+            ("null", Severity::Info),
+            ("\"\"", Severity::Info),
+        ];
+        for (severity, want) in known {
+            assert_eq!(read(severity), (want, String::new()), "{severity}");
+        }
+        for severity in ["\"loud\"", "9", "-1", "2.5", "1e300", "true", "[3]", "{\"level\":3}"] {
+            let (read_as, marks) = read(severity);
+            assert_eq!(read_as, Severity::UNKNOWN, "{severity}");
+            assert!(marks.starts_with("not understood: severity "), "{severity}: {marks}");
+        }
+    }
+
+    #[test]
+    fn values_of_another_shape_are_understood_or_marked() {
+        let payload = r#"{"v":1.0,"title":"17","text":{"a":[1,2]},"key":7,"host":true,"user":null,"time":1795000000,
+            "fields":{"n":3,"list":[1],"none":null},"links":["https://a.b",{"url":"https://c.d","title":"C"}]}"#;
+        let Received { message, marks } = read_at("a", payload.as_bytes());
+        assert_eq!(marks, []);
+        let Message { title, text, key, host, user, fields, links, .. } = message;
+        assert_eq!((title.as_deref(), text.as_str()), (Some("17"), r#"{"a":[1,2]}"#));
+        assert_eq!((key.as_deref(), host.as_deref(), user), (Some("7"), Some("true"), None));
+        assert_eq!((fields.len(), fields["n"].as_str(), fields["list"].as_str()), (2, "3", "[1]"));
+        let urls: Vec<&str> = links.iter().map(|link| link.url.as_str()).collect();
+        assert_eq!(urls, ["https://a.b", "https://c.d"]);
+        let late = read_at("a", br#"{"v":1,"text":"x","time":1794990000000}"#);
+        assert_eq!(late.marks, [Mark::SenderTime(Timestamp(1_794_990_000_000))]);
+
+        let table = [
+            (r#""id":5"#, "id 5"),
+            (r#""time":"yesterday""#, "time \"yesterday\""),
+            (r#""time":-5"#, "time -5"),
+            (r#""host":{"name":"db1"}"#, "host {\"name\":\"db1\"}"),
+            (r#""status":"odd""#, "status \"odd\""),
+            (r#""status":1"#, "status 1"),
+            (r#""fields":["a"]"#, "fields [\"a\"]"),
+            (r#""links":[5,"https://a.b"]"#, "links 5"),
+            (r#""run":"tar""#, "run \"tar\""),
+            (r#""key":[],"run":[1]"#, "key [], run [1]"),
+        ];
+        for (part, want) in table {
+            let got = read_at("a", format!(r#"{{"v":1,"text":"x",{part}}}"#).as_bytes());
+            assert_eq!(got.marks, [Mark::Unclear(want.into())], "{part}");
+            assert_eq!((got.message.text.as_str(), got.message.id.as_str()), ("x", "seq-7"));
+        }
+        let long = read_at("a", format!(r#"{{"v":1,"text":"x","run":"{}"}}"#, "é".repeat(9000)).as_bytes());
+        assert!(long.marks[0].to_string().len() < 100);
     }
 
     #[test]
@@ -509,6 +511,25 @@ mod tests {
         assert!(matches!(got.marks[..], [Mark::SenderTime(_)]));
         assert_eq!(got.message.time, AT);
         assert_eq!(read("db1", "", b"x", 1, AT).message.tag.as_str(), "untagged");
+    }
+
+    #[test]
+    fn a_message_that_waited_in_the_spool_says_so_and_does_not_accuse_the_clock() {
+        let marks = |made: i64, flushed: Option<i64>| {
+            let at = |offset: i64| Timestamp(AT.0 + offset * 1000);
+            let mut message = Message::new("db1", "a".parse().unwrap(), "x");
+            (message.time, message.flushed) = (at(made), flushed.map(at));
+            read_at("a", &serde_json::to_vec(&message).unwrap()).marks
+        };
+        let at = |offset: i64| Timestamp(AT.0 + offset * 1000);
+        assert_eq!(marks(-7200, Some(-1)), [Mark::Waited(at(-7199))]);
+        assert_eq!(marks(-30, Some(0)), []);
+        // A clock that is a day fast, and a wait of an hour by it.
+        let day = 86_400;
+        assert_eq!(marks(day - 3600, Some(day)), [Mark::SenderTime(at(day)), Mark::Waited(at(-3600))]);
+        assert_eq!(marks(-7200, None), [Mark::SenderTime(at(-7200))]);
+        // A clock that was set back meanwhile tells nothing about the wait.
+        assert_eq!(marks(day, Some(0)), []);
     }
 
     #[test]

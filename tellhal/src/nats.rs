@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use async_nats::{ConnectOptions, ServerAddr};
 use nkeys::KeyPair;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 
+use crate::file;
 use crate::subject::{DEFAULT_PREFIX, Names};
 
 /// The default address of the server.
@@ -44,6 +47,8 @@ pub struct NatsConfig {
     /// The client certificate's key.
     #[schemars(extend("format" = "path"))]
     pub tls_key: Option<PathBuf>,
+    /// TLS from the first byte on, for a server with `handshake_first`.
+    pub tls_first: Option<bool>,
     /// First tokens of reply subjects; `_INBOX` when absent. A host's credentials usually allow only its own.
     pub inbox_prefix: Option<String>,
     /// A login that an address or a NATS CLI context holds in clear text; the files above outrank it.
@@ -68,12 +73,6 @@ impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
         f.write_str("Login(…)")
     }
-}
-
-/// The problem of a configuration file that every user may write, and a hint.
-pub fn writable_by_everybody(file: &Path) -> (String, String) {
-    let hint = format!("other users could redirect messages: chmod o-w {}", file.display());
-    ("can be written by everybody".into(), hint)
 }
 
 /// One address or several.
@@ -146,8 +145,8 @@ impl NatsConfig {
     pub fn options(&self) -> Result<ConnectOptions, BadNats> {
         let mut options = ConnectOptions::new();
         if let Some(path) = &self.creds_file {
-            let bad = |what| BadNats { key: "creds_file", what: format!("{}: {what}", path.display()) };
-            let (jwt, key) = credentials(&read("creds_file", path)?).map_err(bad)?;
+            let (jwt, key) =
+                credentials(&read("creds_file", path)?).map_err(|what| bad("creds_file", path, what))?;
             let key = Arc::new(key);
             options = options.jwt(jwt, move |nonce| {
                 std::future::ready(key.sign(&nonce).map_err(async_nats::AuthError::new))
@@ -172,18 +171,21 @@ impl NatsConfig {
             None => options,
         };
         if let Some(path) = &self.tls_ca {
-            exists("tls_ca", path)?;
+            certificate("tls_ca", path)?;
             options = options.add_root_certificates(path.clone()).require_tls(true);
         }
         options = match (&self.tls_cert, &self.tls_key) {
             (Some(cert), Some(key)) => {
-                exists("tls_cert", cert)?;
-                exists("tls_key", key)?;
+                certificate("tls_cert", cert)?;
+                private_key("tls_key", key)?;
                 options.add_client_certificate(cert.clone(), key.clone()).require_tls(true)
             }
             (None, None) => options,
             _ => return Err(BadNats { key: "tls_cert", what: "tls_cert and tls_key go together".into() }),
         };
+        if self.tls_first == Some(true) {
+            options = options.tls_first();
+        }
         if let Some(prefix) = &self.inbox_prefix {
             options = options.custom_inbox_prefix(prefix.clone());
         }
@@ -207,15 +209,29 @@ fn credentials(creds: &str) -> Result<(String, KeyPair), String> {
 }
 
 fn read(key: &'static str, path: &Path) -> Result<String, BadNats> {
-    std::fs::read_to_string(path)
-        .map_err(|error| BadNats { key, what: format!("{}: {error}", path.display()) })
+    file::read_text(path).map_err(|error| bad(key, path, error))
 }
 
-fn exists(key: &'static str, path: &Path) -> Result<(), BadNats> {
-    match std::fs::File::open(path) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(BadNats { key, what: format!("{}: {error}", path.display()) }),
+/// Refuses a file without certificates: async-nats would trust no server at all, without a word about the file.
+fn certificate(key: &'static str, path: &Path) -> Result<(), BadNats> {
+    let bytes = file::read(path).map_err(|error| bad(key, path, error))?;
+    let certificates = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(()),
+        Ok(_) => Err(bad(key, path, "there is no certificate in it")),
+        Err(error) => Err(bad(key, path, format!("it is not a PEM file: {error}"))),
     }
+}
+
+fn private_key(key: &'static str, path: &Path) -> Result<(), BadNats> {
+    let bytes = file::read(path).map_err(|error| bad(key, path, error))?;
+    // The parser's error is not shown: it may repeat a part of the file.
+    let parsed = PrivateKeyDer::from_pem_slice(&bytes);
+    parsed.map(drop).map_err(|_| bad(key, path, "there is no private key in it"))
+}
+
+fn bad(key: &'static str, path: &Path, what: impl std::fmt::Display) -> BadNats {
+    BadNats { key, what: format!("{}: {what}", path.display()) }
 }
 
 /// `text` with escapes such as `%41` decoded.
@@ -252,6 +268,38 @@ mod tests {
         assert_eq!(at("nats://h").login(), None);
         let filed = NatsConfig { token_file: Some("/t".into()), ..at("nats://bob:x@h") };
         assert_eq!(filed.login(), None);
+    }
+
+    #[test]
+    fn a_file_that_holds_no_certificate_or_key_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str, text: &str| {
+            std::fs::write(dir.path().join(name), text).unwrap();
+            Some(dir.path().join(name))
+        };
+        let signed = rcgen::generate_simple_self_signed(vec!["h".to_owned()]).unwrap();
+        let (cert, key) =
+            (file("cert", &signed.cert.pem()), file("key", &signed.signing_key.serialize_pem()));
+        let junk = file("junk", "s3cret");
+        let torn = file("torn", "-----BEGIN CERTIFICATE-----\ns3cret\n");
+        let with = |tls_ca: &Option<PathBuf>, tls_cert: &Option<PathBuf>, tls_key: &Option<PathBuf>| {
+            let (tls_ca, tls_cert, tls_key) = (tls_ca.clone(), tls_cert.clone(), tls_key.clone());
+            NatsConfig { tls_ca, tls_cert, tls_key, ..NatsConfig::default() }.options().err()
+        };
+        assert_eq!(with(&cert, &cert, &key), None);
+        for (bad, name, words) in [
+            (with(&junk, &None, &None), "tls_ca", "junk: there is no certificate in it"),
+            (with(&key, &None, &None), "tls_ca", "key: there is no certificate in it"),
+            (with(&torn, &None, &None), "tls_ca", "torn: it is not a PEM file"),
+            (with(&Some("/dev/zero".into()), &None, &None), "tls_ca", "it is not a regular file"),
+            (with(&None, &junk, &key), "tls_cert", "junk: there is no certificate in it"),
+            (with(&None, &cert, &cert), "tls_key", "cert: there is no private key in it"),
+            (with(&None, &cert, &junk), "tls_key", "junk: there is no private key in it"),
+        ] {
+            let bad = bad.unwrap();
+            assert!(bad.key == name && bad.what.contains(words), "{bad}");
+            assert!(!bad.what.contains("s3cret"), "{bad}");
+        }
     }
 
     #[test]

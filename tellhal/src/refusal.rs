@@ -159,6 +159,12 @@ fn plain(what: &str) -> String {
 pub fn redact(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("nats", url));
     let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
+    // Without a port that is a number this may be the beginning of a password with an unescaped comma.
+    let is_plain = match host.split_once(':') {
+        Some((_, port)) => host.starts_with('[') || port.bytes().all(|b| b.is_ascii_digit()),
+        None => true,
+    };
+    let host = if is_plain { host } else { "…" };
     format!("{scheme}://{host}")
 }
 
@@ -171,6 +177,9 @@ mod tests {
         assert_eq!(redact("nats://bob:s3cret@h:4222"), "nats://h:4222");
         assert_eq!(redact("tls://token@h"), "tls://h");
         assert_eq!(redact("127.0.0.1:4222"), "nats://127.0.0.1:4222");
+        assert_eq!(redact("tls://[::1]"), "tls://[::1]");
+        assert_eq!(redact("nats://bob:s3cr"), "nats://…");
+        assert_eq!(redact("nats://bob:s3cr:4222"), "nats://…");
     }
 
     #[test]

@@ -38,6 +38,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// The time `by` earlier; saturates instead of wrapping.
+    pub fn minus(self, by: Duration) -> Self {
+        Timestamp(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// The time since `earlier`; zero if this is before it.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

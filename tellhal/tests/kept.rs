@@ -50,6 +50,21 @@ fn down() {
 }
 
 #[test]
+fn a_message_that_waited_says_so() {
+    let place = Place::new();
+    let mut message = tellhal::Message::new("db1", "a".parse().unwrap(), "x");
+    let made = message.time.minus(Duration::from_secs(7200));
+    message.time = made;
+    tellhal::Spool::open(&place.spool()).unwrap().keep(&message).unwrap();
+    assert_flushed(&place);
+    let now = tellhal::Timestamp::now();
+    let read = tellhal::message::read("db1", "a", place.bodies()[0].to_string().as_bytes(), 1, now);
+    let [tellhal::message::Mark::Waited(since)] = read.marks[..] else { panic!("{:?}", read.marks) };
+    assert!(since.since(made) < Duration::from_secs(60), "{since}");
+    assert!(read.marks[0].to_string().starts_with("waited in the spool since 20"));
+}
+
+#[test]
 fn another_program_on_the_port() {
     let place = Place::bare("");
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -148,6 +163,81 @@ fn a_broken_configuration_is_reported_and_the_message_is_kept() {
     assert_eq!(call(&["--require-ack", "a", "y"]).0, 78);
     std::fs::remove_file(&place.spooled("new")[1]).unwrap();
     assert_flushed(&place);
+}
+
+#[test]
+fn a_mistake_in_an_address_is_named_without_the_password() {
+    let place = Place::bare("");
+    let call = |url: &str| ended(place.tellhal(&["a", "x"]).env("TELLHAL_URL", url));
+    let result = call("nats://bob:s3/cret@127.0.0.1:4222");
+    assert!(!result.1.contains("cret"), "{}", result.1);
+    assert_kept(&place, result, "TELLHAL_URL: the password in it holds an unescaped /; write %2F");
+    let (status, stderr) =
+        ended(place.tellhal(&["check"]).env("TELLHAL_URL", "nats://bob:s3@cret@127.0.0.1:4222"));
+    assert_eq!(status, 0);
+    assert!(stderr.contains("an unescaped @; write %40") && !stderr.contains("cret"), "{stderr}");
+    let (status, stderr) = ended(place.tellhal(&["check"]).env("TELLHAL_URL", "nats://bob:s3,cret@h"));
+    assert_eq!(status, 78);
+    assert!(stderr.contains("%2C for a comma") && !stderr.contains("s3"), "{stderr}");
+}
+
+#[test]
+fn files_that_would_block_or_are_junk_are_refused_at_once() {
+    let place = Place::bare("");
+    let fifo = place.path("fifo");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0)
+        .unwrap();
+    let shown = fifo.to_str().unwrap();
+    assert_kept(
+        &place,
+        ended(&mut place.tellhal(&["--config", shown, "a", "x"])),
+        "it is not a regular file",
+    );
+    let (status, stderr) = ended(&mut place.tellhal(&["check", shown]));
+    assert_eq!((status, stderr.contains("it is not a regular file")), (78, true), "{stderr}");
+    let config = place.path("t.toml");
+    for (ca, words) in [("t.toml", "there is no certificate in it"), ("fifo", "it is not a regular file")] {
+        std::fs::write(&config, format!("[nats]\ntls_ca = \"{ca}\"\n")).unwrap();
+        let (status, stderr) = ended(&mut place.tellhal(&["check", config.to_str().unwrap()]));
+        assert_eq!((status, stderr.contains(words)), (78, true), "{stderr}");
+    }
+}
+
+#[test]
+fn a_context_with_tls_first_speaks_tls_first() {
+    use std::io::Read;
+    let place = Place::bare("");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("nats://{}", listener.local_addr().unwrap());
+    let context = place.path(".config/nats/context/first.json");
+    std::fs::create_dir_all(context.parent().unwrap()).unwrap();
+    std::fs::write(&context, format!(r#"{{"url":"{url}","tls_first":true}}"#)).unwrap();
+    let mut call = place.tellhal(&["--context", "first", "a", "x"]);
+    let mut child = call.env_remove("TELLHAL_URL").stderr(Stdio::null()).spawn().unwrap();
+    // A server of the other kind would speak first: the client would send nothing.
+    let mut first = [0; 2];
+    listener.accept().unwrap().0.read_exact(&mut first).unwrap();
+    assert_eq!(first, [0x16, 0x03], "the beginning of a TLS handshake");
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn with_too_few_files_the_message_is_kept_and_nothing_panics() {
+    let place = Place::new();
+    let kept = ended(&mut place.shell("ulimit -n 12; exec $TELLHAL a x"));
+    assert_kept(&place, kept, "only 12 files may be open at once here");
+    let (status, stderr) = ended(&mut place.shell("ulimit -n 4; exec $TELLHAL a y"));
+    assert_eq!((status, stderr.lines().count()), (75, 1), "{stderr}");
+    assert!(stderr.contains("the message is not kept"), "{stderr}");
+    assert_flushed(&place);
+}
+
+#[test]
+fn a_spool_that_cannot_be_read_is_of_no_concern_to_a_message_that_is_safe() {
+    let place = Place::new();
+    let long = "x".repeat(300);
+    assert_eq!(ended(&mut place.tellhal(&["--spool", &long, "a", "x"])), (0, String::new()));
+    assert_eq!(place.texts(), ["x"]);
 }
 
 #[test]

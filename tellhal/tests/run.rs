@@ -46,7 +46,7 @@ fn streams_pass_through_and_their_last_lines_are_sent_without_the_arguments() {
     let place = Place::new();
     let script = "cat; echo to stderr >&2; for i in $(seq 100); do echo line $i; done; : --password=s3cret";
     let output = feed(
-        &mut place.tellhal(&["run", "-t", "job", "--lines", "3", "--", "sh", "-c", script]),
+        &mut place.tellhal(&["run", "-t", "job", "--output", "--lines", "3", "--", "sh", "-c", script]),
         b"from stdin\n",
     );
     assert_eq!(status(&output), 0);
@@ -72,6 +72,25 @@ fn one_file_for_both_keeps_their_order_and_a_file_of_its_own_is_left_alone() {
     let data = "$TELLHAL run -t dump -- sh -c 'echo secret rows; echo warning >&2; test -f /proc/self/fd/1' >data 2>/dev/null";
     assert_eq!(ended(place.shell(data).current_dir(place.dir.path())).0, 0);
     assert_eq!(place.bodies()[3]["text"], "warning");
+}
+
+#[test]
+fn a_pipe_of_its_own_is_data_unless_it_is_asked_for() {
+    let place = Place::new();
+    let job = "sh -c 'echo dumping >&2; echo secret rows; test -p /proc/self/fd/1'";
+    for (option, want) in [("", "dumping"), ("--output", "secret rows")] {
+        let before = place.bodies().len();
+        let dump = format!("$TELLHAL run -t dump {option} -- {job} 2>err | cat; cat err");
+        let output = place.shell(&dump).current_dir(place.dir.path()).output().unwrap();
+        assert_eq!(stdout(&output), "secret rows\ndumping\n");
+        let text = place.bodies()[before + 1]["text"].as_str().unwrap().to_owned();
+        assert!(text.contains(want) && text.contains("secret rows") == !option.is_empty(), "{text}");
+    }
+    // One pipe for both, as cron has it, is captured.
+    let cron = "$TELLHAL run -t cron -- sh -c 'echo out; echo err >&2' 2>&1 | cat";
+    assert_eq!(stdout(&place.shell(cron).output().unwrap()), "out\nerr\n");
+    assert_eq!(place.bodies().last().unwrap()["text"], "out\nerr");
+    assert_eq!(ended(&mut place.tellhal(&["run", "-t", "a", "--output", "--no-output", "--", "true"])).0, 64);
 }
 
 #[test]
@@ -144,7 +163,7 @@ fn signals_sent_to_us_reach_the_command_and_its_group_is_ours() {
 fn a_gigabyte_of_output_takes_bounded_memory() {
     let place = Place::new();
     // Less memory than output; the threads' stacks are in it too.
-    let script = "ulimit -v 500000; $TELLHAL run -t job -- head -c 1073741824 /dev/zero | wc -c";
+    let script = "ulimit -v 500000; $TELLHAL run -t job --output -- head -c 1073741824 /dev/zero | wc -c";
     let output = place.shell(script).output().unwrap();
     assert_eq!(stdout(&output).trim(), "1073741824", "{output:?}");
     assert!(place.bodies()[1]["run"]["cut"].as_u64().unwrap() > 1_000_000_000);
@@ -157,7 +176,7 @@ fn a_command_that_closes_its_output_or_leaves_a_daemon_is_not_waited_for_in_vain
         place.tellhal(&["run", "-t", "job", "--", "sh", "-c", "exec >&- 2>&-; exit 4"]).output().unwrap();
     assert_eq!(status(&closed), 4);
     let start = std::time::Instant::now();
-    let mut daemon = place.tellhal(&["run", "-t", "job", "--", "sh", "-c", "sleep 60 & echo $!"]);
+    let mut daemon = place.tellhal(&["run", "-t", "job", "--output", "--", "sh", "-c", "sleep 60 & echo $!"]);
     let output = daemon.output().unwrap();
     assert_eq!(status(&output), 0);
     assert!(start.elapsed() < std::time::Duration::from_secs(30), "it waited for the daemon");

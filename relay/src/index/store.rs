@@ -15,8 +15,8 @@ use crate::bus::message::StreamMessage;
 use crate::delivery::{DeadLetter, Receipt, message_id};
 use crate::engine::entry::{ConfigEntry, Retry};
 
-/// Changes with the tables: a file of another version is recreated.
-const VERSION: i64 = 1;
+/// Changes with the tables and with the way messages are read: a file of another version is recreated.
+const VERSION: i64 = 2;
 /// Number of names kept in memory between two batches, and in the file of names without messages.
 const NAMES: usize = 50_000;
 /// Time for which a source without messages is kept, in ms.

@@ -15,6 +15,7 @@ mod conformance;
 
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
@@ -129,6 +130,11 @@ pub trait Settings {
     /// The secrets, whether or not they are written.
     fn secrets(&self) -> Vec<Pair<'_>> {
         Vec::new()
+    }
+
+    /// The CA certificate to trust, if one is named.
+    fn tls_ca(&self) -> Option<&Path> {
+        None
     }
 
     /// The connection this room would share with others, and must agree about.

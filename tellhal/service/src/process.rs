@@ -31,6 +31,9 @@ pub fn main<Cli: Parser, Fut: Future<Output = anyhow::Result<()>>>(
     };
     let name = Cli::command().get_name().to_owned();
     logging();
+    if let Some(limit) = tellhal::file::too_few() {
+        return ExitCode::from(report(&name, &anyhow::anyhow!(limit)));
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(start(cli))) {
         Ok(()) => ExitCode::SUCCESS,

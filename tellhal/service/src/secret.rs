@@ -97,7 +97,7 @@ impl<'a> Pair<'a> {
                 }
             },
             (None, Some(path)) => {
-                (self.file_key, std::fs::read_to_string(path).map_err(|error| self.no_file(path, &error))?)
+                (self.file_key, tellhal::file::read_text(path).map_err(|error| self.no_file(path, &error))?)
             }
             (None, None) => return Ok(None),
         };

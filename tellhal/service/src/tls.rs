@@ -16,8 +16,9 @@ pub fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         }
         Some(path) => {
-            let name = || format!("tls_ca {}", path.display());
-            let certs = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+            let name = || path.display().to_string();
+            let bytes = tellhal::file::read(path).with_context(name)?;
+            let certs = CertificateDer::pem_slice_iter(&bytes).collect::<Result<Vec<_>, _>>();
             let (added, _) = roots.add_parsable_certificates(certs.with_context(name)?);
             if added == 0 {
                 bail!("{}: the file contains no certificate", name());

@@ -101,9 +101,7 @@ fn spools(settings: &Settings) -> Vec<Spool> {
         Ok(spool) => spools.extend(spool),
         Err(error) => say(error),
     };
-    if !own.as_os_str().is_empty() {
-        take(Spool::existing(own));
-    }
+    settings.spools().for_each(|path| take(Spool::existing(path)));
     // An explicit spool stands for itself only.
     if rustix::process::geteuid().is_root() && own.starts_with(ALL_SPOOLS) {
         for entry in std::fs::read_dir(ALL_SPOOLS).into_iter().flatten().flatten() {

@@ -2,6 +2,7 @@
 //! Read only: it neither changes nor sends anything.
 
 use std::io::Write;
+use std::path::Path;
 
 use async_nats::client::RequestErrorKind;
 use serde::Serialize;
@@ -24,6 +25,9 @@ struct Status {
     servers: Vec<String>,
     server: Server,
     spool: Kept,
+    /// The user's own folder, if messages that the spool could not take were ever kept there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    second_spool: Option<Kept>,
 }
 
 #[derive(Default, Serialize)]
@@ -55,7 +59,12 @@ pub(crate) fn status(args: &Json, flags: &Flags) -> Outcome {
         None => block_on(look(&settings))?,
     };
     let status = Status {
-        spool: spool(&settings),
+        spool: spool(settings.spool.as_deref().map_err(Clone::clone)),
+        second_spool: settings
+            .second_spool
+            .as_deref()
+            .filter(|path| path.exists())
+            .map(|path| spool(Ok(path))),
         source: settings.source,
         host: settings.host,
         configuration: settings.read,
@@ -121,10 +130,10 @@ fn unreachable(refusal: &Refusal) -> Server {
     }
 }
 
-fn spool(settings: &Settings) -> Kept {
-    let path = match &settings.spool {
+fn spool(path: Result<&Path, String>) -> Kept {
+    let path = match path {
         Ok(path) => path,
-        Err(error) => return Kept { error: Some(error.clone()), ..Kept::default() },
+        Err(error) => return Kept { error: Some(error), ..Kept::default() },
     };
     let shown = path.display().to_string();
     match Spool::existing(path).and_then(|spool| spool.as_ref().map(Spool::usage).transpose()) {
@@ -158,9 +167,10 @@ fn shown(status: &Status) -> String {
     if let (true, Some(error)) = (server.reachable, &server.error) {
         lines.push(format!("  problem      {error}"));
     }
-    let spool = &status.spool;
-    let Usage { waiting, bad, bytes, .. } = spool.usage;
-    lines.push(format!("spool          {}: {waiting} waiting, {bad} in bad/, {bytes} bytes", spool.path));
-    lines.extend(spool.error.iter().map(|error| format!("  problem      {error}")));
+    for spool in std::iter::once(&status.spool).chain(&status.second_spool) {
+        let Usage { waiting, bad, bytes, .. } = spool.usage;
+        lines.push(format!("spool          {}: {waiting} waiting, {bad} in bad/, {bytes} bytes", spool.path));
+        lines.extend(spool.error.iter().map(|error| format!("  problem      {error}")));
+    }
     lines.join("\n")
 }

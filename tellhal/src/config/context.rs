@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use tellhal::address;
 use tellhal::nats::{Login, NatsConfig, Urls};
 
 use super::{FileConfig, Problem, place};
@@ -23,6 +24,10 @@ struct Context {
     inbox_prefix: String,
     jetstream_domain: String,
     jetstream_api_prefix: String,
+    tls_first: bool,
+    nsc: String,
+    user_jwt: String,
+    socks_proxy: String,
 }
 
 pub(super) fn read(name: &str) -> Result<(PathBuf, FileConfig), Problem> {
@@ -35,16 +40,32 @@ pub(super) fn read(name: &str) -> Result<(PathBuf, FileConfig), Problem> {
     let home = home
         .ok_or_else(|| Problem::new(place.as_str(), "there is no home directory", "set XDG_CONFIG_HOME"))?;
     let path = home.join("nats/context").join(format!("{name}.json"));
-    let text = std::fs::read_to_string(&path)
+    let text = tellhal::file::read_text(&path)
         .map_err(|error| Problem::new(format!("{place}: {}", path.display()), error.to_string(), hint))?;
     let context: Context = serde_json::from_str(&text).map_err(|error| {
         let place = format!("{}:{}", path.display(), error.line());
         Problem::new(place, "is not a NATS CLI context", "nats context edit writes one")
     })?;
-    Ok((path, context.into_config()))
+    let shown = format!("{place}: {}", path.display());
+    match context.problem() {
+        Some((key, what, hint)) => Err(Problem::new(format!("{shown}: {key}"), what, hint)),
+        None => Ok((path, context.into_config())),
+    }
 }
 
 impl Context {
+    /// A key that tellhal cannot do as the CLI does: without it the connection would be another one.
+    fn problem(&self) -> Option<(&'static str, String, &'static str)> {
+        let unknown = |key, value: &str, hint| {
+            (!value.is_empty()).then(|| (key, "is not supported by tellhal".to_owned(), hint))
+        };
+        let mut urls = self.url.split(',').map(str::trim).filter(|url| !url.is_empty());
+        urls.find_map(|url| Some(("url", address::problem(url)?, "nats context edit corrects it")))
+            .or_else(|| unknown("nsc", &self.nsc, "name a file in creds"))
+            .or_else(|| unknown("user_jwt", &self.user_jwt, "name a file in creds"))
+            .or_else(|| unknown("socks_proxy", &self.socks_proxy, "use a server that is reached directly"))
+    }
+
     fn into_config(self) -> FileConfig {
         let non_empty = |text: String| Some(text).filter(|text| !text.is_empty());
         let file = |text: String| non_empty(text).map(|text| expand(&text));
@@ -61,6 +82,7 @@ impl Context {
             tls_ca: file(self.ca),
             tls_cert: file(self.cert),
             tls_key: file(self.key),
+            tls_first: self.tls_first.then_some(true),
             inbox_prefix: non_empty(self.inbox_prefix),
             api_prefix: non_empty(self.jetstream_api_prefix)
                 .or_else(|| non_empty(self.jetstream_domain).map(|domain| format!("$JS.{domain}.API"))),
@@ -84,13 +106,23 @@ mod tests {
 
     #[test]
     fn a_contexts_keys_become_ours() {
-        let text = r#"{"description":"x","url":"nats://a:1,nats://b:2","user":"u","password":"p","creds":"","ca":"/ca"}"#;
+        let text = r#"{"description":"x","url":"nats://a:1,nats://b:2","user":"u","password":"p","creds":"","ca":"/ca","tls_first":true}"#;
         let context: Context = serde_json::from_str(text).unwrap();
         let nats = context.into_config().nats;
         assert_eq!(nats.servers(), ["nats://a:1", "nats://b:2"]);
         assert_eq!(nats.login, Some(Login { user: Some("u".into()), secret: "p".into() }));
         assert_eq!(nats.api(), "$JS.API");
         assert_eq!((nats.creds_file, nats.tls_ca), (None, Some("/ca".into())));
+        assert_eq!(nats.tls_first, Some(true));
+    }
+
+    #[test]
+    fn a_key_that_would_make_another_connection_is_refused() {
+        let problem = |text: &str| serde_json::from_str::<Context>(text).unwrap().problem();
+        assert_eq!(problem(r#"{"url":"nats://a:1, nats://b","nsc":"","color_scheme":"x"}"#), None);
+        assert_eq!(problem(r#"{"nsc":"nsc://o/a/u"}"#).unwrap().0, "nsc");
+        assert_eq!(problem(r#"{"socks_proxy":"h:1"}"#).unwrap().0, "socks_proxy");
+        assert!(problem(r#"{"url":"nats://u:a/b@h"}"#).unwrap().1.contains("%2F"));
     }
 
     #[test]

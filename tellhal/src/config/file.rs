@@ -1,14 +1,12 @@
 //! `tellhal.toml`: read in one go when it is right. When it is wrong, each key is checked, so that all
 //! problems are reported at once, each with its line and a hint.
 
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
-use tellhal::nats::{NatsConfig, writable_by_everybody};
-use tellhal::nearest;
+use tellhal::nats::NatsConfig;
+use tellhal::{address, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -59,6 +57,7 @@ impl FileConfig {
         ours.url = ours.url.take().or(nats.url);
         ours.prefix = ours.prefix.take().or(nats.prefix);
         ours.tls_ca = ours.tls_ca.take().or(nats.tls_ca);
+        ours.tls_first = ours.tls_first.or(nats.tls_first);
         ours.inbox_prefix = ours.inbox_prefix.take().or(nats.inbox_prefix);
         ours.api_prefix = ours.api_prefix.take().or(nats.api_prefix);
     }
@@ -70,20 +69,17 @@ pub(crate) fn read(path: &Path) -> Result<Option<FileConfig>, Vec<Problem>> {
     let failed = |error: std::io::Error| {
         vec![Problem::new(shown.as_str(), error.to_string(), "it must be a readable file in UTF-8")]
     };
-    let mut file = match std::fs::File::open(path) {
-        Ok(file) => file,
+    match path.metadata() {
+        Ok(_) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         // A parent that is a file cannot hold a configuration.
         Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
         Err(error) => return Err(failed(error)),
-    };
-    let mode = file.metadata().map_err(failed)?.mode();
-    if mode & 0o002 != 0 {
-        let (what, hint) = writable_by_everybody(path);
+    }
+    if let Some((what, hint)) = tellhal::file::open_to_all(path) {
         return Err(vec![Problem::new(shown, what, hint)]);
     }
-    let mut text = String::new();
-    file.read_to_string(&mut text).map_err(failed)?;
+    let text = tellhal::file::read_text(path).map_err(failed)?;
     let mut config = parse(&shown, &text)?;
     config.resolve(path.parent().unwrap_or(Path::new("")));
     Ok(Some(config))
@@ -94,7 +90,7 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<FileConfig, Vec<Problem>> 
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if let Ok(config) = toml::from_str::<FileConfig>(text)
         && config.timeout.as_deref().is_none_or(|timeout| duration(timeout).is_ok())
-        && config.nats.servers().iter().all(|url| is_address(url))
+        && config.nats.servers().iter().all(|url| address::problem(url).is_none())
     {
         return Ok(config);
     }
@@ -128,7 +124,7 @@ const TOP: [(&str, Check, &str); 5] = [
     ("context", text, "context = \"prod\""),
     ("nats", table, "[nats]"),
 ];
-const NATS: [(&str, Check, &str); 11] = [
+const NATS: [(&str, Check, &str); 12] = [
     ("url", urls, "url = \"nats://127.0.0.1:4222\", or a list of them"),
     ("prefix", token, "prefix = \"hal\""),
     ("creds_file", text, "creds_file = \"/etc/tellhal/host.creds\""),
@@ -139,6 +135,7 @@ const NATS: [(&str, Check, &str); 11] = [
     ("tls_ca", text, "tls_ca = \"/etc/tellhal/ca.pem\""),
     ("tls_cert", text, "tls_cert = \"/etc/tellhal/cert.pem\""),
     ("tls_key", text, "tls_key = \"/etc/tellhal/key.pem\""),
+    ("tls_first", flag, "tls_first = true"),
     ("inbox_prefix", text, "inbox_prefix = \"_INBOX_db1\""),
 ];
 
@@ -198,6 +195,10 @@ fn time(value: &DeValue) -> Result<(), String> {
     duration(value.as_str().unwrap_or_default()).map(|_| ())
 }
 
+fn flag(value: &DeValue) -> Result<(), String> {
+    value.is_bool().then_some(()).ok_or_else(|| "is neither true nor false".into())
+}
+
 fn table(value: &DeValue) -> Result<(), String> {
     value.is_table().then_some(()).ok_or_else(|| "is not a table".into())
 }
@@ -207,16 +208,10 @@ fn urls(value: &DeValue) -> Result<(), String> {
         DeValue::Array(list) => list.iter().map(|url| url.get_ref().as_str().unwrap_or("")).collect(),
         _ => value.as_str().ok_or("is neither text nor a list of texts")?.split(',').map(str::trim).collect(),
     };
-    match list.iter().find(|url| !is_address(url)) {
-        _ if list.is_empty() => Err("is an empty list".into()),
-        // Not quoted in full: an address may hold a password.
-        Some(url) => Err(format!("{:?} is not an address", tellhal::refusal::redact(url))),
-        None => Ok(()),
+    if list.is_empty() {
+        return Err("is an empty list".into());
     }
-}
-
-fn is_address(url: &str) -> bool {
-    !url.is_empty() && url.parse::<async_nats::ServerAddr>().is_ok()
+    list.iter().find_map(|url| address::problem(url)).map_or(Ok(()), Err)
 }
 
 #[cfg(test)]

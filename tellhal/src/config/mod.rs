@@ -13,6 +13,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tellhal::address;
 use tellhal::nats::{NatsConfig, Urls};
 use tellhal::tag::{is_token, legal_token};
 
@@ -59,6 +60,8 @@ pub(crate) struct Settings {
     pub(crate) nats: NatsConfig,
     /// `Err` gives the reason why there is no folder for a spool.
     pub(crate) spool: Result<PathBuf, String>,
+    /// The user's own folder, for messages that the default spool cannot take.
+    pub(crate) second_spool: Option<PathBuf>,
     pub(crate) source: String,
     pub(crate) host: String,
     pub(crate) timeout: Duration,
@@ -69,6 +72,17 @@ pub(crate) struct Settings {
 }
 
 impl Settings {
+    /// The folders in which messages may wait.
+    pub(crate) fn spools(&self) -> impl Iterator<Item = &Path> {
+        self.spool.iter().chain(&self.second_spool).map(PathBuf::as_path)
+    }
+
+    /// The servers' addresses, without secrets.
+    pub(crate) fn servers(&self) -> String {
+        let servers = self.nats.servers();
+        servers.iter().map(|url| tellhal::refusal::redact(url)).collect::<Vec<_>>().join(", ")
+    }
+
     /// Every problem in one line, the first in full.
     pub(crate) fn broken(&self) -> Option<String> {
         let first = self.problems.first()?;
@@ -136,6 +150,9 @@ fn check_files(nats: &NatsConfig, place: &str) -> FileCheck {
     {
         check.problems.push(Problem::new(place, error.to_string(), "tellhal --help shows a configuration"));
     }
+    let doubtful = nats.servers().into_iter().filter_map(|url| address::warning(&url));
+    let hint = "other NATS clients may read it differently";
+    check.warnings.extend(doubtful.map(|what| Problem::new(format!("{place}: url"), what, hint)));
     check
 }
 
@@ -200,12 +217,18 @@ fn from_flags(
         }
     });
     let url = flags.url.clone().or_else(|| env("TELLHAL_URL"));
+    let nats = NatsConfig { url: url.map(Urls::One), ..NatsConfig::default() };
+    if nats.url.is_some() {
+        let place = if flags.url.is_some() { "--url" } else { "TELLHAL_URL" };
+        let bad = nats.servers().iter().find_map(|url| address::problem(url));
+        problems.extend(bad.map(|what| Problem::new(place, what, "such as nats://127.0.0.1:4222")));
+    }
     FileConfig {
         source: flags.source.clone().or_else(|| env("TELLHAL_SOURCE")),
         spool: flags.spool.clone().or_else(|| env("TELLHAL_SPOOL").map(PathBuf::from)),
         timeout,
         context: flags.context.clone().or_else(|| env("TELLHAL_CONTEXT")),
-        nats: NatsConfig { url: url.map(Urls::One), ..NatsConfig::default() },
+        nats,
     }
 }
 
@@ -239,9 +262,11 @@ fn settle(config: FileConfig, read: Vec<String>, mut problems: Vec<Problem>) -> 
         problems.push(Problem::new("nats", error.to_string(), "leave it out for hal"));
     }
     let timeout = config.timeout.and_then(|timeout| file::duration(&timeout).ok());
+    let (spool, second_spool) = config.spool.map_or_else(place::spools, |spool| (Ok(spool), None));
     Settings {
         nats: config.nats,
-        spool: config.spool.map_or_else(place::spool, Ok),
+        spool,
+        second_spool,
         source,
         host,
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),

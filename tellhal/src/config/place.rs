@@ -12,16 +12,16 @@ pub(crate) fn config_home() -> Option<PathBuf> {
     under("XDG_CONFIG_HOME", ".config")
 }
 
-/// The default spool: `/var/spool/tellhal/<uid>` for root and where the package has created that directory;
-/// else `$XDG_STATE_HOME/tellhal/spool`.
-pub(crate) fn spool() -> Result<PathBuf, String> {
+/// The default spool, and the one for messages that it cannot take: `/var/spool/tellhal/<uid>` for root and where the package
+/// has created that directory, in which any user may have taken that name; and `$XDG_STATE_HOME/tellhal/spool`.
+pub(crate) fn spools() -> (Result<PathBuf, String>, Option<PathBuf>) {
     let uid = rustix::process::geteuid();
+    let own = under("XDG_STATE_HOME", ".local/state").map(|state| state.join("tellhal/spool"));
     if uid.is_root() || Path::new(ALL_SPOOLS).is_dir() {
-        return Ok(Path::new(ALL_SPOOLS).join(uid.as_raw().to_string()));
+        return (Ok(Path::new(ALL_SPOOLS).join(uid.as_raw().to_string())), own);
     }
-    under("XDG_STATE_HOME", ".local/state").map(|state| state.join("tellhal/spool")).ok_or_else(|| {
-        format!("there is no {ALL_SPOOLS} and no home directory; set TELLHAL_SPOOL to a folder")
-    })
+    let nowhere = || format!("there is no {ALL_SPOOLS} and no home directory; set TELLHAL_SPOOL to a folder");
+    (own.ok_or_else(nowhere), None)
 }
 
 /// Creates the sticky directory as root, so that every user may have a spool in it.

@@ -6,6 +6,7 @@
 mod config;
 mod format;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -56,6 +57,10 @@ impl Irc {
 }
 
 impl room::Settings for Config {
+    fn tls_ca(&self) -> Option<&Path> {
+        self.server.tls_ca.as_deref()
+    }
+
     fn problems(&self) -> Vec<KeyProblem> {
         Config::problems(self)
     }

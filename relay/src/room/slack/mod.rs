@@ -1,6 +1,6 @@
 //! Slack: the Web API with a bot's token, or an incoming webhook. Only posts; commands are the bridge's.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -125,6 +125,10 @@ impl room::Settings for Config {
 
     fn secrets(&self) -> Vec<Pair<'_>> {
         vec![self.token(), self.webhook_url()]
+    }
+
+    fn tls_ca(&self) -> Option<&Path> {
+        self.tls_ca.as_deref()
     }
 
     fn open(&self, _shared: &Shared) -> anyhow::Result<Box<dyn Room>> {

@@ -1,7 +1,7 @@
 //! A webhook: JSON posted to any address, signed as Standard Webhooks says when there is a secret.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -107,6 +107,10 @@ impl room::Settings for Config {
     fn secrets(&self) -> Vec<Pair<'_>> {
         let headers = self.headers.values().map(|value| self.header(value));
         [self.url(), self.secret()].into_iter().chain(headers).collect()
+    }
+
+    fn tls_ca(&self) -> Option<&Path> {
+        self.tls_ca.as_deref()
     }
 
     fn open(&self, _shared: &Shared) -> anyhow::Result<Box<dyn Room>> {

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tellhal::nats::NatsConfig;
-use tellhal::nearest;
+use tellhal::{address, nearest};
 
 use super::document::Document;
 use super::problem::{KeyProblem, Level, Problem};
@@ -98,10 +98,11 @@ impl<'a, F> Checks<'a, F> {
         if let Err(bad) = nats.names() {
             problems.push(KeyProblem::new("prefix", bad.what, "such as prefix = \"hal\""));
         }
-        let good = |server: &String| server.parse::<async_nats::ServerAddr>().is_ok() && !server.is_empty();
-        if nats.servers().is_empty() || !nats.servers().iter().all(good) {
+        let servers = nats.servers();
+        let none = || servers.is_empty().then(|| "is an empty list".to_owned());
+        if let Some(bad) = servers.iter().find_map(|url| address::problem(url)).or_else(none) {
             let hint = "such as nats://127.0.0.1:4222, or a list of such";
-            problems.push(KeyProblem::new("url", "is not the address of a NATS server", hint));
+            problems.push(KeyProblem::new("url", bad, hint));
         }
         let hint = format!("{} run will refuse to start without it", self.service);
         let missing = nats.options().err().map(|bad| KeyProblem::new(bad.key, bad.what, hint));

@@ -38,7 +38,8 @@ pub(super) fn read_each(path: &Path) -> Result<(Vec<(PathBuf, String)>, Problems
     let mut problems = Problems::default();
     let mut texts = Vec::new();
     for file in files {
-        let text = open_to_all(&file).map_or_else(|| text(&file), Err);
+        let open = tellhal::file::open_to_all(&file).map(|(what, hint)| (what.to_owned(), hint));
+        let text = open.map_or_else(|| text(&file), Err);
         let text = text.unwrap_or_else(|(what, hint)| {
             problems.0.extend(whole(&file, what, &hint).0);
             String::new()
@@ -48,15 +49,8 @@ pub(super) fn read_each(path: &Path) -> Result<(Vec<(PathBuf, String)>, Problems
     Ok((texts, problems))
 }
 
-/// The problem of a file that every user of the machine may write: such a user could redirect messages.
-fn open_to_all(file: &Path) -> Option<(String, String)> {
-    use std::os::unix::fs::MetadataExt;
-    let mode = file.metadata().ok()?.mode();
-    (mode & 0o002 != 0).then(|| tellhal::nats::writable_by_everybody(file))
-}
-
 fn text(file: &Path) -> Result<String, (String, String)> {
-    let text = std::fs::read(file).map_err(|error| unreadable(&error)).and_then(utf8);
+    let text = tellhal::file::read(file).map_err(|error| unreadable(&error)).and_then(utf8);
     text.map_err(|what| (what, "make it a text file this user may read".into()))
 }
 

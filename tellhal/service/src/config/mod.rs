@@ -2,7 +2,8 @@
 //! service:
 //!
 //! - **Files**: `--config` names a file, or a folder of which every `*.toml` is read in the order of their names, hidden
-//!   ones left out. A file that every user may write is refused. A byte order mark and CRLF are accepted.
+//!   ones left out. A file that every user may write or replace is refused, and so is one that is no regular file. A byte
+//!   order mark and CRLF are accepted.
 //! - **Relative paths** are relative to the folder of the file they stand in.
 //! - **Secrets** are written inline, as `${NAME}` of the environment, or in a file named by the same key with `_file`:
 //!   exactly one of them ([`crate::secret`]). A value of that type is never shown, whichever mistake is near it, and a

@@ -17,7 +17,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::event::Event;
-use super::output::{Copier, Outputs};
+use super::output::{Capture, Copier, Outputs};
 
 /// The signals to end, reload or poke a process: HUP, INT, QUIT, USR1, USR2 and TERM.
 const PASSED_ON: [i32; 6] = [1, 2, 3, 10, 12, 15];
@@ -61,8 +61,8 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Starts `command`. With `capture` its output is captured where the command cannot notice that.
-    pub(super) fn start(command: &[OsString], capture: bool) -> Result<Job, Ended> {
+    /// Starts `command`. Its output is captured where the command cannot notice that.
+    pub(super) fn start(command: &[OsString], capture: Capture) -> Result<Job, Ended> {
         let started = Instant::now();
         let not_started = |error: std::io::Error| {
             let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
@@ -102,9 +102,9 @@ impl Job {
 }
 
 /// Starts `command`, a script without `#!` with `sh`, as shells, nice and timeout do.
-fn spawn(command: &[OsString], capture: bool) -> std::io::Result<(Child, Vec<Copier>)> {
+fn spawn(command: &[OsString], capture: Capture) -> std::io::Result<(Child, Vec<Copier>)> {
     let start = |mut process: Command| {
-        let copiers = if capture { Copier::attach(&mut process)? } else { Vec::new() };
+        let copiers = Copier::attach(&mut process, capture)?;
         // Our copies of the pipes' writing ends are closed together with `process`.
         Ok((process.spawn()?, copiers))
     };

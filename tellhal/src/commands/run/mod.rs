@@ -18,12 +18,18 @@ use crate::cli::Run;
 use crate::config::Flags;
 use crate::exit::{Exit, Failure, Outcome, say};
 use job::{How, Job};
+use output::Capture;
 use story::Story;
 use tell::Teller;
 
 pub(crate) fn run(args: Run, flags: &Flags) -> Outcome {
     let tag: Tag = args.tag.parse().map_err(Failure::usage)?;
-    let job = Job::start(&args.command, !args.no_output);
+    let capture = match (args.no_output, args.output) {
+        (true, _) => Capture::Nothing,
+        (false, false) => Capture::Messages,
+        (false, true) => Capture::All,
+    };
+    let job = Job::start(&args.command, capture);
     let story =
         Story { tag, about: args.about, on_failure_only: args.on_failure_only, command: name(&args.command) };
     let running = job.as_ref().is_ok_and(|_| !args.on_failure_only);

@@ -1,5 +1,5 @@
 //! Passes a command's output through and remembers its last lines. The command must not notice: a terminal
-//! stays a terminal, and a standard output that is a file of its own stays that file.
+//! stays a terminal, and a standard output that is a file or a pipe of its own stays that file or pipe.
 
 use std::fs::File;
 use std::io::{ErrorKind, IsTerminal, PipeReader, Read, Write};
@@ -18,6 +18,15 @@ use super::tail::Tail;
 /// behind could write for ever.
 const LEFT_IN_PIPE: usize = 1024 * 1024;
 
+/// The outputs that become a message's text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Capture {
+    Nothing,
+    /// All but a standard output that is data: it goes to a file or a pipe of its own.
+    Messages,
+    All,
+}
+
 /// One of the command's outputs, copied to our own output.
 pub(super) struct Copier {
     from: PipeReader,
@@ -26,11 +35,19 @@ pub(super) struct Copier {
 
 impl Copier {
     /// Puts pipes between the command and our own outputs, where the command cannot notice that.
-    pub(super) fn attach(process: &mut Command) -> std::io::Result<Vec<Copier>> {
+    pub(super) fn attach(process: &mut Command, capture: Capture) -> std::io::Result<Vec<Copier>> {
+        if capture == Capture::Nothing {
+            return Ok(Vec::new());
+        }
         let (stdout, stderr) = (std::io::stdout(), std::io::stderr());
         let (out, err) = (fstat(&stdout)?, fstat(&stderr)?);
         let same = (out.st_dev, out.st_ino) == (err.st_dev, err.st_ino);
-        let is_data = FileType::from_raw_mode(out.st_mode) == FileType::RegularFile && !same;
+        // The rows of `… | gzip` and `$(…)` are for the next program, not for a chat.
+        let goes_on = matches!(
+            FileType::from_raw_mode(out.st_mode),
+            FileType::RegularFile | FileType::Fifo | FileType::Socket
+        );
+        let is_data = goes_on && !same && capture == Capture::Messages;
         let capture_out = !stdout.is_terminal() && !is_data;
         let capture_err = !stderr.is_terminal();
         let mut copiers = Vec::new();

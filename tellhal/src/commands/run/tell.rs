@@ -34,9 +34,16 @@ impl Teller {
         let thread = std::thread::spawn(move || {
             let settings = load(&flags);
             let started = running.then(|| story.started(&settings));
-            let coming = async { coming.await.ok().and_then(|ended| story.ended(&settings, ended)) };
-            let telling = Telling { settings: &settings, reported: None };
-            if let Err(failure) = block_on(telling.tell(started, coming)) {
+            let ending = |ended| story.ended(&settings, ended);
+            let mut telling = Telling { settings: &settings, reported: None };
+            if let Some(what) = tellhal::file::too_few() {
+                telling.spool_all(
+                    started.into_iter().chain(coming.blocking_recv().ok().and_then(ending)),
+                    &what,
+                );
+            } else if let Err(failure) =
+                block_on(telling.tell(started, async { coming.await.ok().and_then(ending) }))
+            {
                 say(failure.what);
             }
         });
@@ -68,7 +75,7 @@ impl Telling<'_> {
                 connected = &mut connecting => connected,
                 message = &mut ended => {
                     over = Some(message);
-                                        let late = Refusal::Silent { server: self.servers(), after: "before the command ended".into() };
+                                        let late = Refusal::Silent { server: self.settings.servers(), after: "before the command ended".into() };
                     timeout_at(began + GRACE, connecting).await.unwrap_or(Err(late))
                 }
             }
@@ -92,6 +99,14 @@ impl Telling<'_> {
             Ok(publisher) => self.publish(publisher, &message).await,
             Err(refusal) => self.spool(&message, refusal),
         };
+    }
+
+    /// For a process that cannot connect at all, for the reason `what`.
+    fn spool_all(&mut self, messages: impl Iterator<Item = Message>, what: &str) {
+        for message in messages {
+            let refusal = Refusal::Down { server: self.settings.servers(), what: what.into() };
+            let _ = self.spool(&message, refusal);
+        }
     }
 
     async fn connect(&self, deadline: Instant) -> Result<Publisher, Refusal> {
@@ -140,25 +155,16 @@ impl Telling<'_> {
         self.reported = Some(refusal.clone());
         Err(refusal)
     }
-
-    fn servers(&self) -> String {
-        self.settings
-            .nats
-            .servers()
-            .iter()
-            .map(|url| tellhal::refusal::redact(url))
-            .collect::<Vec<_>>()
-            .join(", ")
-    }
 }
 
 /// Sends the messages in the spool while the command runs.
 async fn send_older(settings: &Settings, publisher: &Publisher) {
     let deadline = tokio::time::Instant::now() + settings.timeout;
-    if let Ok(path) = &settings.spool
-        && let Ok(Some(spool)) = Spool::existing(path)
-        && let Ok(flushed) = tellhal::flush::flush(publisher, &spool, deadline).await
-    {
-        crate::commands::send::say_about(&flushed, &spool);
+    for path in settings.spools() {
+        if let Ok(Some(spool)) = Spool::existing(path)
+            && let Ok(flushed) = tellhal::flush::flush(publisher, &spool, deadline).await
+        {
+            crate::commands::send::say_about(&flushed, &spool);
+        }
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tellhal::flush::Flushed;
 use tellhal::keep::Kept;
 use tellhal::message::{MAX_TEXT, Message, shorten};
+use tellhal::spool::SpoolError;
 use tellhal::{Publisher, Refusal, Spool, Tag};
 use tokio::time::Instant;
 
@@ -114,9 +115,10 @@ fn syslog_level(tag: &Tag) -> Option<&str> {
 fn deliver(settings: &Settings, message: &Message, require_ack: bool) -> Outcome {
     let refusal = match settings.broken() {
         Some(broken) => Refusal::Config(broken),
-        None => match block_on(publish(settings, message))? {
-            Ok(()) => return Ok(Exit::OK),
-            Err(refusal) => refusal,
+        None => match block_on(publish(settings, message)) {
+            Ok(Ok(())) => return Ok(Exit::OK),
+            Ok(Err(refusal)) => refusal,
+            Err(failure) => Refusal::Down { server: settings.servers(), what: failure.what },
         },
     };
     let wanted = Exit::of(&refusal);
@@ -145,14 +147,18 @@ async fn publish(settings: &Settings, message: &Message) -> Result<(), Refusal> 
 
 /// Sends the messages in the spool. The new message is safe by now, so a failure is only reported.
 async fn send_older(settings: &Settings, publisher: &Publisher, deadline: Instant) {
-    let Ok(path) = &settings.spool else { return };
-    match Spool::existing(path) {
-        Ok(None) => {}
-        Ok(Some(spool)) => match tellhal::flush::flush(publisher, &spool, deadline).await {
-            Ok(flushed) => say_about(&flushed, &spool),
+    for path in settings.spools() {
+        match Spool::existing(path) {
+            Ok(None) => {}
+            Ok(Some(spool)) => match tellhal::flush::flush(publisher, &spool, deadline).await {
+                Ok(flushed) => say_about(&flushed, &spool),
+                Err(error) => say(error),
+            },
+            // Of no concern to a message that is safe: `tellhal status` shows it.
+            Err(SpoolError::Io { .. }) => {}
+            Err(SpoolError::Unsafe { .. }) if settings.second_spool.is_some() => {}
             Err(error) => say(error),
-        },
-        Err(error) => say(error),
+        }
     }
 }
 
