@@ -5,6 +5,7 @@
 //! minute and every 100,000 entries. The loop waits for no room. A relay leads only while every part of leading runs: the
 //! end of one ends the term.
 
+mod clock;
 pub mod report;
 pub mod rooms;
 mod term;
@@ -41,7 +42,9 @@ const CHECK_SIZE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 /// The wait for a post while all queues together are full.
 const FULL: Duration = Duration::from_millis(50);
-/// A tick that was too early by the stream's clock is followed by another after this time.
+/// Interval at which the ages of entries are noted.
+const MARK_AGE: Duration = Duration::from_secs(1);
+/// The wait for an appended tick to be folded.
 const TICK: Duration = Duration::from_millis(200);
 /// Time for the rooms to finish their posts when the relay stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -154,6 +157,7 @@ impl Relay {
         shared: &deliver::Shared,
     ) -> anyhow::Result<()> {
         let (mut snapshot, mut purge, mut check_size) = (every(SNAPSHOT), every(PURGE), every(CHECK_SIZE));
+        let mut mark_age = every(MARK_AGE);
         let mut missing = std::pin::pin!(shared.bus.watch());
         let mut tick_at = Instant::now();
         loop {
@@ -171,6 +175,7 @@ impl Relay {
                 }
                 _ = snapshot.tick() => term.keep().await?,
                 _ = purge.tick() => term.purge_old().await,
+                _ = mark_age.tick() => drop(term.mark_age()),
                 _ = check_size.tick() => term.purge_if_nearly_full().await?,
                 Ok(()) = self.rules.changed() => {
                     let rules = self.rules.borrow_and_update().clone();
