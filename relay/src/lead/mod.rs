@@ -60,6 +60,8 @@ pub struct Relay {
     pub rules: watch::Receiver<Arc<Rules>>,
     /// The rooms of this relay's configuration.
     pub rooms: watch::Receiver<Arc<Rooms>>,
+    /// The number of replicas of every stream, if the configuration has it.
+    pub replicas: Option<usize>,
     pub stop: CancellationToken,
 }
 
@@ -87,7 +89,7 @@ impl Relay {
         let stop = self.stop.clone();
         let reach = async {
             self.bus.connected().await?;
-            self.bus.streams().await
+            self.bus.streams(self.replicas).await
         };
         let Some(streams) = stop.run_until_cancelled(reach).await else { return Ok(()) };
         let streams = streams?;
