@@ -27,7 +27,7 @@ impl NatsCluster {
                 "server_name: n{number}\ncluster {{ name: test, listen: \"{}\", routes: [{addresses}] }}\n",
                 port.addr()
             );
-            let extra = options.extra.clone() + &cluster;
+            let extra = options.extra.clone() + if count > 1 { &cluster } else { "" };
             servers.push(NatsServer::with(NatsOptions { extra, ..options.clone() }).await);
         }
         let cluster = NatsCluster { servers, _routes: routes };

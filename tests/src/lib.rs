@@ -3,6 +3,7 @@
 
 pub mod cluster;
 pub mod events;
+pub mod faults;
 pub mod find;
 pub mod http;
 pub mod irc;
