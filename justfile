@@ -27,6 +27,10 @@ fmt:
 bench name="oneshot" *args:
     tests/bench/{{ name }} {{ args }}
 
+# Random faults of servers, relays and streams for ten minutes: `just faults --minutes 1 --seed 7`
+faults *args:
+    tests/faults {{ args }}
+
 # nats-server, relay and bridge on this machine, until Ctrl-C
 up:
     deploy/up

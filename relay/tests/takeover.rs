@@ -111,7 +111,7 @@ impl World {
         let at = Timestamp(1_795_000_000_000 + seconds * 1000);
         let (kind, tag, _) = self.written[index];
         let what = match kind {
-            0 => Happening::Tick,
+            0 => Happening::Tick(None),
             1 => Happening::Config(rules(tag % 2)),
             _ => {
                 // Some ids come twice, some from another source.

@@ -1,7 +1,9 @@
 //! Servers, fakes and guards for the end-to-end tests. All of them listen on loopback, on a port of their own, with
 //! their files in a folder that is removed when the guard is dropped.
 
+pub mod cluster;
 pub mod events;
+pub mod faults;
 pub mod find;
 pub mod http;
 pub mod irc;
@@ -17,6 +19,7 @@ pub mod tls;
 pub mod wait;
 pub mod webhook;
 
+pub use cluster::NatsCluster;
 pub use events::Events;
 pub use http::{Answer, Reply};
 pub use irc::IrcClient;

@@ -45,9 +45,13 @@ impl Service {
             .await;
     }
 
-    async fn restart(&mut self) {
+    fn respawn(&mut self) {
         self.process.kill();
         self.process = run(self.binary, self.dir.path());
+    }
+
+    async fn restart(&mut self) {
+        self.respawn();
         self.ready().await;
     }
 
@@ -97,6 +101,11 @@ macro_rules! service {
             /// Kills it (-9) and waits until it is gone.
             pub fn kill(&mut self) {
                 self.0.process.kill();
+            }
+
+            /// The same without waiting.
+            pub fn respawn(&mut self) {
+                self.0.respawn();
             }
 
             /// Starts it again with the same files; kills it first if it still runs. Waits for `/readyz`.

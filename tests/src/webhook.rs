@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +21,8 @@ pub struct Delivery {
     pub id: String,
     /// The body.
     pub body: Value,
+    /// The time of its arrival.
+    pub at: Instant,
 }
 
 impl Delivery {
@@ -75,7 +78,7 @@ impl WebhookSink {
             }
             let Ok(body) = serde_json::from_slice(&request.body) else { return Reply::text(400, "not json") };
             let id = request.header("webhook-id").unwrap_or_default().to_owned();
-            shared.lock().expect("no panic here").push(Delivery { id, body });
+            shared.lock().expect("no panic here").push(Delivery { id, body, at: Instant::now() });
             Reply::text(200, "ok")
         };
         WebhookSink { server: Server::start(Arc::new(handler)).await, taken }

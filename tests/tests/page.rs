@@ -114,16 +114,11 @@ async fn messages_as_large_as_the_server_takes_are_read() {
     indexed(&relay, NUMBER).await;
 }
 
-/// Publishes a message with these bytes as its headers, which no client library would send.
-async fn publish_raw(nats: &NatsServer, headers: &[u8], text: &str) {
+/// Sends a command that no client library would send.
+async fn raw(nats: &NatsServer, command: &[u8]) {
     let mut server = BufReader::new(TcpStream::connect(("127.0.0.1", nats.port())).await.unwrap());
-    let (length, total) = (headers.len(), headers.len() + text.len());
-    let mut bytes = format!(
-        "CONNECT {{\"verbose\":false,\"headers\":true}}\r\nHPUB hal.ops.db1.raw {length} {total}\r\n"
-    )
-    .into_bytes();
-    bytes.extend([headers, text.as_bytes(), b"\r\nPING\r\n"].concat());
-    server.get_mut().write_all(&bytes).await.unwrap();
+    server.get_mut().write_all(b"CONNECT {\"verbose\":false,\"headers\":true}\r\n").await.unwrap();
+    server.get_mut().write_all(&[command, b"\r\nPING\r\n"].concat()).await.unwrap();
     let mut line = String::new();
     while line != "PONG\r\n" {
         line.clear();
@@ -146,7 +141,9 @@ async fn headers_that_cannot_be_read_stop_nobody() {
     let relay = Relay::start(&nats.url(), &format!("default_room = \"hook\"\n{hook}")).await;
     let mut want = Vec::new();
     for (n, headers) in (0..).zip(HEADERS) {
-        publish_raw(&nats, headers, &format!("odd {n}")).await;
+        let (length, text) = (headers.len(), format!("odd {n}"));
+        let command = format!("HPUB hal.ops.db1.raw {length} {}\r\n", length + text.len());
+        raw(&nats, &[command.as_bytes(), headers, text.as_bytes()].concat()).await;
         publish(&nats, n..n + 1).await;
         want.extend([format!("odd {n}"), format!("number {n}.")]);
     }
@@ -174,6 +171,27 @@ async fn headers_that_cannot_be_read_stop_nobody() {
     js.publish("hal.ops.db1.job", last.into()).await.unwrap().await.unwrap();
     let traced = relay.command(&["trace", "0193a5b0-after-all"]).output().unwrap();
     assert!(String::from_utf8_lossy(&traced.stdout).contains("the last"), "{traced:?}");
+}
+
+/// The server stores subjects unchecked too. Each such message cost a connection several times, and all rooms waited for it.
+#[tokio::test]
+async fn subjects_that_are_not_utf8_cost_one_connection_and_not_one_each() {
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    let hook = format!("[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url());
+    let relay = Relay::start(&nats.url(), &format!("default_room = \"hook\"\n{hook}")).await;
+    let mut want = Vec::new();
+    for n in 0..30 {
+        let text = format!("odd {n}");
+        let command = [b"PUB hal.ops.db1.odd\xff\xfe ", text.len().to_string().as_bytes(), b"\r\n"].concat();
+        raw(&nats, &[&command, text.as_bytes()].concat()).await;
+        publish(&nats, n..n + 1).await;
+        want.extend([text, format!("number {n}.")]);
+    }
+    wait_until("the room has all of them, in order", SOON, async || sink.texts() == want).await;
+    want.reverse();
+    wait_until("the page too", SOON, async || search(&relay, "limit=100").await == want).await;
+    let lost = relay.log().matches("disconnected from NATS").count();
+    assert!((1..=4).contains(&lost), "{lost} connections were lost\n{}", relay.log());
 }
 
 #[tokio::test]

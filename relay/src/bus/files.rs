@@ -1,16 +1,22 @@
 //! Snapshots and configurations in `HAL_FILES`: they are too large or too long-lived for a subject.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
 use tokio::io::AsyncReadExt as _;
+use tokio::time::timeout;
 
 use crate::engine::Rules;
 use crate::engine::routing::Routing;
 use crate::engine::snapshot::{self, Snapshot};
 
 const SNAPSHOT: &str = "snapshot";
+const CHUNK: usize = 128 * 1024;
+/// The time without a further part of a file after which reading it fails. The client itself waits for half a minute and
+/// longer if it reads through a server that is stopped, and so does a leader that reads its snapshot.
+const STALL: Duration = Duration::from_secs(5);
 
 /// The latest snapshot; `None` if there is none, or if it is of another version of the engine.
 pub async fn load_snapshot(files: &ObjectStore) -> anyhow::Result<Option<Snapshot>> {
@@ -57,8 +63,14 @@ async fn get(files: &ObjectStore, name: &str) -> anyhow::Result<Option<Vec<u8>>>
         Err(error) => return Err(error).with_context(|| format!("file {name}")),
     };
     let mut bytes = Vec::new();
-    object.read_to_end(&mut bytes).await.with_context(|| format!("file {name}"))?;
-    Ok(Some(bytes))
+    loop {
+        bytes.reserve(CHUNK);
+        let read = timeout(STALL, object.read_buf(&mut bytes)).await;
+        let read = read.with_context(|| format!("file {name}: no answer for {STALL:?}"))?;
+        if read.with_context(|| format!("file {name}"))? == 0 {
+            return Ok(Some(bytes));
+        }
+    }
 }
 
 async fn put(files: &ObjectStore, name: &str, mut bytes: &[u8]) -> anyhow::Result<()> {

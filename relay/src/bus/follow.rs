@@ -1,6 +1,7 @@
 //! Follows a stream from a given sequence on, in order, without gaps and without end. The relay's inbox, the page's tail
 //! and the index use it, and so does `scan`. Works with a pull consumer without acknowledgements, which is recreated
-//! after every interruption.
+//! after every interruption. A message that the client cannot parse breaks the connection once; it and those after it are
+//! requested by themselves, as JSON.
 
 use std::time::Duration;
 
@@ -8,15 +9,20 @@ use anyhow::{Context as _, bail};
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::sync::watch;
+use tokio::time::{Instant, sleep};
 
 use crate::bus::Bus;
 use crate::bus::message::StreamMessage;
 
-/// Number of consumers without a message after which the next message is requested by itself. The server stores headers
-/// unchecked, and the client drops the connection when it cannot parse them.
-const TRIES: u32 = 2;
+/// After a message that breaks the connection, each is requested by itself for this time, or for this number of messages if
+/// more are there at once. The server stores subjects and headers unchecked, and the client drops the connection when it cannot
+/// parse them: one such message seldom comes alone.
+const CAREFUL: Duration = Duration::from_secs(60);
+const CAREFUL_MESSAGES: u32 = 1000;
+/// Interval at which a careful reader asks for the next message.
+const POLL: Duration = Duration::from_millis(100);
 /// Bytes requested at once.
 const BATCH_BYTES: usize = 4 << 20;
 /// Number of interruptions without a message between them that are hidden from the caller: other readers of the same
@@ -37,8 +43,14 @@ pub struct Follow {
     messages: Option<pull::Stream>,
     /// Number of messages from this consumer.
     count: u64,
-    /// Number of consumers since the last message.
-    tries: u32,
+    /// True if the consumer's connection is gone; messages that it has brought may still be there.
+    is_replaced: bool,
+    /// The next message, requested by itself.
+    alone: Option<StreamMessage>,
+    /// True after an interruption: the next message may have caused it, and is requested by itself.
+    is_suspect: bool,
+    /// The end of a careful time, and the number of messages left in it.
+    careful: Option<(Instant, u32)>,
     /// Number of interruptions since the last message.
     interruptions: u32,
     /// True if the stream had no further message at the last answer of the server.
@@ -64,7 +76,10 @@ impl Follow {
             after: None,
             messages: None,
             count: 0,
-            tries: 0,
+            is_replaced: false,
+            alone: None,
+            is_suspect: false,
+            careful: None,
             interruptions: 0,
             at_end: false,
         }
@@ -76,18 +91,30 @@ impl Follow {
         Follow { after: Some(sequence), ..Follow::new(&bus.js, &bus.connections, stream, filter, all) }
     }
 
-    /// Creates a consumer if there is none, so that `at_end` is known. An error is only for the log, as with `next`.
+    /// Prepares the next message, so that `at_end` is known. An error is only for the log, as with `next`.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
         if self.connections.has_changed().unwrap_or(false) {
             self.connections.mark_unchanged();
-            self.messages = None;
+            self.is_replaced = self.messages.is_some();
         }
-        if self.messages.is_none() && self.tries < TRIES {
-            self.messages = Some(self.open().await?);
-            self.count = 0;
-            self.tries += 1;
+        if self.alone.is_some() || self.messages.is_some() {
+            return Ok(());
         }
+        if self.is_suspect || self.is_careful() {
+            self.alone = self.next_alone().await?;
+            self.is_suspect = false;
+            self.at_end = self.alone.is_none();
+            if !self.at_end || self.is_careful() {
+                return Ok(());
+            }
+        }
+        self.messages = Some(self.open().await?);
+        (self.count, self.is_replaced) = (0, false);
         Ok(())
+    }
+
+    fn is_careful(&self) -> bool {
+        self.careful.is_some_and(|(until, left)| left > 0 && Instant::now() < until)
     }
 
     /// The next message. An error is only for the log: the next call continues without a loss. Cancel safe.
@@ -107,23 +134,35 @@ impl Follow {
     }
 
     async fn try_next(&mut self) -> anyhow::Result<StreamMessage> {
-        self.ready().await?;
-        let Some(messages) = &mut self.messages else {
-            return self.next_alone().await?.context("interrupted, and there is no message yet");
-        };
-        let next = tokio::select! {
-            next = messages.next() => next,
-            _ = self.connections.changed() => {
-                self.messages = None;
-                bail!("the connection was replaced");
+        loop {
+            self.ready().await?;
+            if let Some(message) = self.alone.take() {
+                return Ok(self.took_alone(message));
             }
-        };
-        let read = next.context("the stream ended").and_then(|message| Ok(message?));
-        let read = read.and_then(|message| self.read(message));
-        if read.is_err() {
-            self.messages = None;
+            let Some(messages) = &mut self.messages else {
+                sleep(POLL).await;
+                continue;
+            };
+            let next = if self.is_replaced {
+                messages.next().now_or_never()
+            } else {
+                tokio::select! {
+                    biased;
+                    next = messages.next() => Some(next),
+                    _ = self.connections.changed() => {
+                        self.is_replaced = true;
+                        continue;
+                    }
+                }
+            };
+            let next =
+                next.context("the connection was replaced").and_then(|next| next.context("the stream ended"));
+            let read = next.and_then(|message| self.read(message?));
+            if read.is_err() {
+                (self.messages, self.is_suspect) = (None, true);
+            }
+            return read;
         }
-        read
     }
 
     fn read(&mut self, message: async_nats::jetstream::Message) -> anyhow::Result<StreamMessage> {
@@ -132,25 +171,33 @@ impl Follow {
         if message.number != self.count {
             bail!("expected message {} of the consumer, got {}", self.count, message.number);
         }
-        (self.after, self.tries) = (Some(message.sequence), 0);
+        self.after = Some(message.sequence);
         self.at_end = message.pending == 0;
         Ok(message)
     }
 
-    async fn next_alone(&mut self) -> anyhow::Result<Option<StreamMessage>> {
+    async fn next_alone(&self) -> anyhow::Result<Option<StreamMessage>> {
         let name = &self.stream.cached_info().config.name;
-        let message =
-            StreamMessage::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await?;
-        if let Some(message) = &message {
-            tracing::warn!(
-                stream = name,
-                sequence = message.sequence,
-                "a message had to be requested by itself"
-            );
-            self.after = Some(message.sequence);
+        StreamMessage::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await
+    }
+
+    fn took_alone(&mut self, message: StreamMessage) -> StreamMessage {
+        let sequence = message.sequence;
+        (self.after, self.at_end) = (Some(sequence), false);
+        if !message.is_plain {
+            let stream = &self.stream.cached_info().config.name;
+            if !self.is_careful() {
+                tracing::warn!(
+                    stream,
+                    sequence,
+                    "the subject or the headers of a message cannot be parsed; the next messages are requested one by one"
+                );
+            }
+            self.careful = Some((Instant::now() + CAREFUL, CAREFUL_MESSAGES));
+        } else if let Some((_, left)) = &mut self.careful {
+            *left = left.saturating_sub(1);
         }
-        self.tries = 0;
-        Ok(message)
+        message
     }
 
     /// True if all messages were read that the stream had at the last answer of the server.

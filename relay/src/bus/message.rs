@@ -22,6 +22,8 @@ pub struct StreamMessage {
     pub subject: Subject,
     pub headers: Option<HeaderMap>,
     pub payload: Bytes,
+    /// False if the client would drop its connection when it meets the message.
+    pub(crate) is_plain: bool,
     /// Its number among the messages of its consumer, from 1, and the number of messages that consumer still has.
     pub(crate) number: u64,
     pub(crate) pending: u64,
@@ -34,7 +36,7 @@ impl StreamMessage {
         let (sequence, at) = (info.stream_sequence, Timestamp::from_stream(info.published));
         let (number, pending) = (info.consumer_sequence, info.pending);
         let async_nats::Message { subject, headers, payload, .. } = message.message;
-        Ok(StreamMessage { sequence, at, subject, headers, payload, number, pending })
+        Ok(StreamMessage { sequence, at, subject, headers, payload, is_plain: true, number, pending })
     }
 
     /// The message with this sequence, even if its headers cannot be parsed; `None` if it was deleted.
@@ -86,15 +88,29 @@ async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Res
         }
         response::Response::Err { error } => return Err(error.into()),
     };
+    let headers = BASE64.decode(hdrs)?;
     Ok(Some(StreamMessage {
         sequence: seq,
         at: time,
+        is_plain: is_plain(&subject, &headers),
         subject: subject.into(),
-        headers: Some(read_headers(&BASE64.decode(hdrs)?)).filter(|headers| !headers.is_empty()),
+        headers: Some(read_headers(&headers)).filter(|headers| !headers.is_empty()),
         payload: BASE64.decode(data)?.into(),
         number: 0,
         pending: 0,
     }))
+}
+
+/// True if the client can parse a message with this subject, in which the server replaces what is not UTF-8, and these headers.
+fn is_plain(subject: &str, headers: &[u8]) -> bool {
+    let Ok(headers) = std::str::from_utf8(headers) else { return false };
+    let is_header = |line: &str| {
+        line.is_empty() || line.split_once(':').is_some_and(|(name, _)| name.parse::<HeaderName>().is_ok())
+    };
+    let mut lines = headers.lines();
+    !subject.contains(char::REPLACEMENT_CHARACTER)
+        && lines.next().is_none_or(|version| version == "NATS/1.0")
+        && lines.all(is_header)
 }
 
 /// The headers of a message that can be parsed.
@@ -120,5 +136,27 @@ pub async fn last<T: DeserializeOwned>(
         Ok(message) => Ok(Some((message.sequence, serde_json::from_slice(&message.payload).ok()))),
         Err(error) if error.kind() == DirectGetErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("the last of {subject} cannot be read")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_message_that_the_client_can_parse_is_plain() {
+        let ours = b"NATS/1.0\r\nNats-Msg-Id: 01a2\r\ntraceparent: 00-1\r\n\r\n";
+        for (subject, headers) in [("hal.ops.db1.a", &b""[..]), ("hal.ops.db1.\u{e9}", ours)] {
+            assert!(is_plain(subject, headers), "{subject}");
+        }
+        for (subject, headers) in [
+            ("hal.ops.db1.\u{fffd}", &b""[..]),
+            ("a", b"garbage"),
+            ("a", b"NATS/1.0 100 Idle Heartbeat\r\n\r\n"),
+            ("a", b"NATS/1.0\r\nno colon\r\n\r\n"),
+            ("a", b"NATS/1.0\r\nX: caf\xe9\r\n\r\n"),
+        ] {
+            assert!(!is_plain(subject, headers), "{}", headers.escape_ascii());
+        }
     }
 }

@@ -1,9 +1,10 @@
 //! The connection to NATS and the relay's streams: created if they are missing, and checked against the relay's needs if
-//! they exist. Limits that an operator has changed (sizes, ages, replicas) are left alone.
+//! they exist. Limits that an operator has changed (sizes, ages) are left alone.
 
 pub mod files;
 pub mod follow;
 pub mod message;
+mod replicas;
 pub mod scan;
 
 use std::sync::{Mutex, Once, PoisonError};
@@ -28,8 +29,8 @@ const GAP: u64 = 10_000_000;
 const WATCH: Duration = Duration::from_secs(3);
 const HOUR: Duration = Duration::from_secs(3600);
 const MIB: i64 = 1 << 20;
-/// The smallest useful size of a stream.
-const LEAST_BYTES: i64 = 16 * MIB;
+/// The smallest useful size of a stream: some of the largest messages.
+const LEAST_BYTES: i64 = 4 * MIB;
 
 /// A connection that reconnects by itself.
 #[derive(Clone)]
@@ -101,15 +102,17 @@ impl Bus {
     }
 
     /// The streams, created or updated. A recreated log starts far after the last folded sequence, since the fold must not
-    /// meet a sequence twice.
-    pub async fn streams(&self) -> anyhow::Result<Streams> {
+    /// meet a sequence twice. `replicas` is applied to streams that exist too; if it is absent, new ones get one replica.
+    pub async fn streams(&self, replicas: Option<usize>) -> anyhow::Result<Streams> {
         self.check_version()?;
+        let num_replicas = replicas.unwrap_or(1);
         let names = &self.names;
         let bucket = names.state_bucket();
         let state = match self.js.get_key_value(&bucket).await {
             Ok(store) => store,
             Err(_) => {
-                let config = kv::Config { bucket: bucket.clone(), history: 1, ..kv::Config::default() };
+                let config =
+                    kv::Config { bucket: bucket.clone(), history: 1, num_replicas, ..kv::Config::default() };
                 self.js.create_key_value(config).await.with_context(|| format!("bucket {bucket}"))?
             }
         };
@@ -117,21 +120,27 @@ impl Bus {
         let files = match self.js.get_object_store(&bucket).await {
             Ok(store) => store,
             Err(_) => {
-                let config =
-                    object_store::Config { bucket: bucket.clone(), ..object_store::Config::default() };
+                let config = object_store::Config {
+                    bucket: bucket.clone(),
+                    num_replicas,
+                    ..object_store::Config::default()
+                };
                 self.js.create_object_store(config).await.with_context(|| format!("object store {bucket}"))?
             }
         };
         self.name_old_outbox().await;
         let folded = files::load_snapshot(&files).await?.map(|snapshot| snapshot.sequence);
         let log = Config { first_sequence: folded.map(|sequence| sequence + GAP), ..log(names) };
-        Ok(Streams {
-            ops: self.stream(log).await?,
-            sent: self.stream(receipts(names)).await?,
-            dead: self.stream(dead_letters(names)).await?,
-            state,
-            files,
-        })
+        let ops = self.stream(Config { num_replicas, ..log }).await?;
+        let sent = self.stream(Config { num_replicas, ..receipts(names) }).await?;
+        let dead = self.stream(Config { num_replicas, ..dead_letters(names) }).await?;
+        if let Some(replicas) = replicas {
+            let files = self.js.get_stream(format!("OBJ_{}", names.files_bucket())).await?;
+            for stream in [&ops, &sent, &dead, &state.stream, &files] {
+                replicas::apply(&self.js, stream, replicas).await;
+            }
+        }
+        Ok(Streams { ops, sent, dead, state, files })
     }
 
     /// Says once that the outbox of an early relay is there. It is left alone: its deliveries may have been posted or not.
@@ -181,24 +190,29 @@ impl Bus {
     /// Creates a stream. The server reserves its size; on a small disk the stream gets at most half of the free space, so
     /// that the streams after it fit too.
     async fn create(&self, mut config: Config) -> anyhow::Result<Stream> {
-        let (name, first) = (config.name.clone(), config.first_sequence);
+        let (name, first, usual) = (config.name.clone(), config.first_sequence, config.max_bytes);
         loop {
             let bytes = config.max_bytes;
             let probe = Config { max_bytes: 2 * bytes, ..config.clone() };
             match self.js.create_stream(probe).await {
                 Ok(_) => {
                     self.js.update_stream(&config).await?;
-                    tracing::info!(stream = name, bytes, first, "stream created");
+                    tracing::info!(stream = name, bytes, first, replicas = config.num_replicas, "stream created");
+                    if bytes < usual {
+                        tracing::warn!(
+                            stream = name,
+                            bytes,
+                            usual,
+                            "the stream is smaller than usual, since the server has little storage"
+                        );
+                    }
                     return Ok(self.js.get_stream(&name).await?);
                 }
-                Err(error) if is_short_of_storage(&error) && bytes / 2 >= LEAST_BYTES => {
-                    tracing::warn!(
-                        stream = name,
-                        bytes,
-                        "the server has too little storage for the stream; trying half of its size"
-                    );
-                    config.max_bytes /= 2;
-                }
+                Err(error) if is_short_of_storage(&error) && bytes / 2 >= LEAST_BYTES => config.max_bytes /= 2,
+                Err(error) if is_short_of_storage(&error) => return Err(error).context(
+                    "the server has too little storage. hal-relay needs 32 MiB, and 4 GiB for streams of the usual size: set \
+                     max_file_store of nats-server's jetstream (or the account's max_file) to that, or free its disk",
+                ),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -235,11 +249,14 @@ fn is_short_of_storage(error: &jetstream::context::CreateStreamError) -> bool {
     use jetstream::ErrorCode;
     use jetstream::context::CreateStreamErrorKind::JetStream;
     let short = [
+        ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
         ErrorCode::STORAGE_RESOURCES_EXCEEDED,
         ErrorCode::INSUFFICIENT_RESOURCES,
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
     ];
-    matches!(error.kind(), JetStream(error) if short.contains(&error.error_code()))
+    // A cluster says that no server is suitable, and only its text says why.
+    let in_words = error.to_string().contains("insufficient storage");
+    in_words || matches!(error.kind(), JetStream(error) if short.contains(&error.error_code()))
 }
 
 /// Logs events of the connection. A server that is away for long is logged once, not at each attempt.

@@ -53,6 +53,7 @@ impl Run {
         let bus = Bus::connect(&config.nats, "hal-relay").await?;
         status.change(|now| now.config_hash.clone_from(&rules.hash));
         metrics.configured(&rules.hash);
+        let replicas = config.replicas;
         let (rules_tx, rules) = watch::channel(rules);
         let (rooms_tx, rooms) = watch::channel(rooms);
         let tasks = TaskTracker::new();
@@ -79,7 +80,8 @@ impl Run {
         };
         tasks.spawn(reload.run(news, stop.clone()));
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
-        let relay = Relay { bus: bus.clone(), metrics, status, owner, rules, rooms, stop: stop.clone() };
+        let relay =
+            Relay { bus: bus.clone(), metrics, status, owner, rules, rooms, replicas, stop: stop.clone() };
         let relay = tasks.spawn(relay.run());
         tasks.close();
         // If one part ends, the process ends too, so that it is restarted: it must not run without that part.
@@ -212,8 +214,8 @@ impl Reload {
         let config = config?;
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let (old, new) = (&self.started_with, &config);
-        if old.nats != new.nats || old.page != new.page {
-            tracing::warn!("[nats] and [page] change only with a restart");
+        if old.nats != new.nats || old.page != new.page || old.replicas != new.replicas {
+            tracing::warn!("[nats], [page] and replicas change only with a restart");
         }
         let rules = Arc::new(Rules::new(config.routing.clone()));
         let rooms = Arc::new(open_rooms(&config, &self.shared)?);

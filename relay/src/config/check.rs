@@ -28,6 +28,8 @@ pub struct Config {
     pub stranded_after: Duration,
     /// The number of deliveries that may wait for a room that fails.
     pub max_waiting: usize,
+    /// The number of replicas of every stream, if it is configured.
+    pub replicas: Option<usize>,
     /// The state folder if it is configured; [`Config::state_dir`] has the default.
     pub state_dir: Option<PathBuf>,
     /// The number of tests in the files; all of them pass.
@@ -72,6 +74,7 @@ fn check(checks: &mut Checks) -> Config {
     let page = page::check(checks);
     let stranded_after = stranded_after(checks);
     let max_waiting = max_waiting(checks);
+    let replicas = checks.only("replicas", |raw| raw.replicas);
     let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
     let routes = routes::check(checks);
     let routing = Routing {
@@ -83,7 +86,7 @@ fn check(checks: &mut Checks) -> Config {
     let sound = checks.sound();
     let tests = cases::run(checks, &routing, sound);
     let warnings = Vec::new();
-    Config { nats, page, routing, rooms, stranded_after, max_waiting, state_dir, tests, warnings }
+    Config { nats, page, routing, rooms, stranded_after, max_waiting, replicas, state_dir, tests, warnings }
 }
 
 fn room(checks: &mut Checks, key: &str, get: impl Fn(&raw::File) -> Option<String>) -> Option<String> {

@@ -40,6 +40,10 @@ pub struct File {
     /// it become dead letters.
     #[schemars(range(min = 1, max = 500_000))]
     pub max_waiting: Option<usize>,
+    /// The number of servers of a NATS cluster that hold each stream and bucket, from 1 to 5. It is applied at start, to existing
+    /// streams too. When absent, new streams are on one server, and existing ones stay as they are.
+    #[schemars(range(min = 1, max = 5))]
+    pub replicas: Option<usize>,
     /// A folder for the last good version of every file and for the page's index; `$STATE_DIRECTORY`, else
     /// `$XDG_STATE_HOME/hal-relay`, when absent.
     #[schemars(extend("format" = PATH))]

@@ -15,7 +15,8 @@ const MAX_BYTES: usize = 4 << 20;
 pub(super) struct Batch {
     pub(super) post: Post,
     pub(super) ids: Vec<String>,
-    /// The last place that it covers.
+    /// The first and the last place that it covers.
+    pub(super) first: Place,
     pub(super) place: Place,
     /// The time in the log of each delivery.
     pub(super) times: Vec<Timestamp>,
@@ -28,7 +29,8 @@ impl Batch {
     pub(super) fn new(room: &str, most_listed: usize) -> Self {
         let post = Post { room: room.to_owned(), id: String::new(), listed: Vec::new(), counted: None };
         let most_listed = most_listed.max(1);
-        Batch { post, ids: Vec::new(), place: Place::default(), times: Vec::new(), bytes: 0, most_listed }
+        let place = Place::default();
+        Batch { post, ids: Vec::new(), first: place, place, times: Vec::new(), bytes: 0, most_listed }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -39,6 +41,7 @@ impl Batch {
     pub(super) fn push(&mut self, delivery: &Delivery) {
         if self.ids.is_empty() {
             self.post.id = delivery.id.to_string();
+            self.first = delivery.place;
         }
         self.ids.push(delivery.id.to_string());
         self.place = delivery.place;

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream;
 use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use service::lease::Lost;
@@ -15,6 +14,7 @@ use tokio::time::sleep;
 
 use super::queues::RoomQueue;
 use super::shared::Shared;
+use crate::bus::Bus;
 use crate::bus::message::last;
 use crate::delivery::{Attempts, DeadLetter, Place, Receipt};
 
@@ -63,7 +63,7 @@ impl Ledger {
                 .payload(payload.into())
                 .message_id(&id)
                 .expected_last_subject_sequence(self.last);
-            match lease.bound(send(&bus.js, &subject, publish)).await? {
+            match lease.bound(send(&bus, &subject, publish)).await? {
                 Ok(sequence) => {
                     self.last = sequence;
                     break;
@@ -122,7 +122,7 @@ impl Ledger {
         let mut wait = FIRST_WAIT;
         loop {
             let publish = PublishMessage::build().payload(payload.clone().into()).message_id(&id);
-            match lease.bound(send(&bus.js, &subject, publish)).await? {
+            match lease.bound(send(bus, &subject, publish)).await? {
                 Ok(_) => return Ok(()),
                 Err(error)
                     if cause(&error).contains("maximum bytes")
@@ -149,8 +149,16 @@ impl Ledger {
     }
 }
 
-async fn send(js: &jetstream::Context, subject: &str, publish: PublishMessage) -> Result<u64, PublishError> {
-    Ok(js.send_publish(subject.to_owned(), publish).await?.await?.sequence)
+/// Publishes and waits for the acknowledgement, which does not come if the connection is replaced meanwhile.
+async fn send(bus: &Bus, subject: &str, publish: PublishMessage) -> Result<u64, PublishError> {
+    let mut connections = bus.connections.clone();
+    connections.mark_unchanged();
+    let ack = bus.js.send_publish(subject.to_owned(), publish).await?;
+    tokio::select! {
+        biased;
+        ack = ack => Ok(ack?.sequence),
+        Ok(()) = connections.changed() => Err(PublishErrorKind::BrokenPipe.into()),
+    }
 }
 
 /// The id by which the server recognizes a receipt that is sent again.

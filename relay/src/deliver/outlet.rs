@@ -20,7 +20,7 @@ use crate::status::metrics::{ByRoom, RoomOutcome};
 use crate::status::{Retrying, State};
 use service::platform::{Failure, Sent};
 
-/// A delivery becomes a dead letter after this time in the log.
+/// A delivery becomes a dead letter after this time, counted while a relay leads.
 const PATIENCE: Duration = Duration::from_secs(86_400);
 /// The number of deliveries that are read from the log at once for posts of a few.
 const AHEAD: usize = 200;
@@ -149,7 +149,7 @@ impl Outlet {
                     return Ok(self.refused(failure, &batch, sending.tries, sending.attempts.clone()));
                 }
             };
-            if batch.times.first().is_some_and(|first| Timestamp::now().since(*first) > PATIENCE) {
+            if self.queue.is_older_than(batch.first, PATIENCE) {
                 let reason = format!("given up after {}: {reason}", humantime::format_duration(PATIENCE));
                 let failure = Failure::Permanent { reason };
                 return Ok(self.refused(failure, &batch, sending.tries, sending.attempts.clone()));

@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use crate::delivery::ages::Ages;
 use crate::delivery::queue::{Kept, Queue};
 use crate::delivery::waiting::Waiting;
 use crate::delivery::{Content, Delivery, Place};
@@ -28,6 +30,13 @@ pub struct Queues {
 struct Totals {
     waiting: AtomicUsize,
     bytes: AtomicUsize,
+    ages: Mutex<Ages>,
+}
+
+impl Totals {
+    fn ages(&self) -> MutexGuard<'_, Ages> {
+        self.ages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The queue of one room, shared by the fold and the room's worker.
@@ -43,8 +52,9 @@ pub struct RoomQueue {
 
 impl Queues {
     /// The queues of a snapshot.
-    pub fn restore(rooms: BTreeMap<String, Kept>) -> Self {
+    pub fn restore(rooms: BTreeMap<String, Kept>, ages: Ages) -> Self {
         let queues = Queues::default();
+        *queues.totals.ages() = ages;
         for (name, kept) in rooms {
             let queue = Queue::restore(kept).unwrap_or_else(|error| {
                 tracing::error!(room = name, error, "the room's queue in the snapshot cannot be read");
@@ -81,6 +91,18 @@ impl Queues {
         let keep = self.totals.bytes.load(Ordering::Relaxed) + size <= WHOLE_BYTES;
         room.change(|queue| queue.push(delivery, size, keep));
         room.changed.notify_one();
+    }
+
+    /// Notes that the entries up to `sequence` are folded by `now`; returns the ages for the snapshot.
+    pub fn mark_age(&self, now: Instant, sequence: u64) -> Ages {
+        let mut ages = self.totals.ages();
+        ages.mark(now, sequence);
+        ages.clone()
+    }
+
+    /// The last entry that was folded at least `age` ago; 0 if there is none.
+    pub fn older_than(&self, age: Duration) -> u64 {
+        self.totals.ages().older_than(age)
     }
 
     /// True if the fold must not add more.
@@ -153,6 +175,11 @@ impl RoomQueue {
     /// True if some deliveries must be read from the log again.
     pub(super) fn has_references(&self) -> bool {
         self.lock().has_references()
+    }
+
+    /// True if the delivery at this place has waited at least `age`.
+    pub(super) fn is_older_than(&self, place: Place, age: Duration) -> bool {
+        place.sequence <= self.totals.ages().older_than(age)
     }
 
     pub fn len_after(&self, after: Place) -> usize {

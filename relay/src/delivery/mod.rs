@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use tellhal::message::{Mark, Message, Severity};
 use tellhal::timestamp::Timestamp;
 
+pub mod ages;
 pub mod attempt;
 pub mod fate;
 pub mod id;

@@ -24,14 +24,20 @@ pub struct Entry {
 #[derive(Debug)]
 pub enum Happening {
     Message(Received),
-    /// Time passed.
-    Tick,
+    /// Time passed: it is this time at least, if the entry says so.
+    Tick(Option<Timestamp>),
     /// These rules are in force from this entry on.
     Config(Arc<Rules>),
     /// A dead or stranded delivery is retried.
     Retry(Retry),
     /// Another kind, perhaps of a newer relay.
     Unknown,
+}
+
+/// `hal.ctl.tick`: the stream's time as the leader's monotonic clock has it, since the server's clock may have been set back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickEntry {
+    pub now: Timestamp,
 }
 
 /// `hal.ctl.config`: the configuration in force from this entry on; its text is in `HAL_FILES`.
@@ -74,7 +80,9 @@ pub fn read(
         Some(Subject::Ops { source, tag }) => {
             Happening::Message(message::read(source, tag, payload, sequence, at))
         }
-        Some(Subject::Ctl("tick")) => Happening::Tick,
+        Some(Subject::Ctl("tick")) => {
+            Happening::Tick(serde_json::from_slice::<TickEntry>(payload).ok().map(|tick| tick.now))
+        }
         Some(Subject::Ctl("config")) => match serde_json::from_slice::<ConfigEntry>(payload) {
             Ok(config) => return Raw::Config(config.hash),
             Err(_) => Happening::Unknown,
@@ -96,7 +104,7 @@ impl Happening {
     pub fn kind(&self) -> &'static str {
         match self {
             Happening::Message(_) => "message",
-            Happening::Tick => "tick",
+            Happening::Tick(_) => "tick",
             Happening::Config(_) => "config",
             Happening::Retry(_) => "retry",
             Happening::Unknown => "unknown",

@@ -10,6 +10,7 @@ pub mod snapshot;
 pub mod state;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tellhal::message::{Mark, Received};
 use tellhal::timestamp::Timestamp;
@@ -21,6 +22,9 @@ pub use output::{NOWHERE, Output};
 pub use rule::decide::decide;
 pub use rule::{Rules, routing};
 use state::{Admission, States, seen};
+
+/// The longest time that a state holds something open.
+const LONGEST: Duration = Duration::from_secs(5 * 86_400);
 
 /// The fold's state.
 #[derive(Debug)]
@@ -49,6 +53,11 @@ impl Engine {
         &self.rules
     }
 
+    /// The latest stream time seen.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+
     /// The time at which a `tick` is due if no other entry comes first.
     pub fn next_due(&self) -> Option<Timestamp> {
         self.states.due()
@@ -65,16 +74,25 @@ impl Engine {
             return Vec::new();
         }
         self.sequence = entry.sequence;
-        self.now = self.now.max(entry.at);
+        self.now = self.now.max(entry.at).max(self.told(&entry.what));
         let mut outputs = Outputs::new(entry.sequence, self.now);
         self.states.close(self.now, &mut outputs);
         match entry.what {
             Happening::Message(received) => self.message(received, &mut outputs),
             Happening::Config(rules) => self.rules = rules,
             Happening::Retry(retry) => self.retry(retry, &mut outputs),
-            Happening::Tick | Happening::Unknown => {}
+            Happening::Tick(_) | Happening::Unknown => {}
         }
         outputs.list()
+    }
+
+    /// The time that a tick tells, if something is due by then. Nothing that is open ends later than [`LONGEST`], and so no tick
+    /// moves the time further.
+    fn told(&self, what: &Happening) -> Timestamp {
+        match (what, self.next_due()) {
+            (Happening::Tick(Some(now)), Some(due)) if *now >= due => (*now).min(self.now.plus(LONGEST)),
+            _ => Timestamp::default(),
+        }
     }
 
     fn message(&mut self, received: Received, outputs: &mut Outputs) {

@@ -23,7 +23,7 @@ pub fn reread(reference: &Reference, room: &str, entry: Happening) -> Option<Del
         Happening::Retry(retry) => {
             (retry.delivery.id.again(reference.place.sequence), retry.delivery.content)
         }
-        Happening::Tick | Happening::Config(_) | Happening::Unknown => return None,
+        Happening::Tick(_) | Happening::Config(_) | Happening::Unknown => return None,
     };
     Some(delivery(reference, room, id, content))
 }

@@ -9,6 +9,7 @@ use tellhal::timestamp::Timestamp;
 
 use super::state::{Kept, States};
 use super::{Engine, Rules};
+use crate::delivery::ages::Ages;
 use crate::delivery::queue;
 
 /// The version of [`Snapshot`] this relay writes and reads. A part that comes or goes is no new version.
@@ -27,6 +28,9 @@ pub struct Snapshot {
     /// The deliveries of the folded entries that wait, by room.
     #[serde(default)]
     pub rooms: BTreeMap<String, queue::Kept>,
+    /// How long ago the entries were folded.
+    #[serde(default)]
+    pub ages: Ages,
 }
 
 impl Engine {
@@ -39,6 +43,7 @@ impl Engine {
             now: self.now,
             state: self.states.keep(),
             rooms,
+            ages: Ages::default(),
         }
     }
 

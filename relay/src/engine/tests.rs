@@ -52,7 +52,7 @@ fn message(sequence: u64, second: i64, tag: &str, id: &str) -> Entry {
 }
 
 fn tick(sequence: u64, second: i64) -> Entry {
-    Entry { sequence, at: at(second), what: Happening::Tick }
+    Entry { sequence, at: at(second), what: Happening::Tick(None) }
 }
 
 fn ids(outputs: &[Output]) -> Vec<&str> {
@@ -228,6 +228,26 @@ fn a_part_that_cannot_be_read_is_named_and_costs_no_other() {
     let (mut engine, unreadable) = restored(|value| value["state"]["throttle"]["windows"] = "none".into());
     assert_eq!((unreadable, engine.open_windows()), (vec!["throttle".to_owned()], 0));
     assert!(is_duplicate(&mut engine));
+}
+
+#[test]
+fn a_tick_tells_the_time_while_the_servers_clock_is_set_back() {
+    const BACK: i64 = -40 * 86_400;
+    let throttled = Route { throttle: Some(Duration::from_secs(60)), ..route("t", ">", &["ops"]) };
+    let mut engine = engine(routing(vec![throttled]));
+    engine.apply(message(1, 0, "a.b", "m1"));
+    engine.apply(message(2, BACK, "a.b", "m2"));
+    let due = engine.next_due().unwrap();
+    let told = |sequence, now| Entry { sequence, at: at(BACK), what: Happening::Tick(Some(now)) };
+    assert_eq!(ids(&engine.apply(told(3, Timestamp(due.0 - 1)))), [] as [&str; 0]);
+    assert_eq!(ids(&engine.apply(told(4, due))), ["t/m1/sum/ops"]);
+    assert_eq!(engine.now(), due);
+    engine.apply(told(5, Timestamp(i64::MAX)));
+    assert_eq!(engine.now(), due, "nothing is open, so a tick changes nothing");
+    engine.apply(message(6, BACK, "a.b", "m3"));
+    engine.apply(message(7, BACK, "a.b", "m4"));
+    assert_eq!(ids(&engine.apply(told(8, Timestamp(i64::MAX)))), ["t/m3/sum/ops"]);
+    assert!(engine.now() <= due.plus(LONGEST));
 }
 
 /// A random log: messages of a few kinds, ticks and reloads, with a clock that jumps now and then.

@@ -49,7 +49,16 @@ impl Indexed {
 fn entry(sequence: u64, at: i64, subject: String, body: &impl serde::Serialize) -> StreamMessage {
     let payload = serde_json::to_vec(body).unwrap().into();
     let subject = subject.into();
-    StreamMessage { sequence, at: Timestamp(at), subject, headers: None, payload, number: 0, pending: 0 }
+    StreamMessage {
+        sequence,
+        at: Timestamp(at),
+        subject,
+        headers: None,
+        payload,
+        is_plain: true,
+        number: 0,
+        pending: 0,
+    }
 }
 
 fn message(source: &str, tag: &str, severity: Severity, text: &str) -> Message {

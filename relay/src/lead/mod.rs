@@ -5,6 +5,7 @@
 //! minute and every 100,000 entries. The loop waits for no room. A relay leads only while every part of leading runs: the
 //! end of one ends the term.
 
+mod clock;
 pub mod report;
 pub mod rooms;
 mod term;
@@ -41,7 +42,9 @@ const CHECK_SIZE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_secs(1);
 /// The wait for a post while all queues together are full.
 const FULL: Duration = Duration::from_millis(50);
-/// A tick that was too early by the stream's clock is followed by another after this time.
+/// Interval at which the ages of entries are noted.
+const MARK_AGE: Duration = Duration::from_secs(1);
+/// The wait for an appended tick to be folded.
 const TICK: Duration = Duration::from_millis(200);
 /// Time for the rooms to finish their posts when the relay stops.
 const GRACE: Duration = Duration::from_secs(10);
@@ -57,6 +60,8 @@ pub struct Relay {
     pub rules: watch::Receiver<Arc<Rules>>,
     /// The rooms of this relay's configuration.
     pub rooms: watch::Receiver<Arc<Rooms>>,
+    /// The number of replicas of every stream, if the configuration has it.
+    pub replicas: Option<usize>,
     pub stop: CancellationToken,
 }
 
@@ -84,7 +89,7 @@ impl Relay {
         let stop = self.stop.clone();
         let reach = async {
             self.bus.connected().await?;
-            self.bus.streams().await
+            self.bus.streams(self.replicas).await
         };
         let Some(streams) = stop.run_until_cancelled(reach).await else { return Ok(()) };
         let streams = streams?;
@@ -154,6 +159,7 @@ impl Relay {
         shared: &deliver::Shared,
     ) -> anyhow::Result<()> {
         let (mut snapshot, mut purge, mut check_size) = (every(SNAPSHOT), every(PURGE), every(CHECK_SIZE));
+        let mut mark_age = every(MARK_AGE);
         let mut missing = std::pin::pin!(shared.bus.watch());
         let mut tick_at = Instant::now();
         loop {
@@ -171,6 +177,7 @@ impl Relay {
                 }
                 _ = snapshot.tick() => term.keep().await?,
                 _ = purge.tick() => term.purge_old().await,
+                _ = mark_age.tick() => drop(term.mark_age()),
                 _ = check_size.tick() => term.purge_if_nearly_full().await?,
                 Ok(()) = self.rules.changed() => {
                     let rules = self.rules.borrow_and_update().clone();

@@ -2,12 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream;
-use tellhal::Timestamp;
 
 use crate::bus::files;
 use crate::bus::follow::Follow;
@@ -16,8 +14,11 @@ use crate::bus::{self, Bus, Streams};
 use crate::deliver::Shared;
 use crate::deliver::notes::Notes;
 use crate::deliver::queues::Queues;
-use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw};
+use crate::delivery::ages::Ages;
+use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw, TickEntry};
+use crate::engine::snapshot::Snapshot;
 use crate::engine::{Engine, Output, Rules};
+use crate::lead::clock::StreamClock;
 use crate::status::metrics::{ByKind, Metrics};
 
 /// The part of the log's limit, in percent, from which on history gives way to new messages.
@@ -36,10 +37,9 @@ pub(super) struct Term {
     in_force: Option<String>,
     /// The sequence of the last snapshot.
     kept: u64,
-    /// The sequence of our last tick, and the milliseconds by which the stream's clock was ahead of ours at the last tick
-    /// that was folded: a tick is due by the stream's clock, and one that is too early only fills the log.
-    ticked: u64,
-    ahead: i64,
+    clock: StreamClock,
+    /// True once a tick was appended. The first is due at once, since the clock cannot know how long nobody led.
+    ticked: bool,
 }
 
 impl Term {
@@ -59,6 +59,7 @@ impl Term {
         let inbox = Follow::after(&bus, streams.ops.clone(), everything, engine.sequence());
         let in_force = in_force(&bus, &streams).await?;
         let kept = engine.sequence();
+        let clock = StreamClock::new(engine.now(), Instant::now());
         Ok(Term {
             bus,
             streams,
@@ -69,16 +70,13 @@ impl Term {
             notes,
             in_force,
             kept,
-            ticked: 0,
-            ahead: 0,
+            clock,
+            ticked: false,
         })
     }
 
     pub(super) async fn fold(&mut self, message: StreamMessage) -> anyhow::Result<()> {
         let (sequence, at) = (message.sequence, message.at);
-        if sequence == self.ticked {
-            self.ahead = at.0 - Timestamp::now().0;
-        }
         let StreamMessage { subject, payload, .. } = &message;
         let what = match entry::read(&self.bus.names, subject, payload, message.once(), sequence, at) {
             Raw::Ready(what) => what,
@@ -101,6 +99,7 @@ impl Term {
                 .for_each(|mark| _ = self.metrics.marked.get_or_create(&ByKind { kind: mark.kind() }).inc());
         }
         let outputs = self.engine.apply(Entry { sequence, at, what });
+        self.clock.saw(self.engine.now(), Instant::now());
         self.metrics.throttle_keys.set(i64::try_from(self.engine.open_windows()).unwrap_or(i64::MAX));
         for output in outputs {
             match output {
@@ -133,37 +132,43 @@ impl Term {
     }
 
     pub(super) fn due_in(&self) -> Option<Duration> {
-        let stream_now = Timestamp(Timestamp::now().0.saturating_add(self.ahead));
-        self.engine.next_due().map(|due| due.since(stream_now))
+        let due = self.engine.next_due()?;
+        Some(if self.ticked { due.since(self.clock.now(Instant::now())) } else { Duration::ZERO })
     }
 
     pub(super) async fn tick(&mut self) {
         let id = format!("tick-{}", uuid::Uuid::now_v7());
-        match self.bus.append(self.bus.names.ctl("tick"), &id, Vec::new()).await {
-            Ok(sequence) => self.ticked = sequence,
+        let tick = TickEntry { now: self.clock.now(Instant::now()) };
+        let payload = serde_json::to_vec(&tick).unwrap_or_default();
+        match self.bus.append(self.bus.names.ctl("tick"), &id, payload).await {
+            Ok(_) => self.ticked = true,
             Err(error) => tracing::warn!(error = format!("{error:#}"), "the tick could not be appended"),
         }
     }
 
     /// Saves a snapshot of the fold and the queues, after all its notes are written.
     pub(super) async fn keep(&mut self) -> anyhow::Result<()> {
-        if self.kept == self.engine.sequence() {
+        let ages = self.mark_age();
+        // The age of what waits changes without an entry.
+        if self.kept == self.engine.sequence() && self.queues.oldest().is_none() {
             return Ok(());
         }
         self.notes.flush().await?;
-        let snapshot = self.engine.snapshot(self.queues.keep());
+        let snapshot = Snapshot { ages, ..self.engine.snapshot(self.queues.keep()) };
         files::save_snapshot(&self.streams.files, &snapshot).await?;
         self.kept = snapshot.sequence;
         Ok(())
     }
 
+    /// Notes how long ago the entries were folded.
+    pub(super) fn mark_age(&self) -> Ages {
+        self.queues.mark_age(Instant::now(), self.engine.sequence())
+    }
+
     /// Purges entries of the log that are older than seven days.
     pub(super) async fn purge_old(&self) {
-        let result = async {
-            let before = first_since(&self.streams, bus::LOG_AGE).await?.unwrap_or(0);
-            self.purge_before(before).await
-        };
-        if let Err(error) = result.await {
+        let old = self.queues.older_than(bus::LOG_AGE);
+        if let Err(error) = self.purge_before(old + 1).await {
             tracing::warn!(error = format!("{error:#}"), "the log was not purged");
         }
     }
@@ -210,7 +215,8 @@ fn history_to_give_up(info: &stream::Info) -> Option<u64> {
 /// The fold from the snapshot, or from before the first entry.
 async fn restore(bus: &Bus, streams: &Streams, own: &Arc<Rules>) -> anyhow::Result<(Engine, Queues)> {
     if let Some(mut snapshot) = files::load_snapshot(&streams.files).await? {
-        let queues = Queues::restore(std::mem::take(&mut snapshot.rooms));
+        let (rooms, ages) = (std::mem::take(&mut snapshot.rooms), std::mem::take(&mut snapshot.ages));
+        let queues = Queues::restore(rooms, ages);
         for (part, error) in snapshot.state.unreadable() {
             tracing::warn!(part, error, "a part of the snapshot cannot be read; it starts empty");
         }
@@ -249,18 +255,4 @@ async fn append_config(bus: &Bus, streams: &Streams, rules: &Rules) -> anyhow::R
     let id = format!("config-{}", uuid::Uuid::now_v7());
     bus.append(bus.names.ctl("config"), &id, serde_json::to_vec(&entry)?).await?;
     Ok(())
-}
-
-/// The first sequence of the log that is younger than `age`.
-async fn first_since(streams: &Streams, age: Duration) -> anyhow::Result<Option<u64>> {
-    let start_time = time::OffsetDateTime::now_utc() - age;
-    let config = pull::Config {
-        deliver_policy: DeliverPolicy::ByStartTime { start_time },
-        ack_policy: AckPolicy::None,
-        inactive_threshold: Duration::from_secs(10),
-        ..pull::Config::default()
-    };
-    let consumer = streams.ops.create_consumer(config).await?;
-    let info = consumer.cached_info();
-    Ok((info.num_pending > 0).then_some(info.delivered.stream_sequence + 1))
 }

@@ -38,7 +38,8 @@ pub(super) async fn run(rooms: Arc<Rooms>, queues: Arc<Queues>, shared: Shared, 
             if unserved.rooms.open.contains_key(&name) || queue.is_empty() {
                 continue;
             }
-            if let Err(error) = unserved.move_on(&name, &queue).await {
+            let old = queues.older_than(unserved.rooms.stranded_after);
+            if let Err(error) = unserved.move_on(&name, &queue, old).await {
                 tracing::warn!(
                     room = name,
                     error = format!("{error:#}"),
@@ -56,8 +57,9 @@ struct Unserved {
 }
 
 impl Unserved {
-    /// Moves the deliveries of a room that have waited long enough or are too many, oldest first.
-    async fn move_on(&mut self, name: &str, queue: &Arc<RoomQueue>) -> anyhow::Result<()> {
+    /// Moves the deliveries of a room that are too many, or have waited long enough (those up to the sequence `old`), oldest
+    /// first.
+    async fn move_on(&mut self, name: &str, queue: &Arc<RoomQueue>, old: u64) -> anyhow::Result<()> {
         let Unserved { rooms, shared, readers } = self;
         if !readers.contains_key(name) {
             let ledger = Ledger::open(shared, name, queue).await?;
@@ -65,8 +67,8 @@ impl Unserved {
         }
         let Some((ledger, contents)) = readers.get_mut(name) else { return Ok(()) };
         let mut waiting = queue.peek(Place::default(), MOST);
-        let (now, excess) = (Timestamp::now(), queue.len().saturating_sub(rooms.max_waiting));
-        let old = waiting.iter().filter(|waiting| now.since(waiting.at()) >= rooms.stranded_after).count();
+        let excess = queue.len().saturating_sub(rooms.max_waiting);
+        let old = waiting.partition_point(|waiting| waiting.place().sequence <= old);
         waiting.truncate(old.max(excess));
         let mut deliveries: Vec<Arc<Delivery>> = Vec::new();
         let lease = shared.lease.clone();
