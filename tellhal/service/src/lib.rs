@@ -7,6 +7,7 @@
 //! ```
 
 pub mod config;
+pub mod hidden;
 pub mod http;
 pub mod lease;
 pub mod platform;

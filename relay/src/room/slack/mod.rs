@@ -226,7 +226,7 @@ impl Slack {
             return Err(self.endpoint.later(answer, "the answer is not Slack's", true));
         };
         match reply.ok {
-            true => Ok(self.sent(answer, reply.ts)),
+            true => Ok(self.sent(answer, reply.ts.filter(|ts| is_ts(ts)))),
             false => Err(self.by_name(&reply.error, answer)),
         }
     }
@@ -289,6 +289,11 @@ impl Slack {
             _ => Failure::Permanent { reason: self.endpoint.reason(&what) },
         }
     }
+}
+
+/// True if a text is the id of a post, which is a time, and not, for example, a repetition of our token.
+fn is_ts(ts: &str) -> bool {
+    ts.len() <= 30 && ts.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
 /// True if a text is the name of an error and not, for example, a page that repeats our token.

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::register::sasl_plain;
+use crate::hidden::Hidden;
 use crate::platform::Failure;
 use crate::secret::Secret;
 use crate::text::{cut, one_line};
@@ -27,11 +29,13 @@ pub struct Settings {
 impl Settings {
     /// `host: text`, clean and without secrets. `text` may be the server's.
     pub(super) fn reason(&self, text: &str) -> String {
-        let mut text = one_line(text);
-        for secret in self.sasl.iter().map(|(_, secret)| secret).chain(&self.pass) {
-            text = text.replace(secret.reveal(), "…");
+        let mut hidden = Hidden::default();
+        if let Some((user, password)) = &self.sasl {
+            hidden.secret(password.reveal());
+            hidden.secret(&sasl_plain(user, password));
         }
-        format!("{}: {}", self.host, cut(&text, EXCERPT))
+        self.pass.iter().for_each(|pass| hidden.secret(pass.reveal()));
+        format!("{}: {}", self.host, cut(&hidden.hide(&one_line(text)), EXCERPT))
     }
 
     pub(super) fn transient(&self, text: &str) -> Failure {
