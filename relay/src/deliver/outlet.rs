@@ -230,8 +230,11 @@ impl Outlet {
             post: sent.post,
             link: sent.link,
             possible_duplicate: sending.ambiguous,
-            reason: None,
+            reason: sent.doubt,
         };
+        if let Some(doubt) = &receipt.reason {
+            tracing::warn!(room = self.name, doubt, "nobody knows that the post is shown");
+        }
         let metrics = &self.shared.metrics;
         let room = ByRoom { room: self.name.clone() };
         if receipt.possible_duplicate {

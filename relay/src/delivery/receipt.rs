@@ -28,7 +28,8 @@ pub struct Receipt {
     /// True if the room may have taken an earlier attempt whose answer was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
-    /// The reason of a delivery that was not posted: the route, or the other room.
+    /// The reason of a delivery that was not posted: the route, or the other room. Of one that was posted: the reason why nobody
+    /// knows that it is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

@@ -115,6 +115,8 @@ pub struct Part {
     pub shown: String,
     /// The text as it is sent: a body or a line.
     pub wire: String,
+    /// The same without anything that a room may forbid, such as colours: it is sent once if `wire` is refused.
+    pub plain: Option<String>,
     /// The post's id.
     pub id: String,
 }

@@ -277,7 +277,7 @@ impl Room for Webhook {
         if post.listed.len() > 1 && wire.len() > LARGE {
             wire = body(true);
         }
-        vec![Part { shown: render::lines(post).join("\n"), wire, id: post_id(post) }]
+        vec![Part { shown: render::lines(post).join("\n"), wire, plain: None, id: post_id(post) }]
     }
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {

@@ -135,6 +135,15 @@ impl Endpoint {
         Sent { answer: self.reason(&format!("answered {}", answer.status)), ..Sent::default() }
     }
 
+    /// The result of a post that was taken, though the body of the answer is not one that the platform gives: a compatible
+    /// server has its own. The post is not sent again, since the server would show it twice.
+    pub fn taken_without_proof(&self, answer: &Answer, what: &str) -> Sent {
+        let body = one_line(&answer.body);
+        let doubt =
+            self.reason(format!("answered {}, {what}: {body}", answer.status).trim_end_matches([' ', ':']));
+        Sent { doubt: Some(doubt), ..self.taken(answer) }
+    }
+
     /// A failure to be tried again after the time that the answer asks for.
     pub fn later(&self, answer: &Answer, what: &str, ambiguous: bool) -> Failure {
         Failure::Transient { reason: self.reason(what), wait: answer.wait, ambiguous }

@@ -20,6 +20,8 @@ pub struct Sent {
     /// The platform's own id of the post, and its address.
     pub post: Option<String>,
     pub link: Option<String>,
+    /// The reason why nobody knows that the post is shown, although the platform took it.
+    pub doubt: Option<String>,
 }
 
 /// The reason why a part was not taken; decided where the answer is read, and also a metric's label.
