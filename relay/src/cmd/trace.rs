@@ -57,7 +57,7 @@ fn timeline(fate: &Fate) -> String {
     let located = &fate.located;
     let mut lines: Vec<(Timestamp, String)> =
         vec![(located.at, format!("in the log at sequence {}", located.sequence))];
-    lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt))));
+    lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt, &located.message.id))));
     for letter in &fate.dead {
         let (room, tries, reason) = (&letter.room, letter.tries, one_line(&letter.reason));
         lines.push((letter.at, format!("{room}: {}, tries {tries}: {reason}", FateState::Dead.words())));
@@ -80,9 +80,10 @@ fn timeline(fate: &Fate) -> String {
     text
 }
 
-fn sentence(receipt: &Receipt) -> String {
-    let mut what = FateState::of(receipt.outcome).words().to_owned();
-    if receipt.outcome == Outcome::Counted {
+/// What the receipt says of the message `id`.
+fn sentence(receipt: &Receipt, id: &str) -> String {
+    let mut what = FateState::of(receipt.outcome_of(id)).words().to_owned();
+    if receipt.outcome == Outcome::Listed {
         let _ = write!(what, " ({} messages in one post)", receipt.ids.len());
     }
     // A message that is dropped before a room is chosen has no room.

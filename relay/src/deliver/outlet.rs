@@ -8,13 +8,13 @@ use tellhal::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, FEW};
+use super::batch::{Batch, FEW, fitting};
 use super::contents::Contents;
 use super::post::{Interrupted, Sending, backoff, pause};
 use super::queues::RoomQueue;
 use super::shared::Shared;
 use crate::delivery::waiting::Waiting;
-use crate::delivery::{Attempts, Outcome, Place, Receipt};
+use crate::delivery::{Attempts, Place, Receipt};
 use crate::room::Room;
 use crate::status::metrics::{ByRoom, RoomOutcome};
 use crate::status::{Retrying, State};
@@ -104,7 +104,7 @@ impl Outlet {
             return Ok(End::Again);
         }
         let room = self.room.clone();
-        match Sending::new(room.as_ref(), &batch.post) {
+        match Sending::new(room.as_ref(), &batch.post()) {
             Ok(sending) => self.send(sending, batch).await,
             Err(failure) => Ok(self.refused(failure, &batch, 0, Attempts::default())),
         }
@@ -112,13 +112,14 @@ impl Outlet {
 
     /// Reads the content of the next `most` deliveries. If only a few are needed now, more are read for later posts.
     async fn read(&mut self, after: Place, most: usize, batch: &mut Batch) -> anyhow::Result<()> {
-        let mut waiting = self.queue.peek(after, most);
+        let peek = |most| fitting(self.queue.peek(after, most), self.room.listed());
+        let mut waiting = peek(most);
         if most < AHEAD && waiting.iter().any(|waiting| matches!(waiting, Waiting::Reference(_))) {
             let mut deliveries = Vec::new();
             let ahead = self.queue.peek(after, AHEAD);
             self.contents.read(&ahead, |delivery| deliveries.push(delivery.clone())).await?;
             self.queue.fill(deliveries);
-            waiting = self.queue.peek(after, most);
+            waiting = peek(most);
         }
         self.contents.read(&waiting, |delivery| batch.push(delivery)).await?;
         if !self.queue.has_references() {
@@ -207,7 +208,7 @@ impl Outlet {
     fn refused(&mut self, failure: Failure, batch: &Batch, tries: u32, attempts: Attempts) -> End {
         // The room answers: it is no longer failing, whatever it says of this post.
         (self.failures, self.retry_at) = (0, None);
-        if batch.post.is_batch() && matches!(failure, Failure::Permanent { .. }) {
+        if batch.is_several() && matches!(failure, Failure::Permanent { .. }) {
             tracing::warn!(room = self.name, %failure, "a post of several deliveries was refused; sending them one by one");
             self.singly = batch.len();
             return End::Again;
@@ -218,11 +219,12 @@ impl Outlet {
 
     fn receipt(&mut self, batch: Batch, sending: &Sending, sent: Sent) -> Receipt {
         (self.failures, self.retry_at) = (0, None);
-        let outcome = if batch.post.is_batch() { Outcome::Counted } else { Outcome::Posted };
+        let (outcome, listed) = batch.outcome();
         let receipt = Receipt {
             room: self.name.clone(),
             outcome,
             ids: batch.ids,
+            listed,
             place: batch.place,
             at: Timestamp::now(),
             tries: sending.tries,

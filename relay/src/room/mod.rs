@@ -34,7 +34,8 @@ const MOST: usize = 5_000;
 /// A room as `deliver` uses it.
 #[async_trait]
 pub trait Room: Send + Sync {
-    /// The number of messages that one post lists before the rest is counted: 10 in a chat, 500 in a webhook.
+    /// The number of messages that one post lists beside a count of the rest: 10 in a chat, 499 in a webhook. If one is left, it
+    /// is listed too.
     fn listed(&self) -> usize {
         LISTED_CHAT
     }

@@ -260,7 +260,8 @@ fn post_id(post: &Post) -> String {
 #[async_trait]
 impl Room for Webhook {
     fn listed(&self) -> usize {
-        self.batch.unwrap_or(LISTED)
+        // One more is listed if it is the only one that would be counted.
+        self.batch.unwrap_or(LISTED - 1)
     }
 
     fn most(&self) -> usize {
