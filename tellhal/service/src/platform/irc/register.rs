@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use super::Settings;
 use super::line::Line;
+use super::settings::sasl_plain;
 use super::stream::Stream;
 use crate::platform::Failure;
 use crate::secret::Secret;
@@ -167,11 +165,6 @@ impl Registration<'_> {
         }
         Ok(Registered { nick: line.param(0).to_owned(), caps: self.caps })
     }
-}
-
-/// User and password as SASL PLAIN sends them.
-pub(super) fn sasl_plain(user: &str, password: &Secret) -> String {
-    BASE64.encode(format!("\0{user}\0{}", password.reveal()))
 }
 
 /// `AUTHENTICATE` lines for SASL PLAIN; a last piece of full length is followed by an empty one.

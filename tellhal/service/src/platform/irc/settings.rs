@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::register::sasl_plain;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use crate::hidden::Hidden;
 use crate::platform::Failure;
 use crate::secret::Secret;
@@ -49,4 +51,9 @@ impl Settings {
     pub(super) fn lost(&self, error: &std::io::Error) -> Failure {
         self.transient(&error.to_string())
     }
+}
+
+/// User and password as SASL PLAIN sends them.
+pub(super) fn sasl_plain(user: &str, password: &Secret) -> String {
+    BASE64.encode(format!("\0{user}\0{}", password.reveal()))
 }
