@@ -214,7 +214,8 @@ impl Outlet {
             return End::Again;
         }
         let (reason, count) = (failure.to_string(), batch.len());
-        End::Refused(Refusal { reason, is_broken: true, count, tried: count, tries, attempts })
+        let is_broken = matches!(failure, Failure::Auth { .. });
+        End::Refused(Refusal { reason, is_broken, count, tried: count, tries, attempts })
     }
 
     fn receipt(&mut self, batch: Batch, sending: &Sending, sent: Sent) -> Receipt {
@@ -253,8 +254,14 @@ impl Outlet {
         self.shared.metrics.attempts.get_or_create(&RoomOutcome { room: self.name.clone(), outcome }).inc();
         let Some(failure) = failure else { return };
         self.shared.status.room(&self.name, |room| {
-            room.state =
-                if matches!(failure, Failure::Auth { .. }) { State::Broken } else { State::Retrying };
+            room.state = match (failure, room.state) {
+                (Failure::Auth { .. }, _) => State::Broken,
+                (Failure::Transient { .. }, _) => State::Retrying,
+                // The room answers.
+                (Failure::Permanent { .. }, State::Retrying) => State::Ok,
+                (Failure::Permanent { .. }, state) => state,
+            };
+            room.trouble.failed(std::time::Instant::now(), attempt.outcome);
             room.tries = sending.tries;
             room.last_error = Some(failure.to_string());
             room.last_error_at = Some(attempt.at);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tellhal::Severity;
 use tokio::sync::Notify;
 
 use crate::delivery::queue::{Kept, Queue};
@@ -129,6 +130,11 @@ impl RoomQueue {
 
     pub fn oldest(&self) -> Option<Place> {
         self.lock().oldest()
+    }
+
+    /// The highest severity of what waits.
+    pub fn worst(&self) -> Severity {
+        self.lock().worst()
     }
 
     /// The oldest deliveries after the place `after`, at most `most`.

@@ -59,7 +59,7 @@ pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
         failures: 0,
         retry_at: None,
     };
-    let mut worker = Worker { outlet, ledger, posted: None, failing: false };
+    let mut worker = Worker { outlet, ledger, posted: None };
     while worker.step().await.is_ok() {}
     // Without the lease the next leader posts it again.
     let _ = worker.record().await;
@@ -70,7 +70,6 @@ struct Worker {
     ledger: Ledger,
     /// The receipt of the last post, which is not stored yet.
     posted: Option<Receipt>,
-    failing: bool,
 }
 
 impl Worker {
@@ -96,7 +95,7 @@ impl Worker {
         recorded?;
         match end? {
             End::Posted(receipt) => {
-                self.recovered(receipt.at).await;
+                self.took(receipt.at);
                 self.posted = Some(receipt);
             }
             End::Refused(refusal) => self.give_up(refusal).await?,
@@ -146,7 +145,7 @@ impl Worker {
             self.bury(letters, &reason).await?;
         }
         if is_broken {
-            self.broken(&reason).await;
+            self.broken(&reason);
         }
         Ok(())
     }
@@ -163,7 +162,7 @@ impl Worker {
         self.ledger.record(receipt).await
     }
 
-    async fn broken(&mut self, reason: &str) {
+    fn broken(&self, reason: &str) {
         let Outlet { name, shared, .. } = &self.outlet;
         shared.status.room(name, |room| {
             room.retrying = None;
@@ -171,22 +170,17 @@ impl Worker {
             room.last_error = Some(reason.to_owned());
             room.last_error_at = Some(Timestamp::now());
         });
-        if !std::mem::replace(&mut self.failing, true) {
-            shared.notices.room_broken(name, reason).await;
-        }
     }
 
-    async fn recovered(&mut self, now: Timestamp) {
+    fn took(&self, now: Timestamp) {
         let Outlet { name, shared, .. } = &self.outlet;
         shared.status.room(name, |room| {
             room.state = State::Ok;
             room.tries = 0;
             room.retrying = None;
             room.last_success = Some(now);
+            room.trouble.took();
         });
-        if std::mem::replace(&mut self.failing, false) {
-            shared.notices.room_recovered(name).await;
-        }
     }
 }
 

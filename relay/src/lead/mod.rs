@@ -5,6 +5,7 @@
 //! minute and every 100,000 entries. The loop waits for no room. A relay leads only while every part of leading runs: the
 //! end of one ends the term.
 
+mod failing;
 pub mod report;
 pub mod rooms;
 mod term;
@@ -110,7 +111,7 @@ impl Relay {
             lease: lease.clone(),
             metrics: self.metrics.clone(),
             status: self.status.clone(),
-            notices: Notices::new(self.bus.clone(), self.rules.borrow().routing.default_room.clone()),
+            notices: Notices::new(self.bus.clone()),
         };
         let result = self.lead(&shared).await;
         self.metrics.leading.set(0);

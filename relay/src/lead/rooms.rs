@@ -12,6 +12,8 @@ pub struct Rooms {
     /// The room for deliveries to an unknown room, and the time after which they are moved there.
     pub default_room: String,
     pub stranded_after: Duration,
+    /// The time after which a failing room is told.
+    pub failing_after: Duration,
     /// The number of deliveries that may wait for a failing room.
     pub max_waiting: usize,
 }
