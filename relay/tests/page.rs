@@ -59,6 +59,7 @@ impl Page {
         let rooms = Rooms {
             open: BTreeMap::new(),
             default_room: "page".into(),
+            zone: config.zone,
             stranded_after,
             failing_after,
             max_waiting,

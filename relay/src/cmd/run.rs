@@ -105,6 +105,7 @@ fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
     let mut rooms = Rooms {
         open: std::collections::BTreeMap::new(),
         default_room: config.routing.default_room.clone(),
+        zone: config.zone.clone(),
         stranded_after: config.stranded_after,
         failing_after: config.failing_after,
         max_waiting: config.max_waiting,

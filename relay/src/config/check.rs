@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use service::config::{Configuration, Problem, duration};
+use service::zone::Zone;
 use tellhal::nats::NatsConfig;
 
 use super::raw::{
@@ -25,6 +26,8 @@ pub struct Config {
     pub routing: Routing,
     /// The rooms by name; the built-in `page` is always there.
     pub rooms: BTreeMap<String, registry::Config>,
+    /// The time zone of the times that people read.
+    pub zone: Zone,
     /// The time that a delivery waits for a relay that serves its room.
     pub stranded_after: Duration,
     /// The time after which a failing room is told.
@@ -76,7 +79,7 @@ fn check(checks: &mut Checks) -> Config {
     let stranded_after =
         time(checks, "stranded_after", DEFAULT_STRANDED_AFTER, |raw| raw.stranded_after.clone());
     let failing_after = time(checks, "failing_after", DEFAULT_FAILING_AFTER, |raw| raw.failing_after.clone());
-    let max_waiting = max_waiting(checks);
+    let (max_waiting, zone) = (max_waiting(checks), zone(checks));
     let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
     let routes = routes::check(checks);
     let routing = Routing {
@@ -93,6 +96,7 @@ fn check(checks: &mut Checks) -> Config {
         page,
         routing,
         rooms,
+        zone,
         stranded_after,
         failing_after,
         max_waiting,
@@ -135,6 +139,17 @@ fn time(
             checks.problems.push(document.error(key, what, hint));
         }
         Duration::ZERO
+    })
+}
+
+fn zone(checks: &mut Checks) -> Zone {
+    let key = "zone";
+    let Some(name) = checks.only(key, |raw| raw.zone.clone()) else { return Zone::default() };
+    Zone::named(&name).unwrap_or_else(|(what, hint)| {
+        if let Some(document) = checks.owner(key) {
+            checks.problems.push(document.error(key, what, hint));
+        }
+        Zone::default()
     })
 }
 

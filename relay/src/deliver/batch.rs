@@ -10,6 +10,7 @@ use crate::delivery::waiting::Waiting;
 use crate::delivery::{Content, Delivery, Outcome, Place};
 use crate::engine::state::throttle::count_tag;
 use crate::room::{Counted, Post};
+use service::zone::Zone;
 use tellhal::{Severity, Timestamp};
 
 /// If more deliveries than this wait, they go out as one post.
@@ -95,8 +96,8 @@ impl Batch {
         }
     }
 
-    /// The post, its deliveries in the log's order.
-    pub(super) fn post(&self) -> Post {
+    /// The post, its deliveries in the log's order, with times in `zone`.
+    pub(super) fn post(&self, zone: &Zone) -> Post {
         let mut listed: Vec<&(usize, Arc<Delivery>)> = self.listed.values().collect();
         listed.sort_by_key(|(number, _)| *number);
         Post {
@@ -104,6 +105,7 @@ impl Batch {
             id: self.ids.first().cloned().unwrap_or_default(),
             listed: listed.into_iter().map(|(_, delivery)| (**delivery).clone()).collect(),
             counted: self.counted.clone(),
+            zone: zone.clone(),
         }
     }
 
@@ -200,7 +202,7 @@ mod tests {
         deliveries[2] = delivery(3, Severity::Critical, "worst");
         deliveries[499] = delivery(500, Severity::Error, "bad");
         let batch = batch(4, deliveries);
-        let post = batch.post();
+        let post = batch.post(&Zone::default());
         assert_eq!((batch.len(), batch.place.sequence, post.id.as_str()), (1000, 1000, "m1/ops"));
         assert_eq!(listed(&post), [3, 500, 999, 1000]);
         let counted = post.counted.unwrap();
@@ -211,9 +213,9 @@ mod tests {
 
     #[test]
     fn one_is_never_counted_where_it_could_be_listed() {
-        let post = batch(10, infos(11, "text")).post();
+        let post = batch(10, infos(11, "text")).post(&Zone::default());
         assert_eq!((post.listed.len(), post.counted), (11, None));
-        let post = batch(10, infos(12, "text")).post();
+        let post = batch(10, infos(12, "text")).post(&Zone::default());
         assert_eq!((post.listed.len(), post.counted.map(|counted| counted.count)), (10, Some(2)));
         assert_eq!(batch(10, infos(1, "text")).outcome(), (Outcome::Posted, vec![]));
         assert_eq!(batch(10, infos(11, "text")).outcome(), (Outcome::Listed, vec![]));
@@ -222,11 +224,11 @@ mod tests {
     #[test]
     fn the_listed_deliveries_are_bounded_by_bytes_too_and_one_is_always_listed() {
         let text = "x".repeat(60_000);
-        let post = batch(500, infos(500, &text)).post();
+        let post = batch(500, infos(500, &text)).post(&Zone::default());
         assert_eq!(post.listed.len(), MAX_BYTES / 60_000);
         assert_eq!(post.counted.unwrap().count as usize, 500 - MAX_BYTES / 60_000);
         let largest = "x".repeat(MAX_BYTES + 1);
-        assert_eq!(batch(500, infos(1, &largest)).post().listed.len(), 1);
+        assert_eq!(batch(500, infos(1, &largest)).post(&Zone::default()).listed.len(), 1);
         let critical = (1..=3).map(|number| delivery(number, Severity::Critical, &largest));
         assert_eq!(batch(500, critical).len(), 1, "the next critical is in the next post");
     }
@@ -257,7 +259,7 @@ mod tests {
             let deliveries = kinds.iter().zip(1..).map(|((severity, size), n)| delivery(n, SEVERITIES[*severity], &text(*size)));
             let deliveries: Vec<Arc<Delivery>> = deliveries.collect();
             let batch = batch(most, deliveries.iter().cloned());
-            let post = batch.post();
+            let post = batch.post(&Zone::default());
             let taken = &deliveries[..batch.len()];
             let shown = listed(&post);
             prop_assert!(shown.is_sorted() && !shown.is_empty());

@@ -19,6 +19,7 @@ use crate::room::Room;
 use crate::status::metrics::{ByRoom, RoomOutcome};
 use crate::status::{Retrying, State};
 use service::platform::{Failure, Sent};
+use service::zone::Zone;
 
 /// A delivery becomes a dead letter after this time in the log.
 const PATIENCE: Duration = Duration::from_secs(86_400);
@@ -37,6 +38,7 @@ pub(super) struct Outlet {
     pub(super) contents: Contents,
     pub(super) shared: Shared,
     pub(super) stop: CancellationToken,
+    pub(super) zone: Zone,
     /// The number of deliveries that may wait while the room fails.
     pub(super) max_waiting: usize,
     /// The number of deliveries that still go out one by one, because a post of them all was refused.
@@ -104,7 +106,7 @@ impl Outlet {
             return Ok(End::Again);
         }
         let room = self.room.clone();
-        match Sending::new(room.as_ref(), &batch.post()) {
+        match Sending::new(room.as_ref(), &batch.post(&self.zone)) {
             Ok(sending) => self.send(sending, batch).await,
             Err(failure) => Ok(self.refused(failure, &batch, 0, Attempts::default())),
         }

@@ -219,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_refused_part_is_plain_once() {
-        let post = Post { room: "ops".into(), id: "m1".into(), listed: vec![], counted: None };
+        let zone = service::zone::Zone::default();
+        let post = Post { room: "ops".into(), id: "m1".into(), listed: vec![], counted: None, zone };
         let mut sending = Sending::new(&Colourful, &post).unwrap();
         assert!(!sending.make_plain(&Err(Failure::transient("503"))));
         assert!(!sending.make_plain(&Ok(Sent::default())));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use service::lease::Lost;
+use service::zone::Zone;
 use tellhal::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -28,13 +29,15 @@ pub struct Served {
     pub room: Arc<dyn Room>,
     pub name: String,
     pub queue: Arc<RoomQueue>,
+    /// The time zone of the times that its posts show.
+    pub zone: Zone,
     /// The number of deliveries that may wait while the room fails.
     pub max_waiting: usize,
 }
 
 /// Serves the room until `stop` or until the lease is lost.
 pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
-    let Served { room, name, queue, max_waiting } = served;
+    let Served { room, name, queue, zone, max_waiting } = served;
     let ledger = loop {
         match Ledger::open(&shared, &name, &queue).await {
             Ok(ledger) => break ledger,
@@ -54,6 +57,7 @@ pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
         contents,
         shared,
         stop,
+        zone,
         max_waiting,
         singly: 0,
         failures: 0,

@@ -26,7 +26,8 @@ impl Workers {
         for (name, room) in &rooms.open {
             let (room, name, queue) = (room.room.clone(), name.clone(), queues.room(name));
             let what = format!("the worker of room {name}");
-            let served = Served { room, name, queue, max_waiting: rooms.max_waiting };
+            let served =
+                Served { room, name, queue, zone: rooms.zone.clone(), max_waiting: rooms.max_waiting };
             let task = tasks.spawn(deliver::run(served, shared.clone(), stop.clone()));
             names.insert(task.id(), what);
         }

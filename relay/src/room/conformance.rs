@@ -116,7 +116,7 @@ fn backlogs(room: &dyn Room) {
         assert!(line.ends_with(&format!("message number {n}")), "{line}");
     }
     let counted = shown[room.listed()];
-    assert_eq!(counted, "… and 4321 more, first 03:00:01, last 03:01:39, worst error: backup.mysql 4321");
+    assert_eq!(counted, "… and 4321 more, first 03:00:01Z, last 03:01:39Z, worst error: backup.mysql 4321");
 }
 
 /// A decision, as the table has it.

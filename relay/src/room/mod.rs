@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use service::config::KeyProblem;
 use service::platform::{Failure, Limiter, Sent, TIMEOUT};
 use service::secret::Pair;
+use service::zone::Zone;
 use tellhal::Severity;
 
 use crate::delivery::Delivery;
@@ -73,6 +74,8 @@ pub struct Post {
     pub listed: Vec<Delivery>,
     /// The waiting deliveries that are only counted.
     pub counted: Option<Counted>,
+    /// The time zone of the times that it shows.
+    pub zone: Zone,
 }
 
 /// The part of a backlog that is not listed.
@@ -87,13 +90,14 @@ pub struct Counted {
 }
 
 impl Post {
-    /// A delivery in a post of its own.
+    /// A delivery in a post of its own, with times in UTC.
     pub fn single(delivery: Delivery) -> Self {
         Post {
             room: delivery.room.clone(),
             id: delivery.id.to_string(),
             listed: vec![delivery],
             counted: None,
+            zone: Zone::default(),
         }
     }
 

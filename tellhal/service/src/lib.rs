@@ -17,3 +17,4 @@ pub mod secret;
 pub mod testing;
 pub mod text;
 pub mod tls;
+pub mod zone;

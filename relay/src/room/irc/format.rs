@@ -51,10 +51,10 @@ impl Format<'_> {
 
     pub(super) fn post(&self, post: &Post) -> Vec<Line> {
         match &post.listed[..] {
-            [delivery] if !post.is_batch() => self.single(&View::of(delivery)),
+            [delivery] if !post.is_batch() => self.single(&View::of(delivery, &post.zone)),
             listed => {
-                let lines = listed.iter().map(|delivery| self.listed(&View::of(delivery)));
-                let counted = post.counted.as_ref().map(render::counted_line);
+                let lines = listed.iter().map(|delivery| self.listed(&View::of(delivery, &post.zone)));
+                let counted = post.counted.as_ref().map(|counted| render::counted_line(counted, &post.zone));
                 lines
                     .chain(counted.map(|line| self.line("", None, &text::cut(&line, self.budget()))))
                     .collect()
@@ -81,7 +81,7 @@ impl Format<'_> {
     }
 
     fn listed(&self, view: &View) -> Line {
-        let before = format!("{} ", render::clock(view.at));
+        let before = format!("{} ", view.clock);
         let marker = view.marker();
         let taken = before.len() + marker.map_or(0, |marker| marker.len() + 1) + COLOUR;
         self.line(&before, marker, &text::cut(&view.listed(), self.budget() - taken))

@@ -365,7 +365,7 @@ impl Room for Slack {
             let wire = self.request(&shown.join("\n"), None);
             return part(shown, wire);
         };
-        let view = View::of(delivery);
+        let view = View::of(delivery, &post.zone);
         let marker = view.marker().map(|marker| format!("{marker} ")).unwrap_or_default();
         let mut head = text::wrap(&format!("{marker}{}", view.head()), LINE);
         let details = details(&view, head.split_off(1));
