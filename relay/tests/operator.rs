@@ -62,6 +62,7 @@ impl Bus {
         let receipt = Receipt {
             room: "ops".into(),
             outcome: Outcome::Posted,
+            listed: vec![],
             ids: vec![delivery.id.to_string()],
             place: delivery.place,
             at: Timestamp::now(),

@@ -54,9 +54,16 @@ impl Page {
         let config = Config::from_texts(&[("relay.toml".into(), config.to_owned())]).unwrap();
         let nats = toml::from_str(&format!("url = \"{}\"", server.url())).unwrap();
         let rules = Arc::new(Rules::new(config.routing.clone()));
-        let stranded_after = config.stranded_after;
+        let (stranded_after, failing_after) = (config.stranded_after, config.failing_after);
         let max_waiting = config.max_waiting;
-        let rooms = Rooms { open: BTreeMap::new(), default_room: "page".into(), stranded_after, max_waiting };
+        let rooms = Rooms {
+            open: BTreeMap::new(),
+            default_room: "page".into(),
+            zone: config.zone,
+            stranded_after,
+            failing_after,
+            max_waiting,
+        };
         let shared = Shared {
             config: config.page,
             bus: Bus::connect(&nats, "test").await.unwrap(),

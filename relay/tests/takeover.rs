@@ -189,7 +189,7 @@ impl Leader {
         }
         let deliveries = self.next(world, room, most);
         let Some(last) = deliveries.last() else { return false };
-        let outcome = if deliveries.len() == 1 { Outcome::Posted } else { Outcome::Counted };
+        let outcome = if deliveries.len() == 1 { Outcome::Posted } else { Outcome::Listed };
         let receipt = receipt(&deliveries, last.place, outcome);
         self.workers.get_mut(room).unwrap().posted.push(receipt);
         let handled = world.handled.entry(room.into()).or_default();

@@ -142,6 +142,7 @@ fn spawn_inspircd(dir: &Path) -> Process {
 
 fn inspircd_conf(port: u16, dir: &Path) -> String {
     let modules = [
+        "blockcolor",
         "cap",
         "ircv3",
         "ircv3_accounttag",

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use tests::wait::SOON;
-use tests::{Inspircd, IrcClient, NatsServer, Ngircd, Process, Relay, find, tellhal};
+use tests::{Inspircd, IrcClient, NatsServer, Ngircd, Process, Relay, find, tellhal, wait_until};
 
 /// A relay whose only room is an IRC channel.
 fn channel(irc: SocketAddr) -> String {
@@ -189,4 +189,27 @@ async fn no_text_does_anything_to_the_channel() {
     for shown in ["| PRIVMSG #ops :injected", "| !restart"] {
         assert!(texts.iter().any(|text| text == shown), "{shown} in {texts:?}");
     }
+}
+
+#[tokio::test]
+async fn a_channel_that_refuses_colours_shows_the_error_and_what_follows() {
+    let (nats, irc) = (NatsServer::start().await, Inspircd::start().await);
+    let reader = IrcClient::join(irc.addr(), "reader", "#ops").await;
+    reader.send("MODE #ops +c").await;
+    let is_set = async || reader.raw().iter().any(|line| line.contains(" MODE #ops :+c"));
+    wait_until("the channel refuses colours", SOON, is_set).await;
+    let relay = Relay::start(&nats.url(), &channel(irc.addr())).await;
+    let home = tempfile::tempdir().unwrap();
+    for (severity, text) in [("error", "disk full"), ("info", "fine again"), ("critical", "full once more")] {
+        let mut command = tellhal(&nats.url(), home.path());
+        command.args(["-t", "disk", "-s", severity, text]);
+        assert!(output(command).await.status.success());
+        // Each is a post of its own.
+        reader.hears(text).await;
+    }
+    let texts: Vec<String> = reader.texts().into_iter().filter(|text| text.contains("[disk]")).collect();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    assert!(texts[0].starts_with("ERROR [disk] ") && texts[2].starts_with("CRITICAL [disk] "), "{texts:?}");
+    let dead = output(relay.command(&["dead", "list", "--json"])).await;
+    assert_eq!(String::from_utf8_lossy(&dead.stdout).trim(), "[]");
 }

@@ -310,9 +310,15 @@ fn posts_with_repeats(sink: &WebhookSink) -> u32 {
 
 async fn counted(nats: &NatsServer, room: &str, by_id: &BTreeMap<String, u32>) -> BTreeSet<u32> {
     let receipts = read_all(nats, "HAL_SENT").await;
-    let of_room =
-        receipts.iter().filter(|(_, receipt)| receipt["room"] == room && receipt["outcome"] == "counted");
-    let ids = of_room.flat_map(|(_, receipt)| receipt["ids"].as_array().cloned().unwrap_or_default());
+    // Without `listed`, the post lists all.
+    let some_counted =
+        receipts.iter().filter(|(_, receipt)| receipt["room"] == room && receipt["listed"].is_array());
+    let ids = some_counted.flat_map(|(_, receipt)| {
+        let listed = receipt["listed"].as_array().into_iter().flatten();
+        let listed: BTreeSet<usize> = listed.map(|index| index.as_u64().unwrap() as usize).collect();
+        let ids = receipt["ids"].as_array().cloned().unwrap_or_default().into_iter().enumerate();
+        ids.filter(move |(index, _)| !listed.contains(index)).map(|(_, id)| id)
+    });
     ids.filter_map(|id| by_id.get(id.as_str()?.split('/').next()?).copied()).collect()
 }
 

@@ -222,7 +222,8 @@ async fn a_running_relay_shows_no_secret_of_a_refused_configuration() {
     let (http, config) = (relay.http(), relay.dir().join("config.toml"));
     let pages = ["/api/rooms", "/rooms", "/api/messages", "/", "/metrics"];
     refuse_all("hal-relay", http, &config, relay.process(), &pages).await;
-    wait_until("the refusal is on the bus", SOON, async || bus.text().contains("relay.config.refused")).await;
+    wait_until("the refusal is on the bus", SOON, async || bus.text().contains("configuration is refused"))
+        .await;
     assert_hidden(&bus.text(), "the bus");
 }
 

@@ -28,7 +28,7 @@ impl Scene {
         std::fs::write(&token, format!("{TOKEN}\n")).unwrap();
         std::fs::write(&webhook, slack.webhook_url()).unwrap();
         let configuration = format!(
-            "default_room = \"page\"\n\
+            "default_room = \"page\"\nfailing_after = \"1s\"\n\
              routes = [{{ name = \"backups\", tag = \"backup.>\", rooms = [\"api\"] }}, {{ name = \"hooks\", tag = \"hook.>\", rooms = [\"hook\"] }}]\n\
              [rooms.api.slack]\ntoken_file = {token:?}\nchannel = \"{CHANNEL}\"\napi_url = \"{}\"\n\
              [rooms.hook.slack]\nwebhook_url_file = {webhook:?}\n",
@@ -158,8 +158,8 @@ async fn a_channel_without_us_makes_a_dead_letter_that_can_be_sent_later() {
     assert_eq!(dead[0]["message"]["text"], "nobody reads this");
     scene.counts("hal_relay_attempts_total{room=\"api\",outcome=\"auth\"} 1").await;
     let mut page = Events::open(scene.relay.http(), "/api/stream?after=0").await.unwrap();
-    let marked = page.until("the room is marked", |event| event.data.contains("relay.room.broken")).await;
-    assert!(marked.data.contains("room api refuses messages") && marked.data.contains("not_in_channel"));
+    let marked = page.until("the room is marked", |event| event.data.contains("room.api")).await;
+    assert!(marked.data.contains("has taken no message for ") && marked.data.contains("not_in_channel"));
 
     scene.slack.set_channel(CHANNEL, Channel::Open);
     let retried = output(scene.relay.command(&["dead", "retry", "--room", "api"])).await;
@@ -167,7 +167,7 @@ async fn a_channel_without_us_makes_a_dead_letter_that_can_be_sent_later() {
     let posts = scene.posts(1).await;
     assert_eq!(posts[0].text, "[backup.mysql] db1: nobody reads this");
     assert_eq!(scene.dead().await.len(), 0);
-    page.until("the mark is taken off", |event| event.data.contains("relay.room.recovered")).await;
+    page.until("the mark is taken off", |event| event.data.contains("room api takes messages again")).await;
     scene.assert_no_secret().await;
 }
 

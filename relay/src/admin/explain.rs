@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use service::zone::Zone;
 use tellhal::message::{Message, Received};
 use tellhal::timestamp::Timestamp;
 
@@ -99,8 +100,8 @@ pub struct Shown {
 }
 
 /// The delivery as its room renders it, or as plain lines if the room could not be opened.
-pub fn shown(delivery: &Delivery, kind: &'static str, room: Result<&dyn Room, String>) -> Shown {
-    let post = Post::single(delivery.clone());
+pub fn shown(delivery: &Delivery, zone: &Zone, kind: &'static str, room: Result<&dyn Room, String>) -> Shown {
+    let post = Post { zone: zone.clone(), ..Post::single(delivery.clone()) };
     let (shown, plain_because) = match room {
         Ok(room) => (room.render(&post).into_iter().map(|part| part.shown).collect(), None),
         Err(reason) => (vec![render::lines(&post).join("\n")], Some(reason)),

@@ -112,7 +112,7 @@ fn shown(config: &Config, delivery: &Delivery, shared: &room::Shared) -> Shown {
     let settings = &config.rooms[&delivery.room];
     let room = registry::open(&delivery.room, settings, shared);
     let room = room.as_ref().map(|room| room.as_ref()).map_err(|error| format!("{error:#}"));
-    explain::shown(delivery, settings.kind(), room)
+    explain::shown(delivery, &config.zone, settings.kind(), room)
 }
 
 /// The report as a page for a terminal.

@@ -15,6 +15,7 @@ use relay::status::{RoomState, State};
 use serde::Serialize;
 use service::config::Configuration as _;
 use service::platform::{Failure, Sent};
+use service::zone::Zone;
 use tellhal::message::Message;
 use tellhal::timestamp::Timestamp;
 
@@ -106,7 +107,7 @@ impl List {
         }
         let width = rooms.iter().map(|listed| listed.room.len()).max().unwrap_or(0);
         for Listed { room, kind, default, dev, routes, state } in rooms {
-            let mut notes = Vec::from_iter(state.map(|state| words(&state)));
+            let mut notes = Vec::from_iter(state.map(|state| words(&state, &config.zone)));
             notes.extend(default.then(|| "default room".to_owned()));
             notes.extend(dev.then(|| "dev room: gets all messages".to_owned()));
             notes.extend((!routes.is_empty()).then(|| format!("by {}", routes.join(", "))));
@@ -127,7 +128,7 @@ async fn states(config: &Config) -> anyhow::Result<BTreeMap<String, RoomState>> 
 }
 
 /// Such as `retrying, 3 waiting since 2026-11-27T08:00:00Z: 503`.
-fn words(state: &RoomState) -> String {
+fn words(state: &RoomState, zone: &Zone) -> String {
     let mut words = match state.state {
         State::Unknown => "no post yet".to_owned(),
         State::Ok => "ok".to_owned(),
@@ -135,7 +136,7 @@ fn words(state: &RoomState) -> String {
         State::Broken => "broken".to_owned(),
     };
     if let Some(oldest) = state.oldest.filter(|_| state.pending > 0) {
-        words += &format!(", {} waiting since {oldest}", state.pending);
+        words += &format!(", {} waiting since {}", state.pending, zone.moment(oldest));
     }
     if let Some(error) = state.last_error.as_ref().filter(|_| state.state != State::Ok) {
         words += &format!(": {}", one_line(error));

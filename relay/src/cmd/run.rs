@@ -107,7 +107,9 @@ fn open_rooms(config: &Config, shared: &room::Shared) -> anyhow::Result<Rooms> {
     let mut rooms = Rooms {
         open: std::collections::BTreeMap::new(),
         default_room: config.routing.default_room.clone(),
+        zone: config.zone.clone(),
         stranded_after: config.stranded_after,
+        failing_after: config.failing_after,
         max_waiting: config.max_waiting,
     };
     for (name, settings) in &config.rooms {
@@ -204,7 +206,7 @@ impl Reload {
             };
             let Some(config) = config else { return };
             match self.apply(config) {
-                Ok(()) => self.accepted(),
+                Ok(()) => self.accepted().await,
                 Err(error) => self.refused(&error).await,
             }
         }
@@ -224,16 +226,20 @@ impl Reload {
         Ok(())
     }
 
-    fn accepted(&self) {
+    async fn accepted(&self) {
         self.metrics.config_ok.set(1);
         self.metrics.reloads.get_or_create(&ByKind { kind: "accepted" }).inc();
         let hash = self.rules.borrow().hash.clone();
         self.metrics.configured(&hash);
         tracing::info!(hash, "configuration reloaded");
+        let mut was_refused = false;
         self.status.change(|now| {
-            now.config_error = None;
+            was_refused = now.config_error.take().is_some();
             now.config_hash = hash;
         });
+        if was_refused {
+            Notices::new(self.bus.clone()).config_accepted().await;
+        }
     }
 
     async fn refused(&self, error: &anyhow::Error) {
@@ -244,8 +250,12 @@ impl Reload {
             None => format!("{error:#}"),
         };
         tracing::error!(problems, "the changed configuration is refused, the old one stays in force");
-        self.status.change(|now| now.config_error = Some(problems.clone()));
-        let default_room = self.rules.borrow().routing.default_room.clone();
-        Notices::new(self.bus.clone(), default_room).config_refused(&problems).await;
+        let mut is_known = false;
+        self.status.change(|now| {
+            is_known = now.config_error.replace(problems.clone()).as_ref() == Some(&problems);
+        });
+        if !is_known {
+            Notices::new(self.bus.clone()).config_refused(&problems).await;
+        }
     }
 }

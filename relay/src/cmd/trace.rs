@@ -10,6 +10,7 @@ use relay::delivery::fate::{self, FateState};
 use relay::delivery::{Outcome, Receipt};
 use relay::engine::NOWHERE;
 use service::config::Configuration as _;
+use service::zone::Zone;
 use tellhal::timestamp::Timestamp;
 
 use super::config_path::ConfigPath;
@@ -44,7 +45,7 @@ impl Trace {
         };
         let rules = operator.rules_at(located.sequence).await?;
         let fate = operator.fate(located, rules.as_ref()).await?;
-        if self.json { print_json(&fate) } else { Ok(print(&timeline(&fate))?) }
+        if self.json { print_json(&fate) } else { Ok(print(&timeline(&fate, &config.zone))?) }
     }
 }
 
@@ -53,11 +54,12 @@ fn headline(Located { message, .. }: &Located) -> String {
     format!("{id}  {tag} {severity} from {source}: {}", one_line(message.headline()))
 }
 
-fn timeline(fate: &Fate) -> String {
+/// What became of a message, line by line, with times in `zone`.
+fn timeline(fate: &Fate, zone: &Zone) -> String {
     let located = &fate.located;
     let mut lines: Vec<(Timestamp, String)> =
         vec![(located.at, format!("in the log at sequence {}", located.sequence))];
-    lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt))));
+    lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt, &located.message.id))));
     for letter in &fate.dead {
         let (room, tries, reason) = (&letter.room, letter.tries, one_line(&letter.reason));
         lines.push((letter.at, format!("{room}: {}, tries {tries}: {reason}", FateState::Dead.words())));
@@ -72,7 +74,7 @@ fn timeline(fate: &Fate) -> String {
     let mut text = headline(located) + "\n";
     for (at, line) in &lines {
         // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {:24}  {line}", at.to_string());
+        let _ = writeln!(text, "  {:24}  {line}", zone.moment(*at));
     }
     if lines.len() == 1 {
         text += "  no deliveries: the relay has not processed it yet, or its receipts have expired\n";
@@ -80,9 +82,10 @@ fn timeline(fate: &Fate) -> String {
     text
 }
 
-fn sentence(receipt: &Receipt) -> String {
-    let mut what = FateState::of(receipt.outcome).words().to_owned();
-    if receipt.outcome == Outcome::Counted {
+/// What the receipt says of the message `id`.
+fn sentence(receipt: &Receipt, id: &str) -> String {
+    let mut what = FateState::of(receipt.outcome_of(id)).words().to_owned();
+    if receipt.outcome == Outcome::Listed {
         let _ = write!(what, " ({} messages in one post)", receipt.ids.len());
     }
     // A message that is dropped before a room is chosen has no room.

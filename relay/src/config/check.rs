@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use service::config::{Configuration, Problem, duration};
+use service::zone::Zone;
 use tellhal::nats::NatsConfig;
 
 use super::raw::{
-    self, Checks, DEFAULT_MAX_WAITING, DEFAULT_STRANDED_AFTER, Environment, HIGHEST_MAX_WAITING,
+    self, Checks, DEFAULT_FAILING_AFTER, DEFAULT_MAX_WAITING, DEFAULT_STRANDED_AFTER, Environment,
+    HIGHEST_MAX_WAITING,
 };
 use super::{cases, page, rooms, routes};
 use crate::engine::routing::Routing;
@@ -24,8 +26,12 @@ pub struct Config {
     pub routing: Routing,
     /// The rooms by name; the built-in `page` is always there.
     pub rooms: BTreeMap<String, registry::Config>,
+    /// The time zone of the times that people read.
+    pub zone: Zone,
     /// The time that a delivery waits for a relay that serves its room.
     pub stranded_after: Duration,
+    /// The time after which a failing room is told.
+    pub failing_after: Duration,
     /// The number of deliveries that may wait for a room that fails.
     pub max_waiting: usize,
     /// The number of replicas of every stream, if it is configured.
@@ -72,8 +78,10 @@ fn check(checks: &mut Checks) -> Config {
     presence(checks, dev, &default_room, &dev_room);
     let nats = checks.nats(|raw| raw.nats.clone());
     let page = page::check(checks);
-    let stranded_after = stranded_after(checks);
-    let max_waiting = max_waiting(checks);
+    let stranded_after =
+        time(checks, "stranded_after", DEFAULT_STRANDED_AFTER, |raw| raw.stranded_after.clone());
+    let failing_after = time(checks, "failing_after", DEFAULT_FAILING_AFTER, |raw| raw.failing_after.clone());
+    let (max_waiting, zone) = (max_waiting(checks), zone(checks));
     let replicas = checks.only("replicas", |raw| raw.replicas);
     let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
     let routes = routes::check(checks);
@@ -86,7 +94,20 @@ fn check(checks: &mut Checks) -> Config {
     let sound = checks.sound();
     let tests = cases::run(checks, &routing, sound);
     let warnings = Vec::new();
-    Config { nats, page, routing, rooms, stranded_after, max_waiting, replicas, state_dir, tests, warnings }
+    Config {
+        nats,
+        page,
+        routing,
+        rooms,
+        zone,
+        stranded_after,
+        failing_after,
+        max_waiting,
+        replicas,
+        state_dir,
+        tests,
+        warnings,
+    }
 }
 
 fn room(checks: &mut Checks, key: &str, get: impl Fn(&raw::File) -> Option<String>) -> Option<String> {
@@ -110,14 +131,29 @@ fn presence(checks: &mut Checks, dev: bool, default_room: &Option<String>, dev_r
     }
 }
 
-fn stranded_after(checks: &mut Checks) -> Duration {
-    let key = "stranded_after";
-    let text = checks.only(key, |raw| raw.stranded_after.clone());
-    duration(text.as_deref().unwrap_or(DEFAULT_STRANDED_AFTER)).unwrap_or_else(|(what, hint)| {
+fn time(
+    checks: &mut Checks,
+    key: &str,
+    default: &str,
+    get: impl Fn(&raw::File) -> Option<String>,
+) -> Duration {
+    let text = checks.only(key, get);
+    duration(text.as_deref().unwrap_or(default)).unwrap_or_else(|(what, hint)| {
         if let Some(document) = checks.owner(key) {
             checks.problems.push(document.error(key, what, hint));
         }
         Duration::ZERO
+    })
+}
+
+fn zone(checks: &mut Checks) -> Zone {
+    let key = "zone";
+    let Some(name) = checks.only(key, |raw| raw.zone.clone()) else { return Zone::default() };
+    Zone::named(&name).unwrap_or_else(|(what, hint)| {
+        if let Some(document) = checks.owner(key) {
+            checks.problems.push(document.error(key, what, hint));
+        }
+        Zone::default()
     })
 }
 

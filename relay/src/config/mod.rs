@@ -33,6 +33,8 @@ mod tests {
         let config = parse(EXAMPLE).0.unwrap();
         assert_eq!(config.nats.servers().len(), 2);
         assert_eq!(config.stranded_after, Duration::from_secs(3600));
+        assert_eq!(config.zone.to_string(), "Europe/Berlin");
+        assert_eq!(config.failing_after, Duration::from_secs(60));
         assert_eq!(config.state_dir, Some("conf/state".into()));
         assert_eq!(config.routing.dev_room.as_deref(), Some("page"));
         assert_eq!(config.rooms.len(), 3);

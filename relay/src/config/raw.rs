@@ -20,6 +20,7 @@ pub(super) type Document = service::config::Document<File>;
 
 pub(super) const DEFAULT_LISTEN: &str = "127.0.0.1:8480";
 pub(super) const DEFAULT_STRANDED_AFTER: &str = "10m";
+pub(super) const DEFAULT_FAILING_AFTER: &str = "2m";
 pub(super) const DEFAULT_MAX_WAITING: usize = 50_000;
 pub(super) const HIGHEST_MAX_WAITING: usize = 500_000;
 
@@ -34,8 +35,13 @@ pub struct File {
     pub default_room: Option<String>,
     /// The room of all messages in the environment `dev`. Required there.
     pub dev_room: Option<String>,
+    /// The time zone of the times that people read in rooms, such as `Europe/Berlin`; `UTC` when absent. Data are always in UTC.
+    pub zone: Option<String>,
     /// The time that a delivery waits for a relay that has its room; `10m` when absent.
     pub stranded_after: Option<String>,
+    /// The time after which a room that takes no posts is told in the default room; `2m` when absent. A critical message that
+    /// waits so long is told too, and others that wait five times as long.
+    pub failing_after: Option<String>,
     /// The number of deliveries that may wait for a room that fails, from 1 to 500,000; `50000` when absent. The oldest beyond
     /// it become dead letters.
     #[schemars(range(min = 1, max = 500_000))]

@@ -86,8 +86,9 @@ impl Ledger {
         }
         self.place = receipt.place;
         self.queue.handled(receipt.place);
-        let count = receipt.ids.len() as u64;
-        self.shared.metrics.delivered(&self.room, receipt.outcome.as_str(), count);
+        for (outcome, count) in receipt.outcomes() {
+            self.shared.metrics.delivered(&self.room, outcome.as_str(), count);
+        }
         Ok(())
     }
 

@@ -8,17 +8,18 @@ use tellhal::Timestamp;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::batch::{Batch, FEW};
+use super::batch::{Batch, FEW, fitting};
 use super::contents::Contents;
 use super::post::{Interrupted, Sending, backoff, pause};
 use super::queues::RoomQueue;
 use super::shared::Shared;
 use crate::delivery::waiting::Waiting;
-use crate::delivery::{Attempts, Outcome, Place, Receipt};
+use crate::delivery::{Attempts, Place, Receipt};
 use crate::room::Room;
 use crate::status::metrics::{ByRoom, RoomOutcome};
 use crate::status::{Retrying, State};
 use service::platform::{Failure, Sent};
+use service::zone::Zone;
 
 /// A delivery becomes a dead letter after this time, counted while a relay leads.
 const PATIENCE: Duration = Duration::from_secs(86_400);
@@ -37,6 +38,7 @@ pub(super) struct Outlet {
     pub(super) contents: Contents,
     pub(super) shared: Shared,
     pub(super) stop: CancellationToken,
+    pub(super) zone: Zone,
     /// The number of deliveries that may wait while the room fails.
     pub(super) max_waiting: usize,
     /// The number of deliveries that still go out one by one, because a post of them all was refused.
@@ -104,7 +106,7 @@ impl Outlet {
             return Ok(End::Again);
         }
         let room = self.room.clone();
-        match Sending::new(room.as_ref(), &batch.post) {
+        match Sending::new(room.as_ref(), &batch.post(&self.zone)) {
             Ok(sending) => self.send(sending, batch).await,
             Err(failure) => Ok(self.refused(failure, &batch, 0, Attempts::default())),
         }
@@ -112,13 +114,14 @@ impl Outlet {
 
     /// Reads the content of the next `most` deliveries. If only a few are needed now, more are read for later posts.
     async fn read(&mut self, after: Place, most: usize, batch: &mut Batch) -> anyhow::Result<()> {
-        let mut waiting = self.queue.peek(after, most);
+        let peek = |most| fitting(self.queue.peek(after, most), self.room.listed());
+        let mut waiting = peek(most);
         if most < AHEAD && waiting.iter().any(|waiting| matches!(waiting, Waiting::Reference(_))) {
             let mut deliveries = Vec::new();
             let ahead = self.queue.peek(after, AHEAD);
             self.contents.read(&ahead, |delivery| deliveries.push(delivery.clone())).await?;
             self.queue.fill(deliveries);
-            waiting = self.queue.peek(after, most);
+            waiting = peek(most);
         }
         self.contents.read(&waiting, |delivery| batch.push(delivery)).await?;
         if !self.queue.has_references() {
@@ -207,22 +210,24 @@ impl Outlet {
     fn refused(&mut self, failure: Failure, batch: &Batch, tries: u32, attempts: Attempts) -> End {
         // The room answers: it is no longer failing, whatever it says of this post.
         (self.failures, self.retry_at) = (0, None);
-        if batch.post.is_batch() && matches!(failure, Failure::Permanent { .. }) {
+        if batch.is_several() && matches!(failure, Failure::Permanent { .. }) {
             tracing::warn!(room = self.name, %failure, "a post of several deliveries was refused; sending them one by one");
             self.singly = batch.len();
             return End::Again;
         }
         let (reason, count) = (failure.to_string(), batch.len());
-        End::Refused(Refusal { reason, is_broken: true, count, tried: count, tries, attempts })
+        let is_broken = matches!(failure, Failure::Auth { .. });
+        End::Refused(Refusal { reason, is_broken, count, tried: count, tries, attempts })
     }
 
     fn receipt(&mut self, batch: Batch, sending: &Sending, sent: Sent) -> Receipt {
         (self.failures, self.retry_at) = (0, None);
-        let outcome = if batch.post.is_batch() { Outcome::Counted } else { Outcome::Posted };
+        let (outcome, listed) = batch.outcome();
         let receipt = Receipt {
             room: self.name.clone(),
             outcome,
             ids: batch.ids,
+            listed,
             place: batch.place,
             at: Timestamp::now(),
             tries: sending.tries,
@@ -230,8 +235,11 @@ impl Outlet {
             post: sent.post,
             link: sent.link,
             possible_duplicate: sending.ambiguous,
-            reason: None,
+            reason: sent.doubt,
         };
+        if let Some(doubt) = &receipt.reason {
+            tracing::warn!(room = self.name, doubt, "nobody knows that the post is shown");
+        }
         let metrics = &self.shared.metrics;
         let room = ByRoom { room: self.name.clone() };
         if receipt.possible_duplicate {
@@ -248,8 +256,14 @@ impl Outlet {
         self.shared.metrics.attempts.get_or_create(&RoomOutcome { room: self.name.clone(), outcome }).inc();
         let Some(failure) = failure else { return };
         self.shared.status.room(&self.name, |room| {
-            room.state =
-                if matches!(failure, Failure::Auth { .. }) { State::Broken } else { State::Retrying };
+            room.state = match (failure, room.state) {
+                (Failure::Auth { .. }, _) => State::Broken,
+                (Failure::Transient { .. }, _) => State::Retrying,
+                // The room answers.
+                (Failure::Permanent { .. }, State::Retrying) => State::Ok,
+                (Failure::Permanent { .. }, state) => state,
+            };
+            room.trouble.failed(std::time::Instant::now(), attempt.outcome);
             room.tries = sending.tries;
             room.last_error = Some(failure.to_string());
             room.last_error_at = Some(attempt.at);

@@ -60,26 +60,44 @@ impl<'a> Sending<'a> {
         })
     }
 
-    /// Sends the parts that have not been sent. The outer error means that there is no answer of the room.
+    /// Sends the parts that have not been sent. A part that is refused is sent plain, once. The outer error means that there is
+    /// no answer of the room.
     pub(super) async fn attempt(
         &mut self,
         lease: &Lease,
         stop: &CancellationToken,
     ) -> Result<Result<Sent, Failure>, Interrupted> {
-        self.tries += 1;
-        let begun = Instant::now();
-        let answer = self.send(lease, stop).await?;
-        let text = match &answer {
-            Ok(sent) => sent.answer.clone(),
-            Err(failure) => failure.to_string(),
-        };
-        self.attempts.push(Attempt {
-            at: Timestamp::now(),
-            seconds: begun.elapsed().as_secs_f64(),
-            outcome: answered(&answer),
-            answer: text,
-        });
-        Ok(answer)
+        loop {
+            self.tries += 1;
+            let begun = Instant::now();
+            let answer = self.send(lease, stop).await?;
+            let text = match &answer {
+                Ok(sent) => sent.answer.clone(),
+                Err(failure) => failure.to_string(),
+            };
+            self.attempts.push(Attempt {
+                at: Timestamp::now(),
+                seconds: begun.elapsed().as_secs_f64(),
+                outcome: answered(&answer),
+                answer: text,
+            });
+            if !self.make_plain(&answer) {
+                return Ok(answer);
+            }
+        }
+    }
+
+    /// After a refusal the part is plain from now on; false if it has no other form or was plain already.
+    fn make_plain(&mut self, answer: &Result<Sent, Failure>) -> bool {
+        let is_refused = matches!(answer, Err(Failure::Permanent { .. } | Failure::Auth { .. }));
+        let plain = self.parts.get_mut(self.next).filter(|_| is_refused).and_then(|part| part.plain.take());
+        match (plain, self.parts.get_mut(self.next)) {
+            (Some(plain), Some(part)) => {
+                part.wire = plain;
+                true
+            }
+            _ => false,
+        }
     }
 
     async fn send(
@@ -102,6 +120,7 @@ impl<'a> Sending<'a> {
                         answer: sent.answer,
                         post: sent.post.or(self.sent.post.take()),
                         link: sent.link.or(self.sent.link.take()),
+                        doubt: sent.doubt.or(self.sent.doubt.take()),
                     };
                 }
                 Err(failure) => {
@@ -182,6 +201,33 @@ mod tests {
             prop_assert!(wait >= FIRST_WAIT / 2);
             prop_assert!(wait <= LONGEST_WAIT.max(wish.unwrap_or_default().min(LONGEST_WISH) + FIRST_WAIT));
         }
+    }
+
+    struct Colourful;
+
+    #[async_trait::async_trait]
+    impl Room for Colourful {
+        fn render(&self, post: &Post) -> Vec<Part> {
+            let (shown, plain) = ("x".to_owned(), Some("plain".to_owned()));
+            vec![Part { shown, wire: "coloured".into(), plain, id: post.id.clone() }]
+        }
+
+        async fn send(&self, _: &Part) -> Result<Sent, Failure> {
+            Ok(Sent::default())
+        }
+    }
+
+    #[test]
+    fn a_refused_part_is_plain_once() {
+        let zone = service::zone::Zone::default();
+        let post = Post { room: "ops".into(), id: "m1".into(), listed: vec![], counted: None, zone };
+        let mut sending = Sending::new(&Colourful, &post).unwrap();
+        assert!(!sending.make_plain(&Err(Failure::transient("503"))));
+        assert!(!sending.make_plain(&Ok(Sent::default())));
+        assert_eq!(sending.parts[0].wire, "coloured");
+        assert!(sending.make_plain(&Err(Failure::Auth { reason: "404".into() })));
+        assert_eq!(sending.parts[0].wire, "plain");
+        assert!(!sending.make_plain(&Err(Failure::Permanent { reason: "404".into() })));
     }
 
     #[test]

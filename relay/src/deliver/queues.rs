@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tellhal::Severity;
 use tokio::sync::Notify;
 
 use crate::delivery::ages::Ages;
@@ -151,6 +152,11 @@ impl RoomQueue {
 
     pub fn oldest(&self) -> Option<Place> {
         self.lock().oldest()
+    }
+
+    /// The highest severity of what waits.
+    pub fn worst(&self) -> Severity {
+        self.lock().worst()
     }
 
     /// The oldest deliveries after the place `after`, at most `most`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::future::try_join_all;
 use service::lease::Lost;
+use service::zone::Zone;
 use tellhal::Timestamp;
 use tokio_util::sync::CancellationToken;
 
@@ -28,13 +29,15 @@ pub struct Served {
     pub room: Arc<dyn Room>,
     pub name: String,
     pub queue: Arc<RoomQueue>,
+    /// The time zone of the times that its posts show.
+    pub zone: Zone,
     /// The number of deliveries that may wait while the room fails.
     pub max_waiting: usize,
 }
 
 /// Serves the room until `stop` or until the lease is lost.
 pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
-    let Served { room, name, queue, max_waiting } = served;
+    let Served { room, name, queue, zone, max_waiting } = served;
     let ledger = loop {
         match Ledger::open(&shared, &name, &queue).await {
             Ok(ledger) => break ledger,
@@ -54,12 +57,13 @@ pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
         contents,
         shared,
         stop,
+        zone,
         max_waiting,
         singly: 0,
         failures: 0,
         retry_at: None,
     };
-    let mut worker = Worker { outlet, ledger, posted: None, failing: false };
+    let mut worker = Worker { outlet, ledger, posted: None };
     while worker.step().await.is_ok() {}
     // Without the lease the next leader posts it again.
     let _ = worker.record().await;
@@ -70,7 +74,6 @@ struct Worker {
     ledger: Ledger,
     /// The receipt of the last post, which is not stored yet.
     posted: Option<Receipt>,
-    failing: bool,
 }
 
 impl Worker {
@@ -96,7 +99,7 @@ impl Worker {
         recorded?;
         match end? {
             End::Posted(receipt) => {
-                self.recovered(receipt.at).await;
+                self.took(receipt.at);
                 self.posted = Some(receipt);
             }
             End::Refused(refusal) => self.give_up(refusal).await?,
@@ -146,7 +149,7 @@ impl Worker {
             self.bury(letters, &reason).await?;
         }
         if is_broken {
-            self.broken(&reason).await;
+            self.broken(&reason);
         }
         Ok(())
     }
@@ -163,7 +166,7 @@ impl Worker {
         self.ledger.record(receipt).await
     }
 
-    async fn broken(&mut self, reason: &str) {
+    fn broken(&self, reason: &str) {
         let Outlet { name, shared, .. } = &self.outlet;
         shared.status.room(name, |room| {
             room.retrying = None;
@@ -171,22 +174,17 @@ impl Worker {
             room.last_error = Some(reason.to_owned());
             room.last_error_at = Some(Timestamp::now());
         });
-        if !std::mem::replace(&mut self.failing, true) {
-            shared.notices.room_broken(name, reason).await;
-        }
     }
 
-    async fn recovered(&mut self, now: Timestamp) {
+    fn took(&self, now: Timestamp) {
         let Outlet { name, shared, .. } = &self.outlet;
         shared.status.room(name, |room| {
             room.state = State::Ok;
             room.tries = 0;
             room.retrying = None;
             room.last_success = Some(now);
+            room.trouble.took();
         });
-        if std::mem::replace(&mut self.failing, false) {
-            shared.notices.room_recovered(name).await;
-        }
     }
 }
 

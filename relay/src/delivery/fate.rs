@@ -17,7 +17,9 @@ pub enum FateState {
     Retrying,
     /// In a post of its own.
     Posted,
-    /// In a post with others, listed or counted.
+    /// In a post with others, with a line of its own.
+    Listed,
+    /// Only counted in a post with others: nobody can read it there.
     Counted,
     /// Held back by a throttle and counted in its summary.
     Held,
@@ -41,7 +43,8 @@ impl FateState {
             FateState::Waiting => ("…", "waiting in the room's queue"),
             FateState::Retrying => ("↻", "not taken yet, tried again"),
             FateState::Posted => ("✓", "posted"),
-            FateState::Counted => ("✓", "posted together with others"),
+            FateState::Listed => ("✓", "posted in a list with others"),
+            FateState::Counted => ("#", "only counted in a post with others"),
             FateState::Held => ("‖", "held back and counted"),
             FateState::Moved => ("→", "sent on to another room"),
             FateState::Dead => ("✗", "dead letter: the room cannot take it"),
@@ -63,6 +66,7 @@ impl FateState {
     pub fn of(outcome: Outcome) -> Self {
         match outcome {
             Outcome::Posted => FateState::Posted,
+            Outcome::Listed => FateState::Listed,
             Outcome::Counted => FateState::Counted,
             Outcome::Throttled => FateState::Held,
             Outcome::Dropped | Outcome::Duplicate => FateState::Dropped,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use tellhal::message::Severity;
 use tellhal::timestamp::Timestamp;
 
 use super::waiting::{Kind, Reference, Waiting};
@@ -85,6 +86,21 @@ impl Queue {
     /// The place of the oldest waiting delivery.
     pub fn oldest(&self) -> Option<Place> {
         self.items.front().map(Item::place)
+    }
+
+    /// The highest severity of the deliveries; debug if there is none.
+    pub fn worst(&self) -> Severity {
+        let mut worst = Severity::Debug;
+        for item in &self.items {
+            worst = worst.max(match item {
+                Item::Whole { delivery, .. } => delivery.severity(),
+                Item::Packed(packed) => self.kinds.list[packed.kind as usize].severity,
+            });
+            if worst == Severity::Critical {
+                break;
+            }
+        }
+        worst
     }
 
     /// Adds the next delivery, of about `size` bytes, unless the room has handled it. `keep` is false if the queues together

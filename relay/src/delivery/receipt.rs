@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use tellhal::timestamp::Timestamp;
 
-use super::{Attempts, Delivery, Place};
+use super::{Attempts, Delivery, Place, message_id};
 
 /// The result of a delivery, or of a message that the rules kept from a room. Published on `hal.sent.<room>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -12,6 +12,10 @@ pub struct Receipt {
     pub outcome: Outcome,
     /// The ids of the deliveries; for `throttled`, `dropped` and `duplicate` those of the messages.
     pub ids: Vec<String>,
+    /// For `listed`, the positions in `ids` of the deliveries that the post lists, if it does not list all. The others are only
+    /// counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listed: Vec<u32>,
     /// The last place in the log that it covers.
     pub place: Place,
     pub at: Timestamp,
@@ -28,7 +32,8 @@ pub struct Receipt {
     /// True if the room may have taken an earlier attempt whose answer was lost.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub possible_duplicate: bool,
-    /// The reason of a delivery that was not posted: the route, or the other room.
+    /// The reason of a delivery that was not posted: the route, or the other room. Of one that was posted: the reason why nobody
+    /// knows that it is shown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
@@ -47,6 +52,7 @@ impl Receipt {
             room: room.to_owned(),
             outcome,
             ids: vec![id.to_owned()],
+            listed: Vec::new(),
             place,
             at,
             tries: 0,
@@ -57,6 +63,32 @@ impl Receipt {
             reason: Some(reason),
         }
     }
+
+    /// The outcome of the delivery at this position in `ids`.
+    pub fn outcome_at(&self, index: usize) -> Outcome {
+        let is_in_list = |listed: &u32| usize::try_from(*listed).is_ok_and(|listed| listed == index);
+        match self.outcome {
+            Outcome::Listed if !self.listed.is_empty() && !self.listed.iter().any(is_in_list) => {
+                Outcome::Counted
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The outcome of a message, by its id.
+    pub fn outcome_of(&self, message: &str) -> Outcome {
+        let index = self.ids.iter().position(|id| message_id(id) == message);
+        index.map_or(self.outcome, |index| self.outcome_at(index))
+    }
+
+    /// The number of deliveries with each outcome.
+    pub fn outcomes(&self) -> Vec<(Outcome, u64)> {
+        let all = self.ids.len() as u64;
+        match self.listed.len() as u64 {
+            0 => vec![(self.outcome, all)],
+            listed => vec![(self.outcome, listed.min(all)), (Outcome::Counted, all.saturating_sub(listed))],
+        }
+    }
 }
 
 /// The outcome of a delivery; also a metric's label.
@@ -65,7 +97,9 @@ impl Receipt {
 pub enum Outcome {
     /// In a post of its own.
     Posted,
-    /// In a post with others, listed or counted.
+    /// In a post with others, with a line of its own.
+    Listed,
+    /// Only counted in a post with others: nobody can read it there.
     Counted,
     /// Held by a throttle and counted in its summary.
     Throttled,
@@ -83,6 +117,7 @@ impl Outcome {
     pub fn as_str(self) -> &'static str {
         match self {
             Outcome::Posted => "posted",
+            Outcome::Listed => "listed",
             Outcome::Counted => "counted",
             Outcome::Throttled => "throttled",
             Outcome::Dropped => "dropped",

@@ -45,6 +45,13 @@ impl Waiting {
         }
     }
 
+    pub fn severity(&self) -> Severity {
+        match self {
+            Waiting::Whole(delivery) => delivery.severity(),
+            Waiting::Reference(reference) => reference.kind.severity,
+        }
+    }
+
     /// The stream's time of the entry that led to it.
     pub fn at(&self) -> Timestamp {
         match self {

@@ -19,7 +19,7 @@ use crate::delivery::{Content, Id, Outcome};
 use entry::{Entry, Happening, Retry};
 use output::Outputs;
 pub use output::{NOWHERE, Output};
-pub use rule::decide::decide;
+pub use rule::decide::{OWN_SOURCE, decide};
 pub use rule::{Rules, routing};
 use state::{Admission, States, seen};
 

@@ -96,6 +96,25 @@ fn what_no_route_takes_goes_to_the_default_room_and_drops_leave_a_note() {
 }
 
 #[test]
+fn the_relays_own_health_goes_to_the_default_room_whatever_the_routes_say() {
+    let pager = Route { stop: true, ..route("pager", "room.>", &["ops"]) };
+    let noise = Route { drop: true, ..route("noise", "config", &[]) };
+    let page = route("page", "room.page", &["page"]);
+    let mut engine = engine(routing(vec![page, pager, noise]));
+    let mut own = |sequence, tag: &str, source: &str| {
+        let mut entry = message(sequence, 0, tag, &format!("m{sequence}"));
+        let Happening::Message(received) = &mut entry.what else { panic!("a message") };
+        received.message.source = source.into();
+        ids(&engine.apply(entry)).iter().map(|id| (*id).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(own(1, "room.ops", "relay"), ["m1/ops", "m1/page"]);
+    assert_eq!(own(2, "config", "relay"), ["m2/page"]);
+    assert_eq!(own(3, "room.page", "relay"), ["m3/page", "m3/ops"], "once");
+    assert_eq!(own(4, "room.ops", "db1"), ["m4/ops"]);
+    assert_eq!(own(5, "config", "db1"), [] as [&str; 0]);
+}
+
+#[test]
 fn in_dev_everything_goes_to_the_dev_room_and_nowhere_else() {
     let mut rules = routing(vec![route("a", "backup.>", &["ops", "dba"])]);
     rules.dev_room = Some("page".into());

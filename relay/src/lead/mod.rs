@@ -6,6 +6,7 @@
 //! end of one ends the term.
 
 mod clock;
+mod failing;
 pub mod report;
 pub mod rooms;
 mod term;
@@ -115,7 +116,7 @@ impl Relay {
             lease: lease.clone(),
             metrics: self.metrics.clone(),
             status: self.status.clone(),
-            notices: Notices::new(self.bus.clone(), self.rules.borrow().routing.default_room.clone()),
+            notices: Notices::new(self.bus.clone()),
         };
         let result = self.lead(&shared).await;
         self.metrics.leading.set(0);

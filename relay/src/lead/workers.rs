@@ -1,4 +1,5 @@
-//! A leader's workers: one for each room, one for deliveries to unknown rooms, and one that tells what waits.
+//! A leader's workers: one for each room, one for deliveries to unknown rooms, one that tells what waits, and
+//! one that tells which rooms fail.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::deliver::queues::Queues;
 use crate::deliver::{self, Served, Shared};
 use crate::lead::rooms::Rooms;
-use crate::lead::{report, unserved};
+use crate::lead::{failing, report, unserved};
 
 /// The tasks that post.
 pub struct Workers {
@@ -25,7 +26,8 @@ impl Workers {
         for (name, room) in &rooms.open {
             let (room, name, queue) = (room.room.clone(), name.clone(), queues.room(name));
             let what = format!("the worker of room {name}");
-            let served = Served { room, name, queue, max_waiting: rooms.max_waiting };
+            let served =
+                Served { room, name, queue, zone: rooms.zone.clone(), max_waiting: rooms.max_waiting };
             let task = tasks.spawn(deliver::run(served, shared.clone(), stop.clone()));
             names.insert(task.id(), what);
         }
@@ -34,6 +36,8 @@ impl Workers {
         shared.status.change(|now| now.rooms.retain(|name, _| rooms.open.contains_key(name)));
         let task = tasks.spawn(report::run(queues.clone(), shared.clone(), stop.clone()));
         names.insert(task.id(), "the report of the rooms".into());
+        let task = tasks.spawn(failing::run(rooms.clone(), queues.clone(), shared.clone(), stop.clone()));
+        names.insert(task.id(), "the watch over the rooms".into());
         Workers { tasks, names, stop }
     }
 

@@ -13,6 +13,7 @@ use crate::delivery::{Content, Delivery, Summary};
 use crate::room::{Counted, Post};
 
 use service::text::{clean_lines, cut, one_line, without_blank_ends};
+use service::zone::Zone;
 
 /// The longest headline in a list, in bytes.
 const LISTED_HEADLINE: usize = 200;
@@ -27,7 +28,8 @@ pub struct View {
     pub severity: Severity,
     pub tag: String,
     pub source: Option<String>,
-    pub at: Timestamp,
+    /// The time of day in the log, with its zone.
+    pub clock: String,
     /// One line.
     pub headline: String,
     /// The outcome: `failed, exit 1, 3m 20s`.
@@ -44,15 +46,16 @@ pub struct View {
 }
 
 impl View {
-    pub fn of(delivery: &Delivery) -> View {
+    /// The parts of a delivery, with times in `zone`.
+    pub fn of(delivery: &Delivery, zone: &Zone) -> View {
         let mut view = match &delivery.content {
             Content::Message(message) => View::of_message(message),
-            Content::Summary(summary) => View::of_summary(summary),
+            Content::Summary(summary) => View::of_summary(summary, zone),
         };
         // A plain payload is an ordinary message for a reader.
         let marks = delivery.marks.iter().filter(|mark| !matches!(mark, Mark::Foreign));
         view.notes.extend(marks.map(|mark| one_line(&mark.to_string())));
-        view.at = delivery.at;
+        view.clock = zone.clock(delivery.at);
         view
     }
 
@@ -72,7 +75,7 @@ impl View {
             severity: message.severity,
             tag: message.tag.as_str().to_owned(),
             source: Some(one_line(&message.source)),
-            at: message.time,
+            clock: String::new(),
             outcome: outcome(&headline, message.status, message.run.as_ref()),
             headline: if headline.is_empty() { "(empty)".into() } else { headline },
             body: without_blank_ends(body).to_vec(),
@@ -87,14 +90,14 @@ impl View {
         }
     }
 
-    fn of_summary(summary: &Summary) -> View {
-        let (first, last) = clock_pair(summary.first, summary.last);
+    fn of_summary(summary: &Summary, zone: &Zone) -> View {
+        let (first, last) = clock_pair(summary.first, summary.last, zone);
         let headline = one_line(&summary.headline);
         View {
             severity: summary.severity,
             tag: common_tag(&summary.tags),
             source: summary.source.as_deref().map(one_line),
-            at: summary.last,
+            clock: String::new(),
             headline: format!("{} more from {first} to {last}, the last: {headline}", summary.count),
             outcome: None,
             body: if summary.tags.len() > 1 { vec![by_tag(&summary.tags)] } else { Vec::new() },
@@ -152,7 +155,7 @@ impl View {
         lines
     }
 
-    /// Its line in a list: `03:00:01 ERROR [backup.mysql] db1: …`, the marker left to the caller.
+    /// Its line in a list: `03:00:01Z ERROR [backup.mysql] db1: …`, the marker left to the caller.
     pub fn listed(&self) -> String {
         let moved = self.notes.iter().find(|note| note.starts_with("for room "));
         let moved = moved.map(|note| format!(" ({note})")).unwrap_or_default();
@@ -163,20 +166,24 @@ impl View {
 /// A whole post in plain lines.
 pub fn lines(post: &Post) -> Vec<String> {
     match &post.listed[..] {
-        [delivery] if !post.is_batch() => View::of(delivery).lines(),
+        [delivery] if !post.is_batch() => View::of(delivery, &post.zone).lines(),
         listed => {
             let line = |delivery: &Delivery| {
-                let view = View::of(delivery);
-                format!("{} {}", clock(view.at), marked(view.marker(), view.listed()))
+                let view = View::of(delivery, &post.zone);
+                format!("{} {}", view.clock, marked(view.marker(), view.listed()))
             };
-            listed.iter().map(line).chain(post.counted.as_ref().map(counted_line)).collect()
+            listed
+                .iter()
+                .map(line)
+                .chain(post.counted.as_ref().map(|counted| counted_line(counted, &post.zone)))
+                .collect()
         }
     }
 }
 
-/// `… and 12 more, first 03:00:01, last 03:10:44, worst error: backup.> 12`.
-pub fn counted_line(counted: &Counted) -> String {
-    let (first, last) = clock_pair(counted.first, counted.last);
+/// `… and 12 more, first 03:00:01Z, last 03:10:44Z, worst error: backup.> 12`.
+pub fn counted_line(counted: &Counted, zone: &Zone) -> String {
+    let (first, last) = clock_pair(counted.first, counted.last, zone);
     let worst = match counted.worst {
         Severity::Debug | Severity::Info | Severity::Notice => String::new(),
         worst => format!(", worst {worst}"),
@@ -212,20 +219,12 @@ pub fn fit(
     lines
 }
 
-/// `HH:MM:SS` in UTC.
-pub fn clock(at: Timestamp) -> String {
-    let seconds = at.0.div_euclid(1000).rem_euclid(86_400);
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// Two moments, with their days when those differ.
-fn clock_pair(first: Timestamp, last: Timestamp) -> (String, String) {
-    let day = |at: Timestamp| at.0.div_euclid(86_400_000);
-    if day(first) == day(last) {
-        return (clock(first), clock(last));
+/// Two moments, with their days if those differ.
+fn clock_pair(first: Timestamp, last: Timestamp, zone: &Zone) -> (String, String) {
+    match zone.is_one_day(first, last) {
+        true => (zone.clock(first), zone.clock(last)),
+        false => (zone.date_and_clock(first), zone.date_and_clock(last)),
     }
-    let dated = |at: Timestamp| format!("{} {}", at.to_string().get(..10).unwrap_or_default(), clock(at));
-    (dated(first), dated(last))
 }
 
 fn marked(marker: Option<&str>, line: String) -> String {

@@ -22,7 +22,7 @@ pub(crate) fn delivery(content: Content) -> Delivery {
 }
 
 fn shown(message: Message) -> Vec<String> {
-    View::of(&delivery(Content::Message(std::sync::Arc::new(message)))).lines()
+    View::of(&delivery(Content::Message(std::sync::Arc::new(message))), &Zone::default()).lines()
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn everything_else_has_its_place() {
     full.run = Some(Run { command: "b.sh".into(), duration: Some(200.3), exit: Some(1), ..Run::default() });
     let mut delivery = delivery(Content::Message(std::sync::Arc::new(full)));
     delivery.marks = vec![Mark::Foreign, Mark::TagRewritten, Mark::ForRoom("dba".into())];
-    let view = View::of(&delivery);
+    let view = View::of(&delivery, &Zone::default());
     assert_eq!(
         view.lines(),
         [
@@ -93,11 +93,11 @@ fn a_summary_counts_what_was_held_back() {
         source: Some("db1".into()),
         headline: "Backup failed".into(),
     };
-    let lines = View::of(&delivery(Content::Summary(summary))).lines();
+    let lines = View::of(&delivery(Content::Summary(summary)), &Zone::default()).lines();
     assert_eq!(
         lines,
         [
-            "ERROR [backup.>] db1: 12 more from 03:00:01 to 03:01:00, the last: Backup failed",
+            "ERROR [backup.>] db1: 12 more from 03:00:01Z to 03:01:00Z, the last: Backup failed",
             "backup.mysql 8, backup.pg 4",
             "(held back by route backups)",
         ]
@@ -117,13 +117,18 @@ fn a_backlog_is_listed_and_counted() {
         worst: Severity::Warning,
         tags: (0..20).map(|n| (format!("backup.n{n}"), 1)).collect(),
     });
+    post.zone = Zone::named("Asia/Tokyo").unwrap();
+    let tokyo = lines(&post);
+    assert_eq!(tokyo[0], "12:00:01 JST [deploy] db1: done");
+    assert!(tokyo[2].starts_with("… and 20 more, first 1970-01-01 12:00:01 JST, last "), "{}", tokyo[2]);
+    post.zone = Zone::default();
     let lines = lines(&post);
-    assert_eq!(lines[0], "03:00:01 [deploy] db1: done");
-    assert!(lines[1].starts_with("03:00:01 ERROR [backup.pg] db1: Backup failed xxx"));
-    assert!(lines[1].len() < 260 && lines[1].ends_with('…'), "{}", lines[1]);
+    assert_eq!(lines[0], "03:00:01Z [deploy] db1: done");
+    assert!(lines[1].starts_with("03:00:01Z ERROR [backup.pg] db1: Backup failed xxx"));
+    assert!(lines[1].len() < 261 && lines[1].ends_with('…'), "{}", lines[1]);
     assert_eq!(
         lines[2],
-        "… and 20 more, first 1970-01-01 03:00:01, last 1970-01-02 03:00:01, worst warning: backup.> 20"
+        "… and 20 more, first 1970-01-01 03:00:01Z, last 1970-01-02 03:00:01Z, worst warning: backup.> 20"
     );
 }
 

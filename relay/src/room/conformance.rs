@@ -116,7 +116,7 @@ fn backlogs(room: &dyn Room) {
         assert!(line.ends_with(&format!("message number {n}")), "{line}");
     }
     let counted = shown[room.listed()];
-    assert_eq!(counted, "… and 4321 more, first 03:00:01, last 03:01:39, worst error: backup.mysql 4321");
+    assert_eq!(counted, "… and 4321 more, first 03:00:01Z, last 03:01:39Z, worst error: backup.mysql 4321");
 }
 
 /// A decision, as the table has it.
@@ -151,6 +151,13 @@ pub(super) async fn over_http(open: impl Fn(&str) -> Box<dyn Room>, taken: &str,
     );
 }
 
+/// Ways in which a server may write our secrets.
+const ESCAPES: [fn(&str) -> String; 3] = [
+    |text| text.bytes().map(|byte| format!("%{byte:02X}")).collect(),
+    |text| text.replace('/', "\\/"),
+    |text| text.replace('/', " ").replace('-', "\\u002d"),
+];
+
 async fn statuses(open: &impl Fn(&str) -> Box<dyn Room>, taken: &str, secrets: &[&str]) {
     use Decision::{Auth, Later, Permanent, Unknown};
     let table = [
@@ -181,6 +188,17 @@ async fn statuses(open: &impl Fn(&str) -> Box<dyn Room>, taken: &str, secrets: &
             assert!(!format!("{answer:?}").contains(secret), "{secret} in {answer:?}");
         }
         assert_eq!(server.requests().len(), 1, "one request, never a redirect or a retry");
+    }
+    for escape in ESCAPES {
+        let server = Server::start(Behaviour::Escape(escape)).await;
+        let answer = send(&*open(&server.url), "hello").await;
+        assert_eq!(decision(&answer), Permanent, "{answer:?}");
+        for secret in secrets {
+            assert!(
+                !answer.as_ref().unwrap_err().to_string().contains(&escape(secret)),
+                "{secret} in {answer:?}"
+            );
+        }
     }
     let server = Server::start(Behaviour::Answer(taken.to_owned())).await;
     let answer = send(&*open(&server.url), "hello").await;
@@ -220,6 +238,8 @@ pub(super) enum Behaviour {
         status: u16,
         headers: &'static str,
     },
+    /// 400, with the request's first line escaped.
+    Escape(fn(&str) -> String),
     /// This status and body.
     Status(u16, &'static str),
     /// 200 and a body without end.
@@ -276,6 +296,10 @@ async fn serve(mut stream: TcpStream, behaviour: Behaviour, seen: Arc<Mutex<Vec<
         Behaviour::Status(status, body) => drop(stream.write_all(answer(status, "", body).as_bytes()).await),
         Behaviour::Repeat { status, headers } => {
             drop(stream.write_all(answer(status, headers, &request).as_bytes()).await)
+        }
+        Behaviour::Escape(escape) => {
+            let line = escape(request.lines().next().unwrap_or_default());
+            drop(stream.write_all(answer(400, "", &line).as_bytes()).await)
         }
         Behaviour::Endless => {
             drop(stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await);

@@ -50,7 +50,7 @@ impl Room for Console {
             }
             None => shown.clone(),
         };
-        vec![Part { shown, wire, id: post.id.clone() }]
+        vec![Part { shown, wire, plain: None, id: post.id.clone() }]
     }
 
     /// On a thread for blocking work: a pipe without a reader must not block the other rooms.

@@ -23,6 +23,7 @@ use async_trait::async_trait;
 use service::config::KeyProblem;
 use service::platform::{Failure, Limiter, Sent, TIMEOUT};
 use service::secret::Pair;
+use service::zone::Zone;
 use tellhal::Severity;
 
 use crate::delivery::Delivery;
@@ -35,7 +36,8 @@ const MOST: usize = 5_000;
 /// A room as `deliver` uses it.
 #[async_trait]
 pub trait Room: Send + Sync {
-    /// The number of messages that one post lists before the rest is counted: 10 in a chat, 500 in a webhook.
+    /// The number of messages that one post lists beside a count of the rest: 10 in a chat, 499 in a webhook. If one is left, it
+    /// is listed too.
     fn listed(&self) -> usize {
         LISTED_CHAT
     }
@@ -73,6 +75,8 @@ pub struct Post {
     pub listed: Vec<Delivery>,
     /// The waiting deliveries that are only counted.
     pub counted: Option<Counted>,
+    /// The time zone of the times that it shows.
+    pub zone: Zone,
 }
 
 /// The part of a backlog that is not listed.
@@ -87,13 +91,14 @@ pub struct Counted {
 }
 
 impl Post {
-    /// A delivery in a post of its own.
+    /// A delivery in a post of its own, with times in UTC.
     pub fn single(delivery: Delivery) -> Self {
         Post {
             room: delivery.room.clone(),
             id: delivery.id.to_string(),
             listed: vec![delivery],
             counted: None,
+            zone: Zone::default(),
         }
     }
 
@@ -116,6 +121,8 @@ pub struct Part {
     pub shown: String,
     /// The text as it is sent: a body or a line.
     pub wire: String,
+    /// The same without anything that a room may forbid, such as colours: it is sent once if `wire` is refused.
+    pub plain: Option<String>,
     /// The post's id.
     pub id: String,
 }

@@ -29,7 +29,12 @@ impl Room for Page {
     }
 
     fn render(&self, post: &Post) -> Vec<Part> {
-        vec![Part { shown: render::lines(post).join("\n"), wire: String::new(), id: post.id.clone() }]
+        vec![Part {
+            shown: render::lines(post).join("\n"),
+            wire: String::new(),
+            plain: None,
+            id: post.id.clone(),
+        }]
     }
 
     async fn send(&self, _part: &Part) -> Result<Sent, Failure> {

@@ -44,7 +44,7 @@ type Seconds = Family<ByRoom, Histogram, fn() -> Histogram>;
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
-    /// `outcome` is posted, counted, throttled, dropped, duplicate, moved or dead.
+    /// `outcome` is posted, listed, counted, throttled, dropped, duplicate, moved or dead.
     pub deliveries: Family<RoomOutcome, Counter>,
     /// `outcome` is ok, transient, permanent or auth: one for each attempt, not for each delivery.
     pub attempts: Family<RoomOutcome, Counter>,

@@ -2,6 +2,7 @@
 
 pub mod metrics;
 pub mod notice;
+pub mod trouble;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use tellhal::timestamp::Timestamp;
 
 use crate::delivery::{Attempts, Outcome, Receipt};
+use trouble::{Ailment, Trouble};
 
 /// Time without a heartbeat after which the pipeline counts as stuck.
 const STUCK: Duration = Duration::from_secs(15);
@@ -44,6 +46,9 @@ pub struct RoomState {
     /// The post that is being retried.
     #[serde(skip)]
     pub retrying: Option<Retrying>,
+    /// The failures since the last post that it took.
+    #[serde(skip)]
+    pub trouble: Trouble,
 }
 
 impl RoomState {
@@ -54,7 +59,6 @@ impl RoomState {
         }
         match receipt.outcome {
             Outcome::Dead => {
-                self.state = State::Broken;
                 self.last_error.clone_from(&receipt.reason);
                 self.last_error_at = Some(receipt.at);
             }
@@ -63,6 +67,14 @@ impl RoomState {
                 self.last_success = Some(receipt.at);
             }
             _ => {}
+        }
+    }
+
+    /// Takes over what the watch over the rooms sees; `is_told` is true if the log says that the room fails.
+    pub fn ails(&mut self, ailment: Option<Ailment>, is_told: bool) {
+        let fails = matches!(ailment, Some(Ailment::Fails(_)));
+        if fails && self.state == State::Ok || (fails || is_told) && self.state == State::Unknown {
+            self.state = State::Broken;
         }
     }
 }
@@ -78,7 +90,7 @@ pub enum State {
     Ok,
     /// A post failed and is tried again.
     Retrying,
-    /// The credentials or the room itself need an operator: deliveries become dead letters.
+    /// The credentials or the room itself need an operator: deliveries become dead letters. One refused post is no such state.
     Broken,
 }
 

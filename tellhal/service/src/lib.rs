@@ -7,6 +7,7 @@
 //! ```
 
 pub mod config;
+pub mod hidden;
 pub mod http;
 pub mod lease;
 pub mod platform;
@@ -16,3 +17,4 @@ pub mod secret;
 pub mod testing;
 pub mod text;
 pub mod tls;
+pub mod zone;

@@ -11,12 +11,18 @@ use super::Rules;
 use super::condition::{Asked, Reason};
 use super::routing::Route;
 
+/// The source of the relay's own messages.
+pub const OWN_SOURCE: &str = "relay";
+
 /// The decision of the rules about a message. Reasons are computed only on request.
 #[derive(Debug)]
 pub struct Decision<'r> {
     rules: &'r Rules,
     /// The routes that take the message, in order, up to and including the first with `stop`.
     taken: Vec<usize>,
+    /// The message is about the relay's own health: the default room gets it too, whatever the routes say, since the room that
+    /// they name may be the one that fails.
+    is_own_health: bool,
 }
 
 /// A room that gets a message, and the routes that name it; none if it is the default room.
@@ -30,7 +36,12 @@ pub fn decide<'r>(rules: &'r Rules, message: &Message, at: Timestamp) -> Decisio
     if let Some(last) = taken.iter().position(|&index| rules.routing.routes[index].stop) {
         taken.truncate(last + 1);
     }
-    Decision { rules, taken }
+    Decision { rules, taken, is_own_health: is_own_health(message) }
+}
+
+fn is_own_health(message: &Message) -> bool {
+    let mut words = message.tag.as_str().split('.');
+    message.source == OWN_SOURCE && matches!(words.next(), Some("room" | "config"))
 }
 
 impl<'r> Decision<'r> {
@@ -58,19 +69,22 @@ impl<'r> Decision<'r> {
                 named.iter().for_each(|room| add(&mut rooms, room, &route.name));
             }
         }
-        if self.is_default() {
-            rooms.push((self.rules.routing.fallback(), Vec::new()));
+        let fallback = self.rules.routing.fallback();
+        if self.goes_to_default() && !rooms.iter().any(|(room, _)| *room == fallback) {
+            rooms.push((fallback, Vec::new()));
         }
         rooms
     }
 
     /// The rooms that would get the message in production.
     pub fn rooms_before_dev(&self) -> BTreeSet<&'r str> {
-        if self.is_default() {
-            return [self.rules.routing.default_room.as_str()].into();
-        }
         let leading = self.routes().filter(|route| !route.drop);
-        leading.flat_map(|route| route.rooms.iter().map(String::as_str)).collect()
+        let default = self.goes_to_default().then_some(self.rules.routing.default_room.as_str());
+        leading.flat_map(|route| route.rooms.iter().map(String::as_str)).chain(default).collect()
+    }
+
+    fn goes_to_default(&self) -> bool {
+        self.is_default() || self.is_own_health
     }
 
     /// In the environment `dev`: the dev room, unless the message goes to no room.

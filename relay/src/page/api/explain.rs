@@ -31,10 +31,11 @@ pub(super) async fn explained(State(site): State<Arc<Site>>, query: Given) -> Re
     let at = message.time;
     let rules = site.shared.rules.borrow().clone();
     let rooms = site.shared.rooms.borrow().clone();
+    let zone = rooms.zone.clone();
     let explanation = explain(&rules, message, at);
     let rooms = explanation.deliveries.iter().filter_map(|delivery| {
         let open = rooms.open.get(&delivery.room)?;
-        Some(shown(delivery, open.kind, Ok(open.room.as_ref())))
+        Some(shown(delivery, &zone, open.kind, Ok(open.room.as_ref())))
     });
     let rooms = rooms.collect();
     Ok(ok(&Explained { explanation, rooms }))

@@ -183,7 +183,7 @@ fn of_receipt(receipt: &Receipt, own: &str) -> (String, Step) {
         post: receipt.post.clone(),
         link: receipt.link.clone(),
         possible_duplicate: receipt.possible_duplicate,
-        ..Step::new(receipt.at, FateState::of(receipt.outcome))
+        ..Step::new(receipt.at, FateState::of(receipt.outcome_of(own)))
     };
     (receipt.room.clone(), step)
 }
@@ -255,14 +255,16 @@ mod tests {
     #[test]
     fn it_is_settled_only_when_every_room_is() {
         let expected = [delivery("dba"), delivery("ops")];
-        let posted = fate(vec![receipt("ops", Outcome::Counted, &["m-0/ops", "m-1/ops"])]);
+        let mut receipt = receipt("ops", Outcome::Listed, &["m-0/ops", "m-1/ops", "m-2/ops"]);
+        receipt.listed = vec![0, 2];
+        let posted = fate(vec![receipt]);
         let now = BTreeMap::new();
         let young = history(&posted, &expected, &now, true);
         assert!(
             states(&young) == [("dba", FateState::Expected), ("ops", FateState::Counted)] && !young.settled
         );
         let step = &young.rooms[1].steps[0];
-        assert_eq!((step.delivery.as_deref(), step.together), (Some("m-1/ops"), 2));
+        assert_eq!((step.delivery.as_deref(), step.together), (Some("m-1/ops"), 3));
         let old = history(&posted, &expected, &now, false);
         assert!(states(&old) == [("dba", FateState::Forgotten), ("ops", FateState::Counted)] && old.settled);
         assert!(!history(&fate(vec![]), &[], &now, true).settled, "a trace may still come");

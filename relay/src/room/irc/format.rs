@@ -32,6 +32,13 @@ pub(super) struct Format<'a> {
     pub(super) colour: bool,
 }
 
+/// A line as it is read and as it is sent. `plain` is the same for a channel that refuses colours.
+pub(super) struct Line {
+    pub(super) shown: String,
+    pub(super) wire: String,
+    pub(super) plain: Option<String>,
+}
+
 impl Format<'_> {
     /// The number of bytes of text in a line. It leaves room for the longest usual mask, so that a line that was
     /// made before a reconnection still fits after it.
@@ -42,13 +49,12 @@ impl Format<'_> {
         LIMIT.saturating_sub(around).max(64)
     }
 
-    /// Each line as it is read and as it is sent.
-    pub(super) fn post(&self, post: &Post) -> Vec<(String, String)> {
+    pub(super) fn post(&self, post: &Post) -> Vec<Line> {
         match &post.listed[..] {
-            [delivery] if !post.is_batch() => self.single(&View::of(delivery)),
+            [delivery] if !post.is_batch() => self.single(&View::of(delivery, &post.zone)),
             listed => {
-                let lines = listed.iter().map(|delivery| self.listed(&View::of(delivery)));
-                let counted = post.counted.as_ref().map(render::counted_line);
+                let lines = listed.iter().map(|delivery| self.listed(&View::of(delivery, &post.zone)));
+                let counted = post.counted.as_ref().map(|counted| render::counted_line(counted, &post.zone));
                 lines
                     .chain(counted.map(|line| self.line("", None, &text::cut(&line, self.budget()))))
                     .collect()
@@ -56,7 +62,7 @@ impl Format<'_> {
         }
     }
 
-    fn single(&self, view: &View) -> Vec<(String, String)> {
+    fn single(&self, view: &View) -> Vec<Line> {
         let room = self.budget() - COLOUR;
         let marker = view.marker();
         let first = marker.map_or(0, |marker| marker.len() + 1);
@@ -74,24 +80,29 @@ impl Format<'_> {
         std::iter::once(head).chain(below.iter().map(|line| self.line(INDENT, None, line))).collect()
     }
 
-    fn listed(&self, view: &View) -> (String, String) {
-        let before = format!("{} ", render::clock(view.at));
+    fn listed(&self, view: &View) -> Line {
+        let before = format!("{} ", view.clock);
         let marker = view.marker();
         let taken = before.len() + marker.map_or(0, |marker| marker.len() + 1) + COLOUR;
         self.line(&before, marker, &text::cut(&view.listed(), self.budget() - taken))
     }
 
-    fn line(&self, before: &str, marker: Option<&str>, text: &str) -> (String, String) {
+    fn line(&self, before: &str, marker: Option<&str>, text: &str) -> Line {
         let marked = |marker: &str| if marker.is_empty() { String::new() } else { format!("{marker} ") };
         let shown = format!("{before}{}{text}", marked(marker.unwrap_or_default()));
         let coloured = match marker {
             // Bold, and red or orange in the two digits that no digit of the text can run into.
             Some(marker) if self.colour => {
                 let colour = if marker == "WARNING" { "07" } else { "04" };
-                format!("{before}\x02\x03{colour}{marker}\x0f {text}")
+                Some(format!("{before}\x02\x03{colour}{marker}\x0f {text}"))
             }
-            _ => shown.clone(),
+            _ => None,
         };
-        (shown, format!("{} {} :{coloured}", self.verb, self.channel))
+        let command = |text: &str| format!("{} {} :{text}", self.verb, self.channel);
+        let plain = command(&shown);
+        match coloured {
+            Some(coloured) => Line { shown, wire: command(&coloured), plain: Some(plain) },
+            None => Line { shown, wire: plain, plain: None },
+        }
     }
 }

@@ -16,7 +16,7 @@ use service::platform::{Failure, Limiter, Sent};
 use service::secret::{Pair, Secret};
 
 pub use config::Config;
-use format::Format;
+use format::{Format, Line};
 
 use super::{Part, Post, Room, Shared};
 use crate::room;
@@ -86,7 +86,7 @@ impl Room for Irc {
 
     /// One part a line.
     fn render(&self, post: &Post) -> Vec<Part> {
-        let part = |(shown, wire)| Part { shown, wire, id: post.id.clone() };
+        let part = |Line { shown, wire, plain }| Part { shown, wire, plain, id: post.id.clone() };
         self.format().post(post).into_iter().map(part).collect()
     }
 

@@ -226,11 +226,9 @@ impl Slack {
     /// Reads an answer of the Web API, in which errors also have status 200.
     fn api_answer(&self, answer: &Answer) -> Result<Sent, Failure> {
         self.endpoint.by_status(answer)?;
-        let Ok(reply) = serde_json::from_str::<Reply>(&answer.body) else {
-            return Err(self.endpoint.later(answer, "the answer is not Slack's", true));
-        };
+        let Some(reply) = reply(answer) else { return Ok(self.unknown(answer)) };
         match reply.ok {
-            true => Ok(self.sent(answer, reply.ts)),
+            true => Ok(self.sent(answer, reply.ts.filter(|ts| is_ts(ts)))),
             false => Err(self.by_name(&reply.error, answer)),
         }
     }
@@ -245,11 +243,16 @@ impl Slack {
             return Err(self.by_name(word, answer));
         }
         self.endpoint.by_status(answer)?;
-        let taken = word == "ok" || serde_json::from_str::<Reply>(word).is_ok_and(|reply| reply.ok);
-        match taken {
-            true => Ok(self.endpoint.taken(answer)),
-            false => Err(self.endpoint.later(answer, "the answer is not Slack's", true)),
+        match reply(answer) {
+            Some(reply) if !reply.ok => Err(self.by_name(&reply.error, answer)),
+            None if !answer.complete || word != "ok" => Ok(self.unknown(answer)),
+            _ => Ok(self.endpoint.taken(answer)),
         }
+    }
+
+    fn unknown(&self, answer: &Answer) -> Sent {
+        let what = if answer.complete { "which is not Slack's answer" } else { "and the answer broke off" };
+        self.endpoint.taken_without_proof(answer, what)
     }
 
     fn by_name(&self, error: &str, answer: &Answer) -> Failure {
@@ -293,6 +296,16 @@ impl Slack {
             _ => Failure::Permanent { reason: self.endpoint.reason(&what) },
         }
     }
+}
+
+/// The body of an answer, if it is whole and Slack's.
+fn reply(answer: &Answer) -> Option<Reply> {
+    serde_json::from_str(&answer.body).ok().filter(|_| answer.complete)
+}
+
+/// True if a text is the id of a post, which is a time, and not, for example, a repetition of our token.
+fn is_ts(ts: &str) -> bool {
+    ts.len() <= 30 && ts.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
 /// True if a text is the name of an error and not, for example, a page that repeats our token.
@@ -348,14 +361,15 @@ impl Room for Slack {
     }
 
     fn render(&self, post: &Post) -> Vec<Part> {
-        let part =
-            |shown: Vec<String>, wire| vec![Part { shown: shown.join("\n"), wire, id: post.id.clone() }];
+        let part = |shown: Vec<String>, wire| {
+            vec![Part { shown: shown.join("\n"), wire, plain: None, id: post.id.clone() }]
+        };
         let (false, [delivery]) = (post.is_batch(), &post.listed[..]) else {
             let shown = render::lines(post);
             let wire = self.request(&shown.join("\n"), None);
             return part(shown, wire);
         };
-        let view = View::of(delivery);
+        let view = View::of(delivery, &post.zone);
         let marker = view.marker().map(|marker| format!("{marker} ")).unwrap_or_default();
         let mut head = text::wrap(&format!("{marker}{}", view.head()), LINE);
         let details = details(&view, head.split_off(1));
@@ -368,9 +382,6 @@ impl Room for Slack {
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {
         let answer = self.endpoint.post(part.wire.clone(), HeaderMap::new()).await?;
-        if answer.status.is_success() && !answer.complete {
-            return Err(self.endpoint.later(&answer, "the answer broke off", true));
-        }
         match self.channel {
             Some(_) => self.api_answer(&answer),
             None => self.webhook_answer(&answer),

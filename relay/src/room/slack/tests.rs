@@ -59,12 +59,23 @@ async fn errors_come_with_status_200() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_slacks_is_ambiguous() {
-    for behaviour in [Behaviour::Answer("<html>log in</html>".into()), Behaviour::Endless] {
+async fn an_answer_that_is_not_slacks_is_one_post_and_says_so() {
+    for (behaviour, doubt) in [
+        (Behaviour::Answer(r#"{"success":true}"#.into()), "which is not Slack's answer: {\"success\":true}"),
+        (Behaviour::Answer("<html>log in</html>".into()), "which is not Slack's answer: <html>log in</html>"),
+        (Behaviour::Answer(String::new()), "which is not Slack's answer"),
+        (Behaviour::Endless, "and the answer broke off: xxx"),
+    ] {
         let server = Server::start(behaviour).await;
-        assert_eq!(decision(&conformance::send(&*web(&server.url), "x").await), Decision::Unknown);
-        assert_eq!(decision(&conformance::send(&*hook(&server.url), "x").await), Decision::Unknown);
+        for room in [web(&server.url), hook(&server.url)] {
+            let sent = conformance::send(&*room, "x").await.unwrap();
+            let said = sent.doubt.unwrap();
+            assert!(said.starts_with("127.0.0.1: answered 200 OK, "), "{said}");
+            assert!(said.contains(doubt) && said.len() < 300, "{said}");
+        }
     }
+    let server = Server::start(Behaviour::Answer("ok".into())).await;
+    assert_eq!(conformance::send(&*hook(&server.url), "x").await.unwrap().doubt, None);
 }
 
 #[tokio::test]

@@ -264,7 +264,8 @@ fn post_id(post: &Post) -> String {
 #[async_trait]
 impl Room for Webhook {
     fn listed(&self) -> usize {
-        self.batch.unwrap_or(LISTED)
+        // One more is listed if it is the only one that would be counted.
+        self.batch.unwrap_or(LISTED - 1)
     }
 
     fn most(&self) -> usize {
@@ -281,7 +282,7 @@ impl Room for Webhook {
         if post.listed.len() > 1 && wire.len() > LARGE {
             wire = body(true);
         }
-        vec![Part { shown: render::lines(post).join("\n"), wire, id: post_id(post) }]
+        vec![Part { shown: render::lines(post).join("\n"), wire, plain: None, id: post_id(post) }]
     }
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {

@@ -12,6 +12,7 @@ use reqwest::{StatusCode, Url, dns};
 use tokio::time::Instant;
 
 use super::address::{is_private, is_private_literal};
+use crate::hidden::Hidden;
 use crate::platform::{Failure, Sent, TIMEOUT};
 use crate::secret::Secret;
 use crate::text::{cut, one_line};
@@ -35,7 +36,7 @@ pub struct Endpoint {
     url: Url,
     headers: HeaderMap,
     /// Secrets that no error may show, even if the server repeats them.
-    hidden: Vec<String>,
+    hidden: Hidden,
     public_only: bool,
 }
 
@@ -70,12 +71,11 @@ impl Endpoint {
         if reach.public_only {
             client = client.no_proxy().dns_resolver(Arc::new(PublicOnly));
         }
-        let beyond_host: String = [url.path(), url.query().unwrap_or_default()].concat();
-        let hidden = (beyond_host.len() > 8).then(|| url.path().to_owned()).into_iter();
-        let hidden = hidden.chain(url.query().map(str::to_owned)).chain(url.password().map(str::to_owned));
+        let mut hidden = Hidden::default();
+        hidden.address(&url);
         Ok(Endpoint {
             client: client.build().map_err(reqwest::Error::without_url)?,
-            hidden: hidden.filter(|text| text.len() > 1).collect(),
+            hidden,
             url,
             headers: HeaderMap::from_iter([(
                 CONTENT_TYPE,
@@ -92,9 +92,7 @@ impl Endpoint {
             .map_err(|_| anyhow::anyhow!("header {name}: its value cannot be sent"))?;
         header.set_sensitive(true);
         self.headers.insert(name, header);
-        // `Bearer x` is hidden as a whole and so is `x` alone.
-        let words = value.reveal().split_whitespace().filter(|word| word.len() >= 8);
-        self.hidden.extend(words.chain([value.reveal()]).map(str::to_owned));
+        self.hidden.header(value.reveal());
         Ok(())
     }
 
@@ -137,6 +135,15 @@ impl Endpoint {
         Sent { answer: self.reason(&format!("answered {}", answer.status)), ..Sent::default() }
     }
 
+    /// The result of a post that was taken, though the body of the answer is not one that the platform gives: a compatible
+    /// server has its own. The post is not sent again, since the server would show it twice.
+    pub fn taken_without_proof(&self, answer: &Answer, what: &str) -> Sent {
+        let body = one_line(&answer.body);
+        let doubt =
+            self.reason(format!("answered {}, {what}: {body}", answer.status).trim_end_matches([' ', ':']));
+        Sent { doubt: Some(doubt), ..self.taken(answer) }
+    }
+
     /// A failure to be tried again after the time that the answer asks for.
     pub fn later(&self, answer: &Answer, what: &str, ambiguous: bool) -> Failure {
         Failure::Transient { reason: self.reason(what), wait: answer.wait, ambiguous }
@@ -144,11 +151,7 @@ impl Endpoint {
 
     /// `host: what`, without any secret.
     pub fn reason(&self, what: &str) -> String {
-        let mut text = what.to_owned();
-        for hidden in &self.hidden {
-            text = text.replace(hidden, "…");
-        }
-        format!("{}: {}", self.url.host_str().unwrap_or_default(), cut(&text, EXCERPT))
+        format!("{}: {}", self.url.host_str().unwrap_or_default(), cut(&self.hidden.hide(what), EXCERPT))
     }
 
     /// The request was sent and its fate is unknown.

@@ -5,6 +5,9 @@ pub mod irc;
 
 use std::time::Duration;
 
+use crate::hidden::Hidden;
+use crate::secret::Secret;
+
 /// The longest time that sending one part may take: a post must end before the lease of the relay that started it (5 s,
 /// renewed each second), so that a successor never posts beside it.
 pub const TIMEOUT: Duration = Duration::from_millis(3500);
@@ -17,6 +20,8 @@ pub struct Sent {
     /// The platform's own id of the post, and its address.
     pub post: Option<String>,
     pub link: Option<String>,
+    /// The reason why nobody knows that the post is shown, although the platform took it.
+    pub doubt: Option<String>,
 }
 
 /// The reason why a part was not taken; decided where the answer is read, and also a metric's label.
@@ -100,6 +105,16 @@ impl Failure {
     /// A failure to be tried again, of which the room cannot have taken anything.
     pub fn transient(reason: impl Into<String>) -> Self {
         Failure::Transient { reason: reason.into(), wait: None, ambiguous: false }
+    }
+
+    /// The same failure, with a secret hidden in its reason.
+    pub fn without(mut self, secret: Option<&Secret>) -> Self {
+        let mut hidden = Hidden::default();
+        secret.iter().for_each(|secret| hidden.secret(secret.reveal()));
+        let (Failure::Transient { reason, .. } | Failure::Permanent { reason } | Failure::Auth { reason }) =
+            &mut self;
+        *reason = hidden.hide(reason);
+        self
     }
 }
 

@@ -220,6 +220,28 @@ async fn errors_are_classified_by_their_number() {
     }
 }
 
+#[tokio::test]
+async fn after_a_refused_line_the_next_one_is_said_although_no_join_is_answered() {
+    let joins = AtomicUsize::new(0);
+    let script = move |line: &str| match line {
+        // A server does not answer a client that is in the channel already.
+        line if line.starts_with("JOIN") && joins.fetch_add(1, Ordering::SeqCst) > 0 => Some(vec![]),
+        line if line.starts_with("PRIVMSG") && line.contains('\x03') => {
+            Some(vec![":s 404 hal #ops :Can't send colors to channel".into()])
+        }
+        line => Some(usual(line)),
+    };
+    let room = open(scripted(script, None).await, "");
+    let mut error = conformance::message("disk full");
+    error.severity = tellhal::Severity::Error;
+    let part = room.render(&Post::single(conformance::delivery("m1", error))).remove(0);
+    assert_eq!(decision(&room.send(&part).await), Decision::Auth);
+    let plain = part.plain.clone().unwrap();
+    assert_eq!(plain, "PRIVMSG #ops :ERROR [backup.mysql] db1: disk full");
+    assert_eq!(decision(&room.send(&Part { wire: plain, ..part }).await), Decision::Sent);
+    assert_eq!(decision(&conformance::send(&room, "fine again").await), Decision::Sent);
+}
+
 /// A server that has SASL over TLS and takes one password.
 fn sasl(line: &str) -> Option<Vec<String>> {
     let answers = match line {

@@ -86,7 +86,7 @@ impl Connection {
             return Err(self.settings.transient("the connection was lost"));
         }
         match timeout_at(deadline, answer).await {
-            Ok(Ok(answer)) => answer,
+            Ok(Ok(answer)) => answer.map_err(|failure| failure.without(key)),
             _ if stage.give_up() => Err(self.settings.transient(&format!("no way into {channel} in time"))),
             _ => Err(Failure::Transient {
                 reason: self.settings.reason("the server did not confirm the line"),

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use super::Settings;
 use super::line::Line;
+use super::settings::sasl_plain;
 use super::stream::Stream;
 use crate::platform::Failure;
+use crate::secret::Secret;
 
 /// The capabilities that are requested if the server has them: with these it confirms each line, with its id.
 const WANTED: [&str; 4] = ["batch", "echo-message", "labeled-response", "message-tags"];
@@ -155,7 +154,7 @@ impl Registration<'_> {
 
     async fn sasl_plain(&mut self) -> Result<(), Failure> {
         let Some((user, password)) = &self.settings.sasl else { return Ok(()) };
-        let lines = sasl_lines(user, password.reveal());
+        let lines = sasl_lines(user, password);
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         self.write(&lines).await
     }
@@ -169,8 +168,8 @@ impl Registration<'_> {
 }
 
 /// `AUTHENTICATE` lines for SASL PLAIN; a last piece of full length is followed by an empty one.
-fn sasl_lines(user: &str, password: &str) -> Vec<String> {
-    let encoded = BASE64.encode(format!("\0{user}\0{password}"));
+fn sasl_lines(user: &str, password: &Secret) -> Vec<String> {
+    let encoded = sasl_plain(user, password);
     let mut pieces: Vec<&[u8]> = encoded.as_bytes().chunks(SASL_CHUNK).collect();
     if pieces.last().is_none_or(|piece| piece.len() == SASL_CHUNK) {
         pieces.push(b"+");
@@ -184,11 +183,11 @@ mod tests {
 
     #[test]
     fn sasl_goes_in_pieces() {
-        assert_eq!(sasl_lines("hal", "pw"), ["AUTHENTICATE AGhhbABwdw=="]);
+        assert_eq!(sasl_lines("hal", &Secret::new("pw")), ["AUTHENTICATE AGhhbABwdw=="]);
         // 1 + 3 + 1 + 295 bytes are 400 in base64: full, so an empty piece follows.
-        let full = sasl_lines("hal", &"x".repeat(295));
+        let full = sasl_lines("hal", &Secret::new("x".repeat(295)));
         assert_eq!((full.len(), full[0].len(), full[1].as_str()), (2, 413, "AUTHENTICATE +"));
-        let long = sasl_lines("hal", &"x".repeat(400));
+        let long = sasl_lines("hal", &Secret::new("x".repeat(400)));
         assert_eq!(long.len(), 2);
         assert_ne!(long[1], "AUTHENTICATE +");
     }

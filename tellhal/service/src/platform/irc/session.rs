@@ -33,6 +33,9 @@ pub(super) struct Session<'a> {
     labels: bool,
     mask: &'a AtomicUsize,
     joined: HashSet<String>,
+    /// The channels among them in which a line was refused as if we were not in it. Before the next line we join once more, but
+    /// do not wait for an answer: a server that still has us in the channel gives none.
+    doubted: HashSet<String>,
     /// Lines that wait for their channel.
     joining: BTreeMap<String, Vec<Say>>,
     /// Lines that were written, oldest first.
@@ -69,6 +72,7 @@ impl<'a> Session<'a> {
             labels: labels.iter().all(|cap| registered.caps.contains(*cap)),
             mask,
             joined: HashSet::new(),
+            doubted: HashSet::new(),
             joining: BTreeMap::new(),
             written: VecDeque::new(),
             late: VecDeque::new(),
@@ -131,11 +135,14 @@ impl<'a> Session<'a> {
             return Ok(());
         }
         let channel = fold(&say.channel);
-        if self.joined.contains(&channel) {
-            return self.put(channel, say).await;
-        }
         let key = say.key.as_ref().map(|key| format!(" {}", key.reveal())).unwrap_or_default();
         let join = format!("JOIN {}{key}", say.channel);
+        if self.joined.contains(&channel) {
+            if self.doubted.remove(&channel) {
+                self.write(&[&join]).await?;
+            }
+            return self.put(channel, say).await;
+        }
         let waiting = self.joining.entry(channel).or_default();
         // A line that was given up is retried as a new one, and the channel is asked for again.
         waiting.retain(|say| !say.reply.is_closed());
@@ -196,6 +203,7 @@ impl<'a> Session<'a> {
 
     fn left(&mut self, channel: &str) {
         self.joined.remove(&fold(channel));
+        self.doubted.remove(&fold(channel));
     }
 
     fn batch(&mut self, line: &Line) {
@@ -232,7 +240,7 @@ impl<'a> Session<'a> {
         if let Some(waits) = self.take(|waits| waits.token == token) {
             let post = id.or(waits.id);
             let how = if post.is_some() { "echoed" } else { "confirmed" };
-            let sent = Sent { answer: self.settings.reason(how), post, link: None };
+            let sent = Sent { answer: self.settings.reason(how), post, ..Sent::default() };
             if waits.say.reply.is_closed() {
                 self.late.truncate(LATE - 1);
                 self.late.push_front((waits.say, sent));
@@ -262,7 +270,7 @@ impl<'a> Session<'a> {
         let failure = self.failure(number, line);
         if let Some(token) = self.token(line) {
             if let Some(waits) = self.take(|waits| waits.token == token) {
-                self.left_if_out(number, &waits.channel);
+                self.doubt(number, &waits.channel);
                 let _ = waits.say.reply.send(Err(failure));
             }
             return;
@@ -278,17 +286,18 @@ impl<'a> Session<'a> {
         let named = self.written.iter().any(|waits| waits.channel == channel);
         let oldest = matches!(number, 411 | 412 | 417 | 461) && self.joining.is_empty();
         if named || oldest {
-            self.left_if_out(number, &channel);
+            self.doubt(number, &channel);
             if let Some(waits) = self.take(|waits| !named || waits.channel == channel) {
                 let _ = waits.say.reply.send(Err(failure));
             }
         }
     }
 
-    /// After "not on channel" or "cannot send" the next line asks to be let in again.
-    fn left_if_out(&mut self, number: u16, channel: &str) {
-        if matches!(number, 401 | 403 | 404 | 442) {
-            self.joined.remove(channel);
+    /// After "not on channel" or "cannot send" we may be out of the channel without having been told, or the line was refused
+    /// for what is in it.
+    fn doubt(&mut self, number: u16, channel: &str) {
+        if matches!(number, 401 | 403 | 404 | 442) && self.joined.contains(channel) {
+            self.doubted.insert(channel.to_owned());
         }
     }
 

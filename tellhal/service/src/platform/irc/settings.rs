@@ -3,6 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use crate::hidden::Hidden;
 use crate::platform::Failure;
 use crate::secret::Secret;
 use crate::text::{cut, one_line};
@@ -27,11 +31,13 @@ pub struct Settings {
 impl Settings {
     /// `host: text`, clean and without secrets. `text` may be the server's.
     pub(super) fn reason(&self, text: &str) -> String {
-        let mut text = one_line(text);
-        for secret in self.sasl.iter().map(|(_, secret)| secret).chain(&self.pass) {
-            text = text.replace(secret.reveal(), "…");
+        let mut hidden = Hidden::default();
+        if let Some((user, password)) = &self.sasl {
+            hidden.secret(password.reveal());
+            hidden.secret(&sasl_plain(user, password));
         }
-        format!("{}: {}", self.host, cut(&text, EXCERPT))
+        self.pass.iter().for_each(|pass| hidden.secret(pass.reveal()));
+        format!("{}: {}", self.host, cut(&hidden.hide(&one_line(text)), EXCERPT))
     }
 
     pub(super) fn transient(&self, text: &str) -> Failure {
@@ -45,4 +51,9 @@ impl Settings {
     pub(super) fn lost(&self, error: &std::io::Error) -> Failure {
         self.transient(&error.to_string())
     }
+}
+
+/// User and password as SASL PLAIN sends them.
+pub(super) fn sasl_plain(user: &str, password: &Secret) -> String {
+    BASE64.encode(format!("\0{user}\0{}", password.reveal()))
 }
