@@ -28,6 +28,9 @@ pub(super) struct Entry {
     pub(super) message: Message,
     /// Remarks about how it was read, in words.
     pub(super) marks: Vec<String>,
+    /// The size of its payload.
+    #[serde(skip)]
+    pub(super) bytes: usize,
 }
 
 impl Entry {
@@ -37,7 +40,8 @@ impl Entry {
         let Received { message: content, marks } =
             read(source, tag, &message.payload, message.sequence, message.at);
         let marks = marks.iter().map(ToString::to_string).collect();
-        Some(Entry { sequence: message.sequence, at: message.at, message: content, marks })
+        let (sequence, at, bytes) = (message.sequence, message.at, message.payload.len());
+        Some(Entry { sequence, at, message: content, marks, bytes })
     }
 }
 

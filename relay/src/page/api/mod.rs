@@ -24,6 +24,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 pub(super) use openapi::document;
 
 use super::Site;
+use super::answers::within_budget;
 use super::guard::guard;
 use super::params::{AFTER, FILTER, HYPOTHETICAL, NAMED, PAGED, Param, ROOM, SPANS};
 use crate::config::page::Role;
@@ -80,7 +81,7 @@ fn endpoints() -> Vec<Endpoint> {
             ..read(
                 "/api/messages",
                 "Search the log",
-                "The matching messages, newest first, a page at a time.",
+                "The matching messages, newest first, a page at a time. A page ends at its limit or after 4 MiB of messages.",
                 schema::<messages::Messages>,
                 get(messages::list),
             )
@@ -176,7 +177,7 @@ fn endpoints() -> Vec<Endpoint> {
             ..read(
                 "/api/dead",
                 "Dead letters",
-                "Deliveries that rooms could not take, newest first, a page at a time.",
+                "Deliveries that rooms could not take, newest first, a page at a time, of at most 4 MiB.",
                 schema::<dead::DeadLetters>,
                 get(dead::list),
             )
@@ -215,7 +216,8 @@ fn endpoints() -> Vec<Endpoint> {
 /// Every address behind its guard.
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
     endpoints().into_iter().fold(Router::new(), |router, endpoint| {
+        let budget = from_fn_with_state(site.clone(), within_budget);
         let guard = from_fn_with_state((site.clone(), endpoint.role), guard);
-        router.route(endpoint.path, endpoint.handler.layer(guard))
+        router.route(endpoint.path, endpoint.handler.layer(budget).layer(guard))
     })
 }
