@@ -170,6 +170,7 @@ impl Worker {
             room.state = State::Broken;
             room.last_error = Some(reason.to_owned());
             room.last_error_at = Some(Timestamp::now());
+            room.retry_at = None;
         });
         if !std::mem::replace(&mut self.failing, true) {
             shared.notices.room_broken(name, reason).await;
@@ -183,6 +184,7 @@ impl Worker {
             room.tries = 0;
             room.retrying = None;
             room.last_success = Some(now);
+            (room.failing_since, room.retry_at) = (None, None);
         });
         if std::mem::replace(&mut self.failing, false) {
             shared.notices.room_recovered(name).await;

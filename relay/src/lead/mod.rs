@@ -5,6 +5,7 @@
 //! minute and every 100,000 entries. The loop waits for no room. A relay leads only while every part of leading runs: the
 //! end of one ends the term.
 
+pub mod observe;
 pub mod report;
 pub mod rooms;
 mod term;

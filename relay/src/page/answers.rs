@@ -15,8 +15,6 @@ use service::http::serve::busy;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
-use super::Site;
-
 /// Bytes of messages in one answer, after which the next page begins.
 pub(super) const PAGE: usize = 4 << 20;
 /// Bytes of all large answers that are being sent.
@@ -33,8 +31,9 @@ const TAKEN: Duration = Duration::from_secs(60);
 const PART: usize = 64 << 10;
 
 /// What is left of the memory for answers.
+#[derive(Clone)]
 pub(super) struct Answers {
-    made: Semaphore,
+    made: Arc<Semaphore>,
     sent: Arc<Semaphore>,
     /// The turns of streams that read older messages of the log.
     pub(super) behind: Arc<Semaphore>,
@@ -42,8 +41,8 @@ pub(super) struct Answers {
 
 impl Answers {
     pub(super) fn new() -> Self {
-        let (made, sent) = (Semaphore::new(MADE), Arc::new(Semaphore::new(SENT)));
-        Answers { made, sent, behind: Arc::new(Semaphore::new(BEHIND)) }
+        let of = |permits| Arc::new(Semaphore::new(permits));
+        Answers { made: of(MADE), sent: of(SENT), behind: of(BEHIND) }
     }
 
     /// Waits for the turn to make an answer of many messages. It lasts as long as the permit.
@@ -54,14 +53,14 @@ impl Answers {
 }
 
 /// Sends a large answer in parts and within its time, if the budget allows it.
-pub(super) async fn within_budget(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
+pub(super) async fn within_budget(State(answers): State<Answers>, request: Request, next: Next) -> Response {
     let (mut head, body) = next.run(request).await.into_parts();
     let size = match body.size_hint().exact().and_then(|size| usize::try_from(size).ok()) {
         Some(size) if size > SMALL => size,
         _ => return Response::from_parts(head, body),
     };
     let part = u32::try_from(size.min(SENT)).unwrap_or(u32::MAX);
-    let Ok(permit) = site.answers.sent.clone().try_acquire_many_owned(part) else {
+    let Ok(permit) = answers.sent.clone().try_acquire_many_owned(part) else {
         return busy("too many large answers are being sent");
     };
     let Ok(bytes) = to_bytes(body, usize::MAX).await else {

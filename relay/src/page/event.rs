@@ -10,7 +10,6 @@ use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
 use crate::bus::message::StreamMessage;
-use crate::status::Status;
 
 /// Sent to a reader that got no message for a while, so that proxies keep the connection open and the page knows that
 /// it works: an event, because a script does not see comments.
@@ -62,9 +61,8 @@ impl Frame {
         Some(Frame { entry: Some(Arc::new(entry)), bytes })
     }
 
-    /// The relay's own problem, if any: a page that is connected to a relay without a log must say so.
-    pub(super) fn state(status: &Status) -> Frame {
-        let problem = status.ready().err();
+    /// The problem of the relay or of the page, if any: a page that is connected to a relay without a log must say so.
+    pub(super) fn state(problem: Option<String>) -> Frame {
         let json = serde_json::json!({ "problem": problem });
         Frame { entry: None, bytes: format!("event: state\ndata: {json}\n\n").into() }
     }

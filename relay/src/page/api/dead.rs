@@ -12,7 +12,7 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::exchange::{Given, Named, ok};
+use super::exchange::{Given, Named, ok, unacknowledged};
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
 use crate::bus::Bus;
@@ -96,7 +96,7 @@ pub(super) async fn retry(
         let what = format!("{} cannot be retried: its delivery could not be read", letter.id);
         return Err(Problem::new(StatusCode::CONFLICT, what));
     }
-    dead::retry(&operator, &letter).await?;
+    dead::retry(&operator, &letter, by(&caller)).await.map_err(|error| unsure(&site, error))?;
     tracing::info!(id = letter.id, room = letter.room, by = caller.name, "dead letter to be tried again");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -108,9 +108,18 @@ pub(super) async fn give_up(
 ) -> Result<StatusCode, Problem> {
     let operator = operator(&site);
     let letter = letter(&operator, sequence?.0).await?;
-    dead::drop(&operator, &letter).await?;
+    dead::drop(&operator, &letter, by(&caller)).await.map_err(|error| unsure(&site, error))?;
     tracing::info!(id = letter.id, room = letter.room, by = caller.name, "dead letter given up");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The caller's name for the traces.
+fn by(caller: &Caller) -> &str {
+    caller.name.as_deref().unwrap_or("an operator on the relay's machine")
+}
+
+fn unsure(site: &Site, error: anyhow::Error) -> Problem {
+    unacknowledged(error, &site.shared.bus.server(), "asked again, it happens once")
 }
 
 async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Letter, Problem> {

@@ -15,7 +15,7 @@ use tellhal::message::{Link, Message, Severity, Status};
 use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
-use super::exchange::{Given, Json, answer, ok};
+use super::exchange::{Given, Json, answer, ok, unacknowledged};
 use crate::bus::message::StreamMessage;
 use crate::index::Origin;
 use crate::index::filter::Filter;
@@ -33,6 +33,7 @@ const AT_ONCE: usize = 8;
 /// The longest title, key or field of a sent message, in characters, and the longest address.
 const SHORT: usize = 256;
 const ADDRESS: usize = 1000;
+const ID: &str = "^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$";
 /// The largest number of its fields and links.
 const FIELDS: usize = 50;
 const LINKS: usize = 20;
@@ -194,6 +195,11 @@ async fn read(site: &Arc<Site>, sequences: &[u64], page: &mut Page) -> Result<Re
 #[serde(deny_unknown_fields)]
 #[schemars(transform = needs_something)]
 pub(super) struct Tell {
+    /// The message's id: 128 random bits as a UUID or 32 hexadecimal digits; a new one when absent. Sent again with the
+    /// same id, a message is in the log once.
+    #[serde(default)]
+    #[schemars(regex(pattern = ID))]
+    id: Option<String>,
     /// The topic.
     tag: Tag,
     /// The body. A text over 64 KiB keeps its first 16 and its last 48 KiB.
@@ -250,11 +256,21 @@ pub(super) async fn tell(
     Extension(caller): Extension<Caller>,
     Json(tell): Json<Tell>,
 ) -> Result<Response, Problem> {
+    let by = caller.name.clone();
     let message = message(tell, caller.name)?;
     let bus = &site.shared.bus;
     let subject = bus.names.ops(SOURCE, &message.tag);
     let payload = serde_json::to_vec(&message).map_err(anyhow::Error::from)?;
-    let sequence = bus.append(subject, &message.id, payload).await?;
+    let appended = bus.append(subject, &message.id, payload).await;
+    let sequence = appended.map_err(|error| {
+        let server = bus.server();
+        unacknowledged(
+            error,
+            &server,
+            &format!("sent again with its id {}, it is in the log once", message.id),
+        )
+    })?;
+    tracing::info!(id = message.id, tag = %message.tag, by, "message sent");
     // The caller's next request shall find the message.
     site.tail.reached(sequence).await;
     let location: [(HeaderName, String); 1] = [(header::LOCATION, format!("/api/messages/{}", message.id))];
@@ -263,7 +279,7 @@ pub(super) async fn tell(
 }
 
 fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
-    let Tell { tag, text, severity, title, key, status, fields, links } = tell;
+    let Tell { id, tag, text, severity, title, key, status, fields, links } = tell;
     let wrong = |what: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what));
     let title = title.filter(|title| !title.is_empty());
     if title.is_none() && text.is_empty() {
@@ -286,6 +302,13 @@ fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
         return wrong(format!("link {url:?} is not a web address of at most {ADDRESS} characters"));
     }
     let mut message = Message::new(SOURCE, tag, text);
+    if let Some(id) = id {
+        let digits: String = id.chars().filter(|c| *c != '-').collect();
+        if digits.len() != 32 || id.len() > 36 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return wrong(format!("id {id:.40?} is not a UUID"));
+        }
+        message.id = id;
+    }
     message.severity = severity;
     message.title = title;
     message.key = key.filter(|key| !key.is_empty());

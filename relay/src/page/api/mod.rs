@@ -90,7 +90,7 @@ fn endpoints() -> Vec<Endpoint> {
             method: Method::POST,
             body: Some(schema::<messages::Tell>),
             answer: Answer::Json(StatusCode::CREATED, schema::<messages::Told>),
-            problems: &[StatusCode::UNPROCESSABLE_ENTITY],
+            problems: &[StatusCode::UNPROCESSABLE_ENTITY, StatusCode::GATEWAY_TIMEOUT],
             role: Role::Operator,
             ..read(
                 "/api/messages",
@@ -186,7 +186,7 @@ fn endpoints() -> Vec<Endpoint> {
             method: Method::POST,
             named: Some(("sequence", schema::<dead::Sequence>)),
             answer: Answer::Nothing,
-            problems: &[StatusCode::NOT_FOUND, StatusCode::CONFLICT],
+            problems: &[StatusCode::NOT_FOUND, StatusCode::CONFLICT, StatusCode::GATEWAY_TIMEOUT],
             role: Role::Operator,
             ..read(
                 "/api/dead/{sequence}/retry",
@@ -200,7 +200,7 @@ fn endpoints() -> Vec<Endpoint> {
             method: Method::DELETE,
             named: Some(("sequence", schema::<dead::Sequence>)),
             answer: Answer::Nothing,
-            problems: &[StatusCode::NOT_FOUND],
+            problems: &[StatusCode::NOT_FOUND, StatusCode::GATEWAY_TIMEOUT],
             role: Role::Operator,
             ..read(
                 "/api/dead/{sequence}",
@@ -216,7 +216,7 @@ fn endpoints() -> Vec<Endpoint> {
 /// Every address behind its guard.
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
     endpoints().into_iter().fold(Router::new(), |router, endpoint| {
-        let budget = from_fn_with_state(site.clone(), within_budget);
+        let budget = from_fn_with_state(site.answers.clone(), within_budget);
         let guard = from_fn_with_state((site.clone(), endpoint.role), guard);
         router.route(endpoint.path, endpoint.handler.layer(budget).layer(guard))
     })

@@ -87,7 +87,7 @@ enum Source {
 impl Reader {
     fn new(site: Arc<Site>, permit: OwnedSemaphorePermit, filter: Filter, seen: Option<u64>) -> Self {
         let shutdown = site.shutdown.clone();
-        let queue = VecDeque::from([Frame::state(&site.shared.status)]);
+        let queue = VecDeque::from([Frame::state(site.shared.problem())]);
         site.shared.metrics.page_readers.inc();
         Reader { site, shutdown, filter, queue, seen, source: Source::Start, _permit: permit }
     }
