@@ -18,7 +18,7 @@ use crate::outbox::Outbox;
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Supervisors and Prometheus ask a few times a second at most.
-const LIMITS: Limits = Limits { connections: 64, patience: serve::PATIENCE };
+const LIMITS: Limits = Limits { requests: 64, patience: serve::PATIENCE, always: &["/healthz", "/readyz"] };
 
 /// Serves until `stop`, which comes last: while the process drains, `/healthz` still answers.
 pub(crate) async fn serve(

@@ -149,13 +149,13 @@ async fn a_dead_letter_is_tried_again_once_and_traced() {
     assert_eq!(json[0]["reason"], "no such channel");
     assert_eq!(json[0]["message"]["text"], "wanted");
 
-    dead::retry(&bus.operator, &letters[0]).await.unwrap();
+    dead::retry(&bus.operator, &letters[0], "alice").await.unwrap();
     assert!(bus.letters(None).await.is_empty());
     // As after a crash between the two steps: the log takes the request once.
     let log =
         || async { bus.operator.jetstream.get_stream("HAL_OPS").await.unwrap().cached_info().state.messages };
     let before = log().await;
-    let _ = dead::retry(&bus.operator, &letters[0]).await;
+    let _ = dead::retry(&bus.operator, &letters[0], "alice").await;
     assert_eq!(log().await, before);
 
     let entry =
@@ -163,6 +163,7 @@ async fn a_dead_letter_is_tried_again_once_and_traced() {
     assert_eq!(entry.subject.as_str(), "hal.ctl.retry");
     let retry: Retry = serde_json::from_slice(&entry.payload).unwrap();
     assert_eq!((retry.delivery, retry.room.as_str()), (delivery.clone(), "ops"));
+    assert_eq!(retry.reason, "tried again by alice; before: no such channel");
     let fate = bus.fate(&message.id).await;
     assert_eq!((fate.retries.len(), fate.dead.len()), (1, 0));
     let again = |waiting: &&Delivery| waiting.id == delivery.id.again(before);
@@ -184,13 +185,18 @@ async fn giving_up_leaves_a_receipt_and_the_unreadable_cannot_be_tried_again() {
     assert_eq!((letters[1].room.as_str(), letters[1].reason.as_str()), ("_inbox", "bad subject"));
     assert_eq!(letters[1].message, "x");
     assert!(
-        dead::retry(&bus.operator, &letters[1]).await.unwrap_err().to_string().contains("cannot be retried")
+        dead::retry(&bus.operator, &letters[1], "alice")
+            .await
+            .unwrap_err()
+            .to_string()
+            .contains("cannot be retried")
     );
     for letter in &letters {
-        dead::drop(&bus.operator, letter).await.unwrap();
+        dead::drop(&bus.operator, letter, "alice").await.unwrap();
     }
     assert!(bus.letters(None).await.is_empty());
     let fate = bus.fate(&message.id).await;
     assert_eq!(fate.receipts[0].outcome, Outcome::Dropped);
-    assert!(fate.receipts[0].reason.as_deref().unwrap().contains("no such channel"));
+    let reason = fate.receipts[0].reason.as_deref();
+    assert_eq!(reason, Some("dead letter given up by alice: no such channel"));
 }

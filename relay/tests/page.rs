@@ -440,6 +440,8 @@ async fn where_a_token_is_asked_for_nobody_gets_in_without() {
         assert_eq!(right.status(), StatusCode::OK, "{path}");
         let proxied = page.asked(path, &[("x-forwarded-user", "alice")]).await;
         assert_eq!(proxied.status(), StatusCode::OK, "{path}");
+        let twice = [("x-forwarded-user", "alice"), ("x-forwarded-user", "bob"), ("accept", "text/html")];
+        assert_eq!(page.asked(path, &twice).await.status(), StatusCode::BAD_REQUEST, "{path}");
     }
     let person = page.asked("/messages/seq-1?x=1", &[("accept", "text/html,*/*")]).await;
     assert_eq!(person.status(), StatusCode::SEE_OTHER);

@@ -15,6 +15,7 @@ pub mod keep;
 pub mod message;
 pub mod nats;
 pub mod nearest;
+pub mod paint;
 pub mod refusal;
 pub mod severity;
 pub mod spool;

@@ -239,7 +239,7 @@ async fn a_standby_and_the_command_line_know_what_waits() {
     assert_eq!(role(&standby).await, "standing by");
     let output = standby.command(&["rooms"]).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains("retrying, 3 waiting since 20") && text.contains("503"), "{text}");
+    assert!(text.contains("retrying, try") && text.contains("3 since 20") && text.contains("503"), "{text}");
 }
 
 #[tokio::test]

@@ -1,13 +1,17 @@
 //! Dead letters: deliveries that a room could never take. They can be listed, retried and given up; a retry and a drop leave
 //! a trace.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, bail};
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::consumer::DeliverPolicy;
+use futures_util::TryStreamExt as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
+use tellhal::message::Severity;
 use tellhal::timestamp::Timestamp;
 
 use super::Operator;
@@ -15,6 +19,8 @@ use crate::bus::message::StreamMessage;
 use crate::deliver::ledger::NOTES;
 use crate::delivery::{Attempts, Content, DeadLetter, Delivery, Outcome, Receipt};
 use crate::engine::entry::Retry;
+use crate::render;
+use crate::room::Post;
 
 /// A dead letter as it is listed.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -25,6 +31,15 @@ pub struct Letter {
     pub reason: String,
     /// The message, or the summary, that was to be delivered.
     pub message: Value,
+    /// Its severity and tag; of a summary the tags of the repeats. Absent where there is no delivery.
+    pub severity: Option<Severity>,
+    pub tag: Option<String>,
+    /// Its headline; of a summary that of the last repeat.
+    pub headline: String,
+    /// The number of repeats in a summary; absent for a message.
+    pub repeats: Option<u64>,
+    /// The text of a summary, as rooms show it; absent for a message.
+    pub text: Option<String>,
     pub at: Timestamp,
     pub tries: u32,
     /// The result of each attempt.
@@ -52,13 +67,36 @@ impl Letter {
         let room = stored.subject.rsplit('.').next().unwrap_or_default().to_owned();
         match serde_json::from_slice::<DeadLetter>(payload) {
             Ok(DeadLetter { reason, at, tries, attempts, delivery, .. }) => {
-                let message = match &delivery.content {
-                    Content::Message(message) => serde_json::to_value(message),
-                    Content::Summary(summary) => serde_json::to_value(summary),
+                let (message, tag, headline) = match &delivery.content {
+                    Content::Message(message) => {
+                        (serde_json::to_value(message), message.tag.to_string(), message.headline())
+                    }
+                    Content::Summary(summary) => {
+                        let tags: Vec<&str> = summary.tags.keys().map(String::as_str).collect();
+                        (serde_json::to_value(summary), tags.join(", "), summary.headline.as_str())
+                    }
                 };
-                let (id, message) = (delivery.id.to_string(), message.unwrap_or_default());
-                let delivery = Some(Box::new(delivery));
-                Letter { id, room, reason, message, at, tries, attempts, sequence, delivery }
+                let (headline, message) = (headline.to_owned(), message.unwrap_or_default());
+                let repeats = delivery.repeats();
+                let text = repeats.map(|_| render::lines(&Post::single(delivery.clone())).join("\n"));
+                let (id, severity) = (delivery.id.to_string(), Some(delivery.severity()));
+                let (tag, delivery) = (Some(tag), Some(Box::new(delivery)));
+                Letter {
+                    id,
+                    room,
+                    reason,
+                    message,
+                    severity,
+                    tag,
+                    headline,
+                    repeats,
+                    text,
+                    at,
+                    tries,
+                    attempts,
+                    sequence,
+                    delivery,
+                }
             }
             Err(_) => {
                 let text = || Value::String(String::from_utf8_lossy(payload).into_owned());
@@ -66,8 +104,23 @@ impl Letter {
                 let reason = value.get("reason").and_then(Value::as_str).unwrap_or("it could not be read");
                 let (id, reason) = (format!("dead-{sequence}"), reason.to_owned());
                 let message = value.get_mut("payload").map(Value::take).unwrap_or(value);
-                let attempts = Attempts::default();
-                Letter { id, room, reason, message, at, tries: 0, attempts, sequence, delivery: None }
+                let headline = message.as_str().map_or_else(|| message.to_string(), str::to_owned);
+                Letter {
+                    id,
+                    room,
+                    reason,
+                    message,
+                    severity: None,
+                    tag: None,
+                    headline,
+                    repeats: None,
+                    text: None,
+                    at,
+                    tries: 0,
+                    attempts: Attempts::default(),
+                    sequence,
+                    delivery: None,
+                }
             }
         }
     }
@@ -78,9 +131,18 @@ impl Letter {
     }
 }
 
+/// The number of dead letters of each room.
+pub async fn count(bus: &Operator) -> anyhow::Result<BTreeMap<String, u64>> {
+    let stream = bus.jetstream.get_stream_no_info(bus.names.dead_stream()).await?;
+    let subjects = stream.info_with_subjects(bus.names.dead("*")).await.context("dead letters")?;
+    let subjects: Vec<(String, usize)> = subjects.try_collect().await?;
+    let room = |subject: &str| subject.rsplit('.').next().unwrap_or_default().to_owned();
+    Ok(subjects.into_iter().map(|(subject, count)| (room(&subject), count as u64)).collect())
+}
+
 /// Asks the relay, by an entry of the log, to deliver a dead letter again, and takes the letter off the list. After a failure
-/// between the two steps the call can be repeated: the log recognizes the request by its id.
-pub async fn retry(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
+/// between the two steps the call can be repeated: the log recognizes the request by its id. `by` is the operator's name.
+pub async fn retry(bus: &Operator, letter: &Letter, by: &str) -> anyhow::Result<()> {
     let Some(delivery) = &letter.delivery else {
         bail!("{} cannot be retried: it holds no delivery, only a payload that could not be read", letter.id)
     };
@@ -89,16 +151,16 @@ pub async fn retry(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
         once: once.clone(),
         delivery: (**delivery).clone(),
         room: letter.room.clone(),
-        reason: format!("tried again by an operator; before: {}", letter.reason),
+        reason: format!("tried again by {by}; before: {}", letter.reason),
     };
     publish(bus, bus.names.ctl("retry"), &once, &request, &bus.names.ops_stream()).await?;
     forget(bus, letter).await
 }
 
-/// Gives a dead letter up, with a receipt that says so.
-pub async fn drop(bus: &Operator, letter: &Letter) -> anyhow::Result<()> {
+/// Gives a dead letter up, with a receipt that says so and by whom.
+pub async fn drop(bus: &Operator, letter: &Letter, by: &str) -> anyhow::Result<()> {
     if let Some(delivery) = &letter.delivery {
-        let reason = format!("dead letter given up by an operator: {}", letter.reason);
+        let reason = format!("dead letter given up by {by}: {}", letter.reason);
         let (id, place, now) = (&delivery.id, delivery.place, Timestamp::now());
         let receipt = Receipt::unsent(&letter.room, Outcome::Dropped, id, place, now, reason);
         let once = format!("drop/{}", letter.sequence);

@@ -3,6 +3,8 @@
 
 pub mod dead;
 pub mod explain;
+pub mod rooms;
+pub mod status;
 pub mod trace;
 mod waiting;
 

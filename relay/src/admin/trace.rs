@@ -26,7 +26,7 @@ pub const SHORTEST: usize = 8;
 /// The search for an id starts this long before the time in it, for senders whose clock is ahead.
 const SLACK: Duration = Duration::from_secs(60);
 /// The largest number of candidates listed for an ambiguous id.
-const NAMED: usize = 10;
+pub const NAMED: usize = 10;
 
 /// The result of a search by id.
 #[derive(Debug)]
@@ -107,9 +107,15 @@ impl Fate {
     }
 
     /// Removes from the waiting deliveries those that have a trace, and those of a message that is delivered nowhere. Of a
-    /// dead letter on the list, its receipt says nothing more.
+    /// dead letter on the list, its receipt says nothing more. A letter whose receipt a leader could not store any more is
+    /// void: the next leader has posted its delivery.
     fn drop_settled(&mut self) {
         let Fate { located, waiting, receipts, dead, .. } = self;
+        let is_posted = |letter: &Letter| {
+            let of = |receipt: &Receipt| receipt.tries > 0 && receipt.outcome != Outcome::Dead;
+            receipts.iter().any(|receipt| of(receipt) && receipt.ids.contains(&letter.id))
+        };
+        dead.retain(|letter| !is_posted(letter));
         let is_about = |receipt: &Receipt, delivery: &Delivery| match receipt.outcome {
             Outcome::Duplicate => receipt.place.sequence == delivery.place.sequence,
             Outcome::Throttled => {

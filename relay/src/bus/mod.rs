@@ -17,6 +17,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
 use async_nats::jetstream::{self, Context, kv, object_store};
 use async_nats::{Client, Event};
 use tellhal::nats::NatsConfig;
+use tellhal::refusal::redact;
 use tellhal::{Names, Publisher};
 use tokio::sync::watch;
 
@@ -58,17 +59,19 @@ impl Bus {
     pub async fn connect(config: &NatsConfig, name: &str) -> anyhow::Result<Self> {
         let (count, connections) = watch::channel(0);
         let last_event = Mutex::new(String::new());
+        let servers = addresses(config);
         let options = config
             .options()
             .map_err(|error| anyhow::anyhow!("[nats] {error}"))?
             .name(name)
             .retry_on_initial_connect()
-            .ping_interval(Duration::from_secs(5))
+            // A server that is stopped is left after three of them.
+            .ping_interval(Duration::from_secs(2))
             .connection_timeout(Duration::from_secs(3))
             .request_timeout(Some(Duration::from_secs(5)))
             .reconnect_delay_callback(|tries| Duration::from_millis(100 * tries.clamp(1, 10) as u64))
             .event_callback(move |event| {
-                report(&event, &last_event);
+                report(&event, &last_event, &servers);
                 if matches!(event, Event::Connected) {
                     count.send_modify(|count| *count += 1);
                 }
@@ -82,6 +85,15 @@ impl Bus {
             .backpressure_on_inflight(false)
             .build(client.clone());
         Ok(Bus { client, js, names, connections, config: config.clone() })
+    }
+
+    /// The addresses of the servers, and the name of the one that was connected last.
+    pub fn server(&self) -> String {
+        let (servers, info) = (addresses(&self.config), self.client.server_info());
+        match info.server_name.is_empty() || info.server_name == info.server_id {
+            true => servers,
+            false => format!("{servers} ({})", info.server_name),
+        }
     }
 
     /// Waits for the first connection. The connection that retries does not report its errors (a certificate,
@@ -259,8 +271,12 @@ fn is_short_of_storage(error: &jetstream::context::CreateStreamError) -> bool {
     in_words || matches!(error.kind(), JetStream(error) if short.contains(&error.error_code()))
 }
 
+fn addresses(config: &NatsConfig) -> String {
+    config.servers().iter().map(|server| redact(server)).collect::<Vec<_>>().join(", ")
+}
+
 /// Logs events of the connection. A server that is away for long is logged once, not at each attempt.
-fn report(event: &Event, last_event: &Mutex<String>) {
+fn report(event: &Event, last_event: &Mutex<String>, servers: &str) {
     let text = event.to_string();
     if std::mem::replace(&mut *last_event.lock().unwrap_or_else(PoisonError::into_inner), text.clone())
         == text
@@ -268,9 +284,9 @@ fn report(event: &Event, last_event: &Mutex<String>) {
         return;
     }
     match event {
-        Event::Connected => tracing::info!("connected to NATS"),
-        Event::Disconnected => tracing::warn!("disconnected from NATS"),
-        _ => tracing::warn!(event = text, "NATS"),
+        Event::Connected => tracing::info!(servers, "connected to NATS"),
+        Event::Disconnected => tracing::warn!(servers, "disconnected from NATS"),
+        _ => tracing::warn!(event = text, servers, "NATS"),
     }
 }
 

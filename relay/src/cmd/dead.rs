@@ -1,12 +1,17 @@
 //! `hal-relay dead`: lists dead letters, retries them or gives them up.
 
+use std::collections::BTreeSet;
+
 use anyhow::ensure;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use clap::Subcommand;
 use relay::admin::dead::{self, Letter};
+use relay::admin::trace::{NAMED, SHORTEST};
 use relay::admin::{Operator, one_line};
 use relay::config::Config;
 use service::config::Configuration as _;
+use tellhal::Severity;
+use tellhal::paint::Paint;
 
 use super::config_path::ConfigPath;
 use super::{print, print_json};
@@ -41,7 +46,7 @@ struct List {
 #[derive(clap::Args)]
 #[command(group = clap::ArgGroup::new("which").required(true))]
 struct Chosen {
-    /// Ids from `dead list`, or ids of messages: their dead letters in all rooms
+    /// Ids from `dead list`, or of messages: their dead letters in all rooms; or at least their first 8 characters
     #[arg(group = "which", value_name = "ID")]
     ids: Vec<String>,
     /// All dead letters of this room
@@ -58,8 +63,16 @@ impl Dead {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
         match self.action {
             Action::List(list) => list.run().await,
-            Action::Retry(chosen) => chosen.each("will be tried again", dead::retry).await,
-            Action::Drop(chosen) => chosen.each("given up", dead::drop).await,
+            Action::Retry(chosen) => {
+                let by = operator();
+                let retry = async |bus: &Operator, letter: &Letter| dead::retry(bus, letter, &by).await;
+                chosen.each("will be tried again", retry).await
+            }
+            Action::Drop(chosen) => {
+                let by = operator();
+                let drop = async |bus: &Operator, letter: &Letter| dead::drop(bus, letter, &by).await;
+                chosen.each("given up", drop).await
+            }
         }
     }
 }
@@ -71,12 +84,33 @@ impl List {
         if self.json {
             return print_json(&letters);
         }
-        for letter in letters {
-            let (room, reason) = (&letter.room, one_line(&letter.reason));
-            print(&format!("{}  {}  {room}: {reason}\n", letter.at, letter.id))?;
-        }
-        Ok(())
+        let paint = Paint::of(&std::io::stdout());
+        Ok(print(&letters.iter().map(|letter| lines(letter, paint)).collect::<String>())?)
     }
+}
+
+/// What a letter is about, then why it is dead and its id.
+fn lines(letter: &Letter, paint: Paint) -> String {
+    let Letter { at, room, id, tries, repeats, .. } = letter;
+    let severity = letter.severity.map_or("?", Severity::as_str);
+    let severity = letter.severity.map_or_else(|| severity.into(), |known| paint.severity(known, severity));
+    let (tag, headline) = (one_line(letter.tag.as_deref().unwrap_or("-")), one_line(&letter.headline));
+    let repeats = repeats.map_or_else(String::new, |repeats| format!("{repeats} repeats, the last: "));
+    let tries = if *tries > 1 { format!(" after {tries} tries") } else { String::new() };
+    let reason = one_line(&letter.reason);
+    format!(
+        "{at}  {room}  {severity} {tag}: {repeats}{headline}\n    {} {reason}{tries}\n    {}\n",
+        paint.bad("✗"),
+        paint.faint(id)
+    )
+}
+
+/// The operator's name for the traces. With sudo it is that of the person.
+fn operator() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
+    let name = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(variable);
+    let name = name.unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()));
+    one_line(&name)
 }
 
 impl Chosen {
@@ -102,22 +136,86 @@ impl Chosen {
         Ok(())
     }
 
-    /// The letters with the given ids. An id without a letter is an error: a typo must not look like success.
+    /// The letters with the given ids, or ids that begin so. An id without a letter is an error: a typo must not look like
+    /// success.
     fn choose(&self, mut letters: Vec<Letter>) -> anyhow::Result<Vec<Letter>> {
-        let named = |letter: &Letter, id: &String| letter.id == *id || letter.message_id() == id;
+        let mut chosen = BTreeSet::new();
         for id in &self.ids {
-            ensure!(
-                letters.iter().any(|letter| named(letter, id)),
-                "there is no dead letter {}",
-                one_line(id)
-            );
+            chosen.extend(named(&letters, id)?);
         }
         if !self.ids.is_empty() {
-            letters.retain(|letter| self.ids.iter().any(|id| named(letter, id)));
+            letters.retain(|letter| chosen.contains(&letter.sequence));
         }
         if letters.is_empty() {
             print("no dead letters\n")?;
         }
         Ok(letters)
+    }
+}
+
+/// The sequences of the letters with this id, else of those whose id begins with it, if they are of one message.
+fn named(letters: &[Letter], id: &str) -> anyhow::Result<Vec<u64>> {
+    let is_whole = |letter: &&Letter| letter.id == id || letter.message_id() == id;
+    let begins = |letter: &&Letter| letter.id.starts_with(id) || letter.message_id().starts_with(id);
+    let mut found: Vec<&Letter> = letters.iter().filter(is_whole).collect();
+    if found.is_empty() && id.len() >= SHORTEST {
+        found = letters.iter().filter(begins).collect();
+    }
+    let messages: BTreeSet<&str> = found.iter().map(|letter| letter.message_id()).collect();
+    let id = one_line(id);
+    ensure!(!messages.is_empty(), "there is no dead letter {id}; give at least {SHORTEST} characters");
+    let some: Vec<String> = messages.iter().take(NAMED).map(|message| one_line(message)).collect();
+    ensure!(messages.len() == 1, "dead letters of several messages begin with {id}: {}", some.join(", "));
+    Ok(found.into_iter().map(|letter| letter.sequence).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use relay::delivery::Attempts;
+    use serde_json::Value;
+    use tellhal::Timestamp;
+
+    use super::*;
+
+    fn letter(sequence: u64, id: &str) -> Letter {
+        Letter {
+            id: id.into(),
+            room: "ops".into(),
+            reason: "no such\u{1b}[2J channel".into(),
+            message: Value::Null,
+            severity: Some(Severity::Error),
+            tag: Some("backup.mysql".into()),
+            headline: "backup failed\nlater".into(),
+            repeats: None,
+            text: None,
+            at: Timestamp(0),
+            tries: 3,
+            attempts: Attempts::default(),
+            sequence,
+            delivery: None,
+        }
+    }
+
+    #[test]
+    fn the_list_says_what_a_letter_is_about() {
+        let plain = "1970-01-01T00:00:00Z  ops  error backup.mysql: backup failed later\n    \
+                     ✗ no such [2J channel after 3 tries\n    01234567-a/ops\n";
+        assert_eq!(lines(&letter(1, "01234567-a/ops"), Paint::NONE), plain);
+        let coloured = lines(&letter(1, "01234567-a/ops"), Paint::ALWAYS);
+        assert!(coloured.contains("\u{1b}[31merror\u{1b}[0m"), "{coloured}");
+        let summary = Letter { repeats: Some(7), ..letter(1, "r/01234567/sum/ops") };
+        assert!(lines(&summary, Paint::NONE).contains("backup.mysql: 7 repeats, the last: backup failed"));
+    }
+
+    #[test]
+    fn an_id_may_be_its_beginning_if_that_names_one_message() {
+        let letters = [letter(1, "01234567-a"), letter(2, "01234567-b"), letter(3, "short")];
+        assert_eq!(named(&letters, "01234567-a").unwrap(), [1]);
+        assert_eq!(named(&letters, "01234567-").unwrap_err().to_string().matches("01234567-").count(), 3);
+        assert_eq!(named(&letters[1..], "01234567").unwrap(), [2]);
+        assert_eq!(named(&letters, "short").unwrap(), [3]);
+        for none in ["sho", "0123456", "", "01234568"] {
+            assert!(named(&letters, none).is_err(), "{none:?}");
+        }
     }
 }

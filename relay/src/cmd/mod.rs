@@ -7,6 +7,7 @@ mod explain;
 mod rooms;
 mod run;
 mod schema;
+mod status;
 mod trace;
 
 use clap::Subcommand;
@@ -26,6 +27,8 @@ pub(crate) enum Command {
     Explain(explain::Explain),
     /// List the rooms, or post a test message into them
     Rooms(rooms::Rooms),
+    /// Say in a few lines whether all is well; the exit status is 1 if it is not
+    Status(status::Status),
     /// Print the JSON Schema of the configuration
     Schema(schema::Schema),
 }
@@ -39,6 +42,7 @@ impl Command {
             Command::Dead(dead) => dead.run().await,
             Command::Explain(explain) => explain.run(),
             Command::Rooms(rooms) => rooms.run().await,
+            Command::Status(status) => status.run().await,
             Command::Schema(schema) => schema.run(),
         }
     }

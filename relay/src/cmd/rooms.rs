@@ -1,15 +1,14 @@
 //! `hal-relay rooms`: lists the rooms, and posts a test message. A test goes directly to the room, without bus and relay,
 //! but respects the environment `dev`.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use relay::admin::rooms::{Known, PATIENCE};
 use relay::admin::{Operator, one_line};
 use relay::config::Config;
 use relay::delivery::{Content, Delivery, Id, Place};
-use relay::lead::report;
 use relay::room::{self, Part, Post, Room, registry};
 use relay::status::{RoomState, State};
 use serde::Serialize;
@@ -17,6 +16,7 @@ use service::config::Configuration as _;
 use service::platform::{Failure, Sent};
 use service::zone::Zone;
 use tellhal::message::Message;
+use tellhal::paint::Paint;
 use tellhal::timestamp::Timestamp;
 
 use super::config_path::ConfigPath;
@@ -25,8 +25,6 @@ use super::{Usage, print, print_json};
 /// Number of attempts for a part: a new connection may need more time than one attempt may take.
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
-/// The longest wait for the rooms' states.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -88,60 +86,105 @@ struct Listed<'a> {
     /// Its state as the leading relay told it last; absent if NATS cannot be reached or no relay leads.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     state: Option<RoomState>,
+    /// The number of its dead letters; absent if NATS cannot be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dead: Option<u64>,
 }
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
         let config = Config::load(&self.path.config)?;
-        let mut states = states(&config).await.unwrap_or_else(|error| {
+        let known = known(&config).await.unwrap_or_else(|error| {
             eprintln!("hal-relay: the rooms' states are not known: {error:#}");
-            BTreeMap::new()
+            Known::default()
         });
-        let rooms: Vec<Listed> = config
-            .rooms
-            .iter()
-            .map(|(name, room)| Listed { state: states.remove(name), ..listed(&config, name, room) })
-            .collect();
+        let rooms = config.rooms.iter().map(|(name, room)| Listed {
+            state: known.states.get(name).cloned(),
+            dead: known.dead.as_ref().map(|dead| dead.get(name).copied().unwrap_or_default()),
+            ..listed(&config, name, room)
+        });
+        let rooms: Vec<Listed> = rooms.collect();
         if self.json {
             return print_json(&rooms);
         }
-        let width = rooms.iter().map(|listed| listed.room.len()).max().unwrap_or(0);
-        for Listed { room, kind, default, dev, routes, state } in rooms {
-            let mut notes = Vec::from_iter(state.map(|state| words(&state, &config.zone)));
-            notes.extend(default.then(|| "default room".to_owned()));
-            notes.extend(dev.then(|| "dev room: gets all messages".to_owned()));
-            notes.extend((!routes.is_empty()).then(|| format!("by {}", routes.join(", "))));
-            let line = format!("{room:width$}  {kind:8} {}", notes.join("; "));
-            print(&format!("{}\n", line.trim_end()))?;
-        }
-        Ok(())
+        Ok(print(&table(&rooms, &config.zone, Paint::of(&std::io::stdout())))?)
     }
 }
 
-/// The states of the rooms, asked of the server within [`PATIENCE`].
-async fn states(config: &Config) -> anyhow::Result<BTreeMap<String, RoomState>> {
+/// The rooms as a table: a line each, and below it the last error.
+fn table(rooms: &[Listed], zone: &Zone, paint: Paint) -> String {
+    const HEAD: [&str; 6] = ["room", "kind", "state", "waiting", "dead", "last post"];
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(rooms.iter().map(|room| cells(room, zone)));
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 6] = std::array::from_fn(width);
+    let line = |row: &[String; 6], about: &str, paints: [&dyn Fn(&str) -> String; 6]| {
+        let cells = row.iter().zip(widths).zip(paints);
+        let cells: Vec<String> =
+            cells.map(|((cell, width), paint)| paint(&format!("{cell:width$}"))).collect();
+        format!("{}  {about}", cells.join("  ")).trim_end().to_owned() + "\n"
+    };
+    let (plain, faint) = (|text: &str| text.to_owned(), |text: &str| paint.faint(text));
+    let mut text = line(&rows[0], "", [&faint; 6]);
+    for (row, room) in rows[1..].iter().zip(rooms) {
+        let state = |text: &str| painted(room.state.as_ref(), paint, text);
+        let dead = |text: &str| if room.dead.unwrap_or(0) > 0 { paint.bad(text) } else { text.to_owned() };
+        text += &line(row, &notes(room), [&plain, &plain, &state, &plain, &dead, &plain]);
+        let error = room.state.as_ref().and_then(|state| Some((state.last_error.as_ref()?, state)));
+        if let Some((error, state)) = error {
+            let at = state.last_error_at.map_or_else(String::new, |at| format!("at {}: ", zone.moment(at)));
+            text += &format!("    last error {at}{}\n", one_line(error));
+        }
+    }
+    text
+}
+
+fn cells(room: &Listed, zone: &Zone) -> [String; 6] {
+    let state = room.state.as_ref();
+    let waiting = match state.map(|state| (state.pending, state.oldest)) {
+        Some((pending, Some(oldest))) if pending > 0 => format!("{pending} since {}", zone.moment(oldest)),
+        Some((pending, _)) => pending.to_string(),
+        None => "?".into(),
+    };
+    let last_post =
+        state.and_then(|state| state.last_success).map_or_else(|| "-".into(), |at| zone.moment(at));
+    let dead = room.dead.map_or_else(|| "?".into(), |dead| dead.to_string());
+    [room.room.into(), room.kind.into(), words(state), waiting, dead, last_post]
+}
+
+/// Such as `retrying, try 3`.
+fn words(state: Option<&RoomState>) -> String {
+    match state.map(|state| (state.state, state.tries)) {
+        None => "?".into(),
+        Some((State::Unknown, _)) => "no post yet".into(),
+        Some((State::Ok, _)) => "ok".into(),
+        Some((State::Retrying, tries)) => format!("retrying, try {tries}"),
+        Some((State::Broken, _)) => "broken".into(),
+    }
+}
+
+fn painted(state: Option<&RoomState>, paint: Paint, text: &str) -> String {
+    match state.map(|state| state.state) {
+        Some(State::Ok) => paint.good(text),
+        Some(State::Retrying) => paint.caution(text),
+        Some(State::Broken) => paint.bad(text),
+        Some(State::Unknown) | None => text.to_owned(),
+    }
+}
+
+fn notes(room: &Listed) -> String {
+    let mut notes = Vec::from_iter(room.default.then(|| "default room".to_owned()));
+    notes.extend(room.dev.then(|| "dev room: gets all messages".to_owned()));
+    notes.extend((!room.routes.is_empty()).then(|| format!("by {}", room.routes.join(", "))));
+    notes.join("; ")
+}
+
+async fn known(config: &Config) -> anyhow::Result<Known> {
     let read = async {
         let operator = Operator::connect(&config.nats).await?;
-        report::read(&operator.jetstream, &operator.names).await
+        Known::read(&operator).await
     };
     tokio::time::timeout(PATIENCE, read).await.context("NATS does not answer")?
-}
-
-/// Such as `retrying, 3 waiting since 2026-11-27T08:00:00Z: 503`.
-fn words(state: &RoomState, zone: &Zone) -> String {
-    let mut words = match state.state {
-        State::Unknown => "no post yet".to_owned(),
-        State::Ok => "ok".to_owned(),
-        State::Retrying => "retrying".to_owned(),
-        State::Broken => "broken".to_owned(),
-    };
-    if let Some(oldest) = state.oldest.filter(|_| state.pending > 0) {
-        words += &format!(", {} waiting since {}", state.pending, zone.moment(oldest));
-    }
-    if let Some(error) = state.last_error.as_ref().filter(|_| state.state != State::Ok) {
-        words += &format!(": {}", one_line(error));
-    }
-    words
 }
 
 fn listed<'a>(config: &'a Config, name: &'a str, room: &registry::Config) -> Listed<'a> {
@@ -154,6 +197,7 @@ fn listed<'a>(config: &'a Config, name: &'a str, room: &registry::Config) -> Lis
         dev: routing.dev_room.as_deref() == Some(name),
         routes: leading.map(|route| route.name.as_str()).collect(),
         state: None,
+        dead: None,
     }
 }
 
@@ -286,5 +330,42 @@ impl Tested {
                 format!("{about}: posted{}", more.collect::<String>())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_says_what_the_page_says() {
+        let state = RoomState {
+            pending: 3,
+            oldest: Some(Timestamp(0)),
+            state: State::Retrying,
+            last_error: Some("503 Service\u{1b}[2J Unavailable".into()),
+            last_error_at: Some(Timestamp(1000)),
+            tries: 4,
+            ..RoomState::default()
+        };
+        let of = |room, default, state, dead| Listed {
+            room,
+            kind: "irc",
+            default,
+            dev: false,
+            routes: vec![],
+            state,
+            dead,
+        };
+        let rooms = [of("ops", true, Some(state), Some(2)), of("dba", false, None, None)];
+        let plain = "\
+room  kind  state            waiting                       dead  last post
+ops   irc   retrying, try 4  3 since 1970-01-01T00:00:00Z  2     -          default room
+    last error at 1970-01-01T00:00:01Z: 503 Service [2J Unavailable
+dba   irc   ?                ?                             ?     -
+";
+        assert_eq!(table(&rooms, Paint::NONE), plain);
+        let coloured = table(&rooms, Paint::ALWAYS);
+        assert!(coloured.contains("\u{1b}[33mretrying, try 4\u{1b}[0m"), "{coloured}");
     }
 }

@@ -9,8 +9,8 @@ use relay::bus::Bus;
 use relay::config::Config;
 use relay::engine::Rules;
 use relay::index::Index;
-use relay::lead::Relay;
 use relay::lead::rooms::{Open, Rooms};
+use relay::lead::{Relay, observe};
 use relay::room::registry;
 use relay::status::Status;
 use relay::status::metrics::{ByKind, Metrics};
@@ -67,6 +67,7 @@ impl Run {
         };
         let page = tasks.spawn(site.run(stop.clone()));
         tasks.spawn(beat(status.clone(), stop.clone()));
+        tasks.spawn(observe::run(bus.clone(), status.clone(), stop.clone()));
         let (news_tx, news) = mpsc::channel(1);
         tasks.spawn(watch_configuration(path, news_tx, stop.clone()));
         let reload = Reload {

@@ -1,16 +1,21 @@
 //! `hal-relay trace`: the deliveries of a message as a timeline.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::bail;
 use relay::admin::trace::{Fate, Located, Search};
 use relay::admin::{Operator, one_line};
 use relay::config::Config;
-use relay::delivery::fate::{self, FateState};
+use relay::delivery::fate::{self, FateState, delivery_of};
+use relay::delivery::id::is_summary;
 use relay::delivery::{Outcome, Receipt};
 use relay::engine::NOWHERE;
+use relay::lead::report;
+use relay::status::RoomState;
 use service::config::Configuration as _;
 use service::zone::Zone;
+use tellhal::paint::Paint;
 use tellhal::timestamp::Timestamp;
 
 use super::config_path::ConfigPath;
@@ -34,7 +39,8 @@ impl Trace {
         let located = match operator.find(&self.id).await? {
             Search::One(located) => *located,
             Search::Several(candidates) => {
-                candidates.iter().try_for_each(|each| print(&(headline(each) + "\n")))?;
+                let paint = Paint::of(&std::io::stdout());
+                candidates.iter().try_for_each(|each| print(&(headline(each, paint) + "\n")))?;
                 bail!("several ids begin with {}; give more characters", one_line(&self.id));
             }
             Search::Nothing => bail!(
@@ -45,33 +51,65 @@ impl Trace {
         };
         let rules = operator.rules_at(located.sequence).await?;
         let fate = operator.fate(located, rules.as_ref()).await?;
-        if self.json { print_json(&fate) } else { Ok(print(&timeline(&fate, &config.zone))?) }
+        if self.json {
+            return print_json(&fate);
+        }
+        // Without a leader there is no state of the rooms; the traces are shown all the same.
+        let rooms = report::read(&operator.jetstream, &operator.names).await.unwrap_or_default();
+        Ok(print(&timeline(&fate, &rooms, &config.zone, Paint::of(&std::io::stdout())))?)
     }
 }
 
-fn headline(Located { message, .. }: &Located) -> String {
-    let (id, tag, severity, source) = (&message.id, &message.tag, message.severity, &message.source);
-    format!("{id}  {tag} {severity} from {source}: {}", one_line(message.headline()))
+fn headline(Located { message, .. }: &Located, paint: Paint) -> String {
+    let (id, tag, source) = (&message.id, &message.tag, &message.source);
+    let severity = paint.severity(message.severity, message.severity.as_str());
+    let user = message.user.as_deref().map_or_else(String::new, |user| format!(" (by {})", one_line(user)));
+    format!("{id}  {tag} {severity} from {source}{user}: {}", one_line(message.headline()))
+}
+
+/// The words for a state, in its colour.
+fn painted(state: FateState, paint: Paint) -> String {
+    match state {
+        FateState::Posted => paint.good(state.words()),
+        FateState::Dead => paint.bad(state.words()),
+        FateState::Waiting | FateState::Retrying => paint.caution(state.words()),
+        _ => state.words().to_owned(),
+    }
+}
+
+/// The room of a delivery, and what is delivered if it is not the message itself.
+fn place(room: &str, id: &str, repeats: Option<u64>) -> String {
+    match (repeats, is_summary(id)) {
+        (Some(repeats), _) => format!("{room}: the summary of {repeats} repeats"),
+        (None, true) => format!("{room}: the summary of its repeats"),
+        (None, false) => room.to_owned(),
+    }
 }
 
 /// What became of a message, line by line, with times in `zone`.
-fn timeline(fate: &Fate, zone: &Zone) -> String {
+fn timeline(fate: &Fate, rooms: &BTreeMap<String, RoomState>, zone: &Zone, paint: Paint) -> String {
     let located = &fate.located;
     let mut lines: Vec<(Timestamp, String)> =
         vec![(located.at, format!("in the log at sequence {}", located.sequence))];
-    lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt, &located.message.id))));
+    let id = &located.message.id;
+    lines.extend(fate.receipts.iter().map(|receipt| (receipt.at, sentence(receipt, id, paint))));
     for letter in &fate.dead {
-        let (room, tries, reason) = (&letter.room, letter.tries, one_line(&letter.reason));
-        lines.push((letter.at, format!("{room}: {}, tries {tries}: {reason}", FateState::Dead.words())));
+        let (tries, reason) = (letter.tries, one_line(&letter.reason));
+        let (place, dead) =
+            (place(&letter.room, &letter.id, letter.repeats), painted(FateState::Dead, paint));
+        lines.push((letter.at, format!("{place}: {dead}, tries {tries}: {reason}")));
     }
     for retry in &fate.retries {
         lines.push((retry.at, format!("{}: {}", retry.room, one_line(&retry.reason))));
     }
     for delivery in &fate.waiting {
-        lines.push((delivery.at, format!("{}: {} since then", delivery.room, FateState::Waiting.words())));
+        let why = rooms.get(&delivery.room).and_then(RoomState::why);
+        let why = why.map_or_else(String::new, |why| format!("; {}", one_line(&why)));
+        let waiting = painted(FateState::Waiting, paint);
+        lines.push((delivery.at, format!("{}: {waiting} since then{why}", delivery.room)));
     }
     lines.sort_by_key(|(at, _)| *at);
-    let mut text = headline(located) + "\n";
+    let mut text = headline(located, paint) + "\n";
     for (at, line) in &lines {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {:24}  {line}", zone.moment(*at));
@@ -83,13 +121,15 @@ fn timeline(fate: &Fate, zone: &Zone) -> String {
 }
 
 /// What the receipt says of the message `id`.
-fn sentence(receipt: &Receipt, id: &str) -> String {
-    let mut what = FateState::of(receipt.outcome_of(id)).words().to_owned();
+fn sentence(receipt: &Receipt, id: &str, paint: Paint) -> String {
+    let mut what = painted(FateState::of(receipt.outcome_of(id)), paint);
     if receipt.outcome == Outcome::Listed {
         let _ = write!(what, " ({} messages in one post)", receipt.ids.len());
     }
     // A message that is dropped before a room is chosen has no room.
-    let mut line = if receipt.room == NOWHERE { what } else { format!("{}: {what}", receipt.room) };
+    let delivery = delivery_of(id, receipt).unwrap_or_default();
+    let place = place(&receipt.room, delivery, None);
+    let mut line = if receipt.room == NOWHERE { what } else { format!("{place}: {what}") };
     if receipt.tries > 1 {
         let _ = write!(line, " at try {}", receipt.tries);
     }

@@ -160,6 +160,7 @@ impl Outlet {
             self.failures += 1;
             let wait = backoff(self.failures, wait, fastrand::f64());
             self.retry_at = Some(Instant::now() + wait);
+            self.shared.status.room(&self.name, |room| room.retry_at = Some(Timestamp::now().plus(wait)));
             tracing::warn!(
                 room = self.name,
                 tries = sending.tries,
@@ -267,6 +268,8 @@ impl Outlet {
             room.tries = sending.tries;
             room.last_error = Some(failure.to_string());
             room.last_error_at = Some(attempt.at);
+            room.failing_since.get_or_insert(attempt.at);
+            room.retry_at = None;
             let attempts = sending.attempts.clone();
             match &mut room.retrying {
                 Some(retrying) if sending.tries > 1 => retrying.attempts = attempts,

@@ -173,6 +173,7 @@ impl Worker {
             room.state = State::Broken;
             room.last_error = Some(reason.to_owned());
             room.last_error_at = Some(Timestamp::now());
+            room.retry_at = None;
         });
     }
 
@@ -184,6 +185,7 @@ impl Worker {
             room.retrying = None;
             room.last_success = Some(now);
             room.trouble.took();
+            (room.failing_since, room.retry_at) = (None, None);
         });
     }
 }

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::id::{is_summary, message_id};
 use super::{Outcome, Receipt};
 
 /// The state of a message in a room.
@@ -74,6 +75,12 @@ impl FateState {
             Outcome::Dead => FateState::Dead,
         }
     }
+}
+
+/// The message's delivery in a receipt: the message itself rather than a summary of its repeats.
+pub fn delivery_of<'a>(message: &str, receipt: &'a Receipt) -> Option<&'a str> {
+    let own = || receipt.ids.iter().map(String::as_str).filter(|id| message_id(id) == message);
+    own().find(|id| !is_summary(id)).or_else(|| own().next())
 }
 
 /// A receipt's reason, in a form that continues a sentence.

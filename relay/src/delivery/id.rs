@@ -56,6 +56,11 @@ pub fn message_id(id: &str) -> &str {
     read(id).message
 }
 
+/// True for the id of a throttle's summary.
+pub fn is_summary(id: &str) -> bool {
+    id.split('/').nth(2) == Some(SUMMARY) && id.split('/').nth(3).is_some()
+}
+
 /// The entry of the log that requested this retry; `None` for a first delivery.
 pub fn retry_of(id: &str) -> Option<u64> {
     read(id).retry

@@ -83,6 +83,14 @@ impl Delivery {
         }
     }
 
+    /// The number of repeats in a summary; `None` for a message.
+    pub fn repeats(&self) -> Option<u64> {
+        match &self.content {
+            Content::Message(_) => None,
+            Content::Summary(summary) => Some(summary.count),
+        }
+    }
+
     /// The delivery, without its fields, links and command and without the end of its text if it is longer than `limit` bytes of
     /// JSON. A server that takes a message may not take a dead letter with the whole of it.
     pub fn fitting(&self, limit: usize) -> Delivery {

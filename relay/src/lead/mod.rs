@@ -7,6 +7,7 @@
 
 mod clock;
 mod failing;
+pub mod observe;
 pub mod report;
 pub mod rooms;
 mod term;

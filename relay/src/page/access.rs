@@ -1,10 +1,11 @@
 //! Authentication and roles: a caller has a token (in `Authorization`, or in the cookie of the login page), a user name
 //! from a reverse proxy, or a connection from this machine. Tokens are compared in constant time, and never appear in
-//! an address or a log.
+//! an address or a log. A header that decides about access counts only if it is there once: of two, one may be the
+//! caller's own, past a proxy that sets the other.
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64;
 use cookie::{Cookie, SameSite};
@@ -79,7 +80,7 @@ impl Access {
     pub(super) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
         let peer = peer.to_canonical();
         let proxy = self.proxy.as_ref().filter(|proxy| proxy.addresses.contains(&peer));
-        if let Some(value) = headers.get(header::AUTHORIZATION) {
+        if let Some(value) = once(headers, &header::AUTHORIZATION)? {
             let token = value.to_str().ok().and_then(|value| value.strip_prefix("Bearer "));
             if let Some(caller) = token.and_then(|token| self.holder(token.trim(), Credential::Bearer)) {
                 return Ok(caller);
@@ -89,7 +90,7 @@ impl Access {
                 return Err(Problem::new(StatusCode::UNAUTHORIZED, "unknown token"));
             }
         }
-        if let Some(caller) = cookie(headers).and_then(|token| self.holder(&token, Credential::Cookie)) {
+        if let Some(caller) = cookie(headers)?.and_then(|token| self.holder(&token, Credential::Cookie)) {
             return Ok(caller);
         }
         match proxy {
@@ -111,7 +112,8 @@ impl Access {
     }
 
     /// A caller on this machine. Only addresses and `localhost` are accepted in `Host`: any other name may belong to a
-    /// foreign web page that makes it point here (DNS rebinding).
+    /// foreign web page that makes it point here (DNS rebinding). A request that a proxy has passed on may come from any
+    /// machine, wherever the proxy runs.
     fn local(&self, peer: IpAddr, headers: &HeaderMap) -> Result<Caller, Problem> {
         let denied = |what: &str| Err(Problem::new(StatusCode::UNAUTHORIZED, what));
         if !peer.is_loopback() {
@@ -122,7 +124,13 @@ impl Access {
                 "log in, or send a token: without one, access is not allowed even from this machine",
             );
         };
-        if !headers.get(header::HOST).is_none_or(is_address) {
+        if let Some(name) = headers.keys().find(|name| is_of_proxy(name)) {
+            return denied(&format!(
+                "log in, or name the proxy's address in [page.proxy]: the header {name} says that a proxy has passed \
+                 the request on"
+            ));
+        }
+        if !once(headers, &header::HOST)?.is_none_or(is_address) {
             return denied("log in, or open the page by its IP address or as localhost");
         }
         Ok(Caller { name: None, role, credential: Credential::Local })
@@ -130,7 +138,7 @@ impl Access {
 }
 
 fn proxied(proxy: &Proxy, headers: &HeaderMap) -> Result<Caller, Problem> {
-    let user = headers.get(&proxy.user_header).and_then(|user| user.to_str().ok()).map(str::trim);
+    let user = once(headers, &proxy.user_header)?.and_then(|user| user.to_str().ok()).map(str::trim);
     let Some(user) = user.filter(|user| !user.is_empty() && user.chars().count() <= USER) else {
         let what = format!("the proxy gives no user name in the header {}", proxy.user_header);
         return Err(Problem::new(StatusCode::UNAUTHORIZED, what));
@@ -139,15 +147,37 @@ fn proxied(proxy: &Proxy, headers: &HeaderMap) -> Result<Caller, Problem> {
     Ok(Caller { name: Some(user.to_owned()), role, credential: Credential::Proxy })
 }
 
+/// A header that decides about access, which is refused if it is there twice.
+fn once<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Result<Option<&'a HeaderValue>, Problem> {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (value, None) => Ok(value),
+        _ => Err(Problem::bad(format!("the header {name} is given more than once"))),
+    }
+}
+
+/// True for a header that proxies add to requests they pass on.
+fn is_of_proxy(name: &HeaderName) -> bool {
+    const NAMES: [&str; 6] =
+        ["forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip", "cf-connecting-ip"];
+    name.as_str().starts_with("x-forwarded-") || NAMES.contains(&name.as_str())
+}
+
 fn hash(token: &str) -> [u8; 32] {
     Sha256::digest(token.as_bytes()).into()
 }
 
-/// The token in the cookie of the login page.
-fn cookie(headers: &HeaderMap) -> Option<String> {
+/// The token in the cookie of the login page. A page on another host of the same domain can add a cookie of this name.
+fn cookie(headers: &HeaderMap) -> Result<Option<String>, Problem> {
     let all = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let ours = all.flat_map(Cookie::split_parse).flatten().find(|cookie| cookie.name() == COOKIE)?;
-    String::from_utf8(BASE64.decode(ours.value()).ok()?).ok()
+    let mut ours = all.flat_map(Cookie::split_parse).flatten().filter(|cookie| cookie.name() == COOKIE);
+    let Some(first) = ours.next() else { return Ok(None) };
+    if ours.any(|other| other.value() != first.value()) {
+        return Err(Problem::bad(format!(
+            "there are several cookies {COOKIE}; remove them and log in again"
+        )));
+    }
+    Ok(BASE64.decode(first.value()).ok().and_then(|token| String::from_utf8(token).ok()))
 }
 
 /// The cookie that keeps a token: for this site only, and not readable by scripts.
@@ -175,12 +205,14 @@ fn set(value: String, days: i64, headers: &HeaderMap) -> HeaderValue {
 /// Checks that a request that changes something comes from our own page or not from a browser: browsers name the
 /// origin of such requests.
 pub(super) fn same_origin(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let ours = match (text("sec-fetch-site"), text("origin")) {
+    const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+    let text = |name| once(headers, name).map(|value| value.map(|value| value.to_str().unwrap_or("?")));
+    let host = text(&header::HOST)?;
+    let ours = match (text(&SITE)?, text(&header::ORIGIN)?) {
         (Some(site), _) => site == "same-origin" || site == "none",
         (None, Some(origin)) => {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_some() && host == text("host")
+            let named = origin.split_once("://").map(|(_, host)| host);
+            named.is_some() && named == host
         }
         (None, None) => true,
     };
@@ -229,10 +261,11 @@ mod tests {
     }
 
     fn map(headers: &[(&'static str, &str)]) -> HeaderMap {
-        let headers = headers.iter().map(|(name, value)| {
-            (header::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
-        });
-        headers.collect()
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        map
     }
 
     fn caller(
@@ -310,6 +343,41 @@ mod tests {
         // A caller through the proxy does not count as being on this machine.
         assert_eq!(caller(&access, "127.0.0.1", &[]), None);
         assert_eq!(caller(&access, "::1", &[]), Some((None, Role::Viewer)));
+    }
+
+    #[test]
+    fn a_header_that_decides_about_access_is_refused_when_it_is_there_twice() {
+        let access = access(&(TOKENS.to_owned() + PROXY));
+        let refused = |headers: &[(&'static str, &str)]| {
+            let problem = access.caller("10.0.0.2".parse().unwrap(), &map(headers)).unwrap_err();
+            (problem.status(), problem.detail().to_owned())
+        };
+        for twice in [
+            [("x-forwarded-user", "alice"), ("x-forwarded-user", "bob")],
+            [("authorization", "Bearer wall-0123456789abcdef"), ("authorization", "Bearer x")],
+            [("cookie", "hal_token=eA"), ("cookie", "hal_token=eQ")],
+        ] {
+            let (status, detail) = refused(&twice);
+            assert_eq!(status, StatusCode::BAD_REQUEST, "{detail}");
+        }
+        let host = [("host", "127.0.0.1"), ("host", "evil.example")];
+        assert_eq!(caller(&access, "::1", &host), None);
+        let origin = [("host", "a"), ("origin", "http://a"), ("origin", "http://evil.example")];
+        assert!(same_origin(&map(&origin)).is_err());
+        let site = [("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")];
+        assert!(same_origin(&map(&site)).is_err());
+    }
+
+    #[test]
+    fn what_a_proxy_passes_on_does_not_come_from_this_machine() {
+        let access = access(&(TOKENS.to_owned() + PROXY));
+        for header in ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip"] {
+            assert_eq!(caller(&access, "::1", &[(header, "10.0.0.9")]), None, "{header}");
+        }
+        let headers = [("x-forwarded-for", "10.0.0.9"), ("authorization", "Bearer wall-0123456789abcdef")];
+        assert_eq!(caller(&access, "::1", &headers), named("wall", Role::Viewer));
+        let headers = [("x-forwarded-for", "10.0.0.9"), ("x-forwarded-user", "alice")];
+        assert_eq!(caller(&access, "127.0.0.1", &headers), named("alice", Role::Operator));
     }
 
     #[test]

@@ -10,7 +10,6 @@ use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
 use crate::bus::message::StreamMessage;
-use crate::status::Status;
 
 /// Sent to a reader that got no message for a while, so that proxies keep the connection open and the page knows that
 /// it works: an event, because a script does not see comments.
@@ -28,6 +27,9 @@ pub(super) struct Entry {
     pub(super) message: Message,
     /// Remarks about how it was read, in words.
     pub(super) marks: Vec<String>,
+    /// The size of its payload.
+    #[serde(skip)]
+    pub(super) bytes: usize,
 }
 
 impl Entry {
@@ -37,7 +39,8 @@ impl Entry {
         let Received { message: content, marks } =
             read(source, tag, &message.payload, message.sequence, message.at);
         let marks = marks.iter().map(ToString::to_string).collect();
-        Some(Entry { sequence: message.sequence, at: message.at, message: content, marks })
+        let (sequence, at, bytes) = (message.sequence, message.at, message.payload.len());
+        Some(Entry { sequence, at, message: content, marks, bytes })
     }
 }
 
@@ -58,9 +61,8 @@ impl Frame {
         Some(Frame { entry: Some(Arc::new(entry)), bytes })
     }
 
-    /// The relay's own problem, if any: a page that is connected to a relay without a log must say so.
-    pub(super) fn state(status: &Status) -> Frame {
-        let problem = status.ready().err();
+    /// The problem of the relay or of the page, if any: a page that is connected to a relay without a log must say so.
+    pub(super) fn state(problem: Option<String>) -> Frame {
         let json = serde_json::json!({ "problem": problem });
         Frame { entry: None, bytes: format!("event: state\ndata: {json}\n\n").into() }
     }

@@ -23,7 +23,9 @@ pub(super) async fn guard(
 ) -> Result<Response, Problem> {
     let caller = match site.access.caller(peer.ip(), request.headers()) {
         Ok(caller) => caller,
-        Err(_) if wants_page(&request) => return Ok(to_login(&request)),
+        Err(problem) if problem.status() == StatusCode::UNAUTHORIZED && wants_page(&request) => {
+            return Ok(to_login(&request));
+        }
         Err(problem) => return Err(problem),
     };
     if caller.role < role {

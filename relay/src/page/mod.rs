@@ -7,6 +7,7 @@
 //! ```
 
 mod access;
+mod answers;
 mod api;
 mod assets;
 mod event;
@@ -39,6 +40,7 @@ use tower_http::compression::CompressionLayer;
 pub use self::shared::Shared;
 
 use self::access::Access;
+use self::answers::Answers;
 use self::guard::guard;
 use self::site::Site;
 use self::tail::Tail;
@@ -47,8 +49,9 @@ use crate::index::{Origin, follow};
 
 /// The number of pages that may be open at once.
 const READERS: usize = 256;
-/// Each open page holds one connection; requests need others.
-const LIMITS: Limits = Limits { connections: 2 * READERS, patience: serve::PATIENCE };
+/// Each open page holds one request; the others are for questions.
+const LIMITS: Limits =
+    Limits { requests: 2 * READERS, patience: serve::PATIENCE, always: &["/healthz", "/readyz"] };
 /// Time for open requests to end when the relay stops.
 const GRACE: Duration = Duration::from_secs(2);
 /// Interval at which the index's progress is measured for metrics.
@@ -75,7 +78,8 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let access = Access::open(&shared.config).context("page.tokens")?;
     let readers = Arc::new(Semaphore::new(READERS));
-    let site = Arc::new(Site { shared, access, tail: Tail::new(), readers, shutdown: shutdown.clone() });
+    let (tail, answers) = (Tail::new(), Answers::new());
+    let site = Arc::new(Site { shared, access, tail, readers, answers, shutdown: shutdown.clone() });
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;

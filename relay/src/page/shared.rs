@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_nats::connection::State;
 use tokio::sync::watch;
 
 use crate::bus::Bus;
@@ -23,4 +24,13 @@ pub struct Shared {
     pub rooms: watch::Receiver<Arc<Rooms>>,
     /// The index, or the reason why there is none.
     pub index: Result<Arc<Index>, String>,
+}
+
+impl Shared {
+    /// The reason why the page does not show what happens now: the relay's own problem, or the page's connection.
+    pub(super) fn problem(&self) -> Option<String> {
+        let is_connected = self.bus.client.connection_state() == State::Connected;
+        let lost = || (!is_connected).then(|| format!("the page is not connected to {}", self.bus.server()));
+        self.status.ready().err().or_else(lost)
+    }
 }

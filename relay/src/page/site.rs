@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::access::Access;
+use super::answers::Answers;
 use super::shared::Shared;
 use super::tail::Tail;
 use crate::index::Index;
@@ -17,6 +18,7 @@ pub(super) struct Site {
     pub(super) access: Access,
     pub(super) tail: Tail,
     pub(super) readers: Arc<Semaphore>,
+    pub(super) answers: Answers,
     pub(super) shutdown: CancellationToken,
 }
 

@@ -28,8 +28,10 @@ const KEPT_BYTES: usize = 4 << 20;
 const LAG: usize = 1024;
 /// The pause before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
-/// The interval at which the relay's own state is checked.
+/// The longest wait for the log by a request.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The interval at which the relay's own state is checked.
+const STATE: Duration = Duration::from_millis(500);
 /// Time without messages after which the log's state is checked.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -223,14 +225,14 @@ impl Tail {
 
     /// Passes on the relay's own state when it changes.
     async fn tell(&self, shared: &Shared) {
-        let mut every = tokio::time::interval(AGAIN);
+        let mut every = tokio::time::interval(STATE);
         let mut sent = None;
         loop {
             every.tick().await;
-            let now = shared.status.ready().err();
-            if sent.replace(now.clone()) != Some(now) {
+            let now = shared.problem();
+            if sent.replace(now.clone()) != Some(now.clone()) {
                 // An error means that no page is open.
-                let _ = self.lock().live.send(Frame::state(&shared.status));
+                let _ = self.lock().live.send(Frame::state(now));
             }
         }
     }

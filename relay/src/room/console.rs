@@ -1,11 +1,11 @@
 //! A terminal: each message as lines on the relay's standard output, coloured when a person looks.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tellhal::Severity;
+use tellhal::paint::Paint;
 
 use super::{self as room, Part, Post, Room, Shared};
 use crate::render;
@@ -23,18 +23,12 @@ impl room::Settings for Config {
 }
 
 pub(super) struct Console {
-    colour: bool,
+    paint: Paint,
 }
 
 impl Console {
-    /// Coloured on a terminal, unless the user asked every program for no colour (<https://no-color.org>).
     pub(super) fn open() -> Self {
-        let no_color = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Console::new(std::io::stdout().is_terminal() && !no_color)
-    }
-
-    fn new(colour: bool) -> Self {
-        Console { colour }
+        Console { paint: Paint::of(&std::io::stdout()) }
     }
 }
 
@@ -42,14 +36,9 @@ impl Console {
 impl Room for Console {
     fn render(&self, post: &Post) -> Vec<Part> {
         let shown = render::lines(post).join("\n");
-        let wire = match self.colour.then(|| colour(post.severity())).flatten() {
-            // The only escape codes in the output: `render::lines` removes those of a message.
-            Some(colour) => {
-                let (first, rest) = shown.split_at(shown.find('\n').unwrap_or(shown.len()));
-                format!("\x1b[{colour}m{first}\x1b[0m{rest}")
-            }
-            None => shown.clone(),
-        };
+        let (first, rest) = shown.split_at(shown.find('\n').unwrap_or(shown.len()));
+        // The only escape codes in the output: `render::lines` removes those of a message.
+        let wire = self.paint.severity(post.severity(), first) + rest;
         vec![Part { shown, wire, plain: None, id: post.id.clone() }]
     }
 
@@ -71,16 +60,6 @@ impl Room for Console {
     }
 }
 
-fn colour(severity: Severity) -> Option<&'static str> {
-    match severity {
-        Severity::Debug => Some("2"),
-        Severity::Info | Severity::Notice => None,
-        Severity::Warning => Some("33"),
-        Severity::Error => Some("31"),
-        Severity::Critical => Some("1;31"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,7 +67,7 @@ mod tests {
 
     #[test]
     fn passes_the_kit() {
-        conformance::renders(&Console::new(false), usize::MAX, &["\x1b", "\0", "\x07", "\r"]);
+        conformance::renders(&Console { paint: Paint::NONE }, usize::MAX, &["\x1b", "\0", "\x07", "\r"]);
     }
 
     #[test]
@@ -96,16 +75,16 @@ mod tests {
         let mut message = conformance::message("first\nsecond");
         let wire = |message: &tellhal::Message| {
             let post = Post::single(conformance::delivery("m1", message.clone()));
-            Console::new(true).render(&post).remove(0).wire
+            Console { paint: Paint::ALWAYS }.render(&post).remove(0).wire
         };
         assert_eq!(wire(&message), "[backup.mysql] db1: first\nsecond");
-        message.severity = Severity::Error;
+        message.severity = tellhal::Severity::Error;
         assert_eq!(wire(&message), "\x1b[31mERROR [backup.mysql] db1: first\x1b[0m\nsecond");
     }
 
     #[tokio::test]
     async fn a_line_is_written() {
-        let room = Console::new(false);
+        let room = Console { paint: Paint::NONE };
         let sent = conformance::send(&room, "a line of this test").await;
         assert_eq!(sent.map(|sent| sent.post), Ok(None));
     }

@@ -42,6 +42,10 @@ pub struct RoomState {
     pub last_success: Option<Timestamp>,
     pub last_error: Option<String>,
     pub last_error_at: Option<Timestamp>,
+    /// The first failure since the last success.
+    pub failing_since: Option<Timestamp>,
+    /// The time of the next try.
+    pub retry_at: Option<Timestamp>,
     pub tries: u32,
     /// The post that is being retried.
     #[serde(skip)]
@@ -52,6 +56,16 @@ pub struct RoomState {
 }
 
 impl RoomState {
+    /// The reason why deliveries wait, in words; `None` for a room that does not fail.
+    pub fn why(&self) -> Option<String> {
+        let (since, error) = (self.failing_since?, self.last_error.as_ref()?);
+        let mut why = format!("the room has failed since {since}: {}", tellhal::text::one_line(error));
+        if let Some(retry_at) = self.retry_at {
+            why += &format!("; next try at {retry_at}");
+        }
+        Some(why)
+    }
+
     /// Takes over what the last receipt from before this relay led says.
     pub fn remember(&mut self, receipt: &Receipt) {
         if self.state != State::Unknown {
@@ -107,6 +121,8 @@ pub struct Snapshot {
     pub role: Role,
     /// The reason why this relay is not ready; `None` if it is.
     pub problem: Option<String>,
+    /// The same, as it is seen from outside of the loop that leads: the server is gone, or no relay leads.
+    pub obstacle: Option<String>,
     pub rooms: BTreeMap<String, RoomState>,
     /// Last sequence of the log that was folded.
     pub folded: u64,
@@ -137,10 +153,11 @@ impl Status {
         change(self.lock().rooms.entry(room.to_owned()).or_default());
     }
 
-    /// Ready means: NATS and the streams can be used, and the relay leads or stands by. Independent of the rooms' states.
+    /// Ready means: NATS and the streams can be used, and the relay leads or stands by for one that does. Independent of the
+    /// rooms' states.
     pub fn ready(&self) -> Result<Role, String> {
         let now = self.lock();
-        match (now.role, &now.problem) {
+        match (now.role, now.obstacle.as_ref().or(now.problem.as_ref())) {
             (Role::Leading | Role::StandingBy, None) => Ok(now.role),
             (_, Some(problem)) => Err(problem.clone()),
             (role, None) => Err(format!("{role:?}").to_lowercase()),

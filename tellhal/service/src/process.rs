@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tellhal::paint::Paint;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
@@ -65,10 +66,9 @@ fn logging() {
     }
 }
 
-/// True if stderr takes colours: it is a terminal, and the user did not turn colours off for all programs
-/// (<https://no-color.org>).
+/// True if stderr takes colours.
 pub fn colour() -> bool {
-    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    Paint::of(&std::io::stderr()).is_on()
 }
 
 /// Prints to stdout. A closed pipe, as in `… | head`, is not an error.

@@ -12,13 +12,14 @@ use axum::response::Response;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::exchange::{Given, Named, ok};
+use super::exchange::{Given, Named, ok, unacknowledged};
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
 use crate::bus::Bus;
 use crate::bus::message::StreamMessage;
 use crate::page::Site;
 use crate::page::access::Caller;
+use crate::page::answers::PAGE;
 use crate::page::params::{PAGED, Params, ROOM};
 use service::http::problem::Problem;
 
@@ -41,6 +42,7 @@ pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<
     let (limit, before) = (params.limit()?, params.before()?.unwrap_or(u64::MAX));
     let room = params.room()?.unwrap_or("*");
     let operator = operator(&site);
+    let _turn = site.answers.turn().await;
     let Some(stream) = operator.stream(&operator.names.dead_stream()).await? else {
         return Ok(ok(&DeadLetters { letters: Vec::new(), cursor: None }));
     };
@@ -48,8 +50,8 @@ pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<
     Ok(ok(&DeadLetters { letters, cursor: cursor.map(|before| before.to_string()) }))
 }
 
-/// The last `limit` letters before the sequence `before`, newest first, and the cursor of the page before them. The
-/// stream can only be read forwards, so each attempt starts further back until there are enough.
+/// The last `limit` letters before the sequence `before`, newest first, or as many as fit into a page, and the cursor of
+/// the page before them. The stream can only be read forwards, so each attempt starts further back until there are enough.
 async fn newest(
     operator: &Operator,
     stream: Stream,
@@ -64,18 +66,20 @@ async fn newest(
         let start_sequence = end.saturating_sub(window).max(first);
         let from = DeliverPolicy::ByStartSequence { start_sequence };
         let mut scan = operator.scan(stream.clone(), filter.clone(), from).await?;
-        let mut letters = VecDeque::new();
-        let mut more = start_sequence > first;
+        let (mut letters, mut bytes, mut more) = (VecDeque::new(), 0, false);
         while let Some(message) = scan.next().await?.filter(|message| message.sequence < end) {
-            if letters.len() == limit {
-                letters.pop_front();
+            let size = message.payload.len();
+            bytes += size;
+            letters.push_back((Letter::read(&message), size));
+            while letters.len() > limit || (bytes > PAGE && letters.len() > 1) {
+                bytes -= letters.pop_front().map_or(0, |(_, size)| size);
                 more = true;
             }
-            letters.push_back(Letter::read(&message));
         }
-        if letters.len() == limit || start_sequence == first {
-            let cursor = letters.front().filter(|_| more).map(|oldest| oldest.sequence);
-            return Ok((letters.into_iter().rev().collect(), cursor));
+        if more || letters.len() == limit || start_sequence == first {
+            let more = more || start_sequence > first;
+            let cursor = letters.front().filter(|_| more).map(|(oldest, _)| oldest.sequence);
+            return Ok((letters.into_iter().rev().map(|(letter, _)| letter).collect(), cursor));
         }
         window *= 4;
     }
@@ -92,7 +96,7 @@ pub(super) async fn retry(
         let what = format!("{} cannot be retried: its delivery could not be read", letter.id);
         return Err(Problem::new(StatusCode::CONFLICT, what));
     }
-    dead::retry(&operator, &letter).await?;
+    dead::retry(&operator, &letter, by(&caller)).await.map_err(|error| unsure(&site, error))?;
     tracing::info!(id = letter.id, room = letter.room, by = caller.name, "dead letter to be tried again");
     Ok(StatusCode::NO_CONTENT)
 }
@@ -104,9 +108,18 @@ pub(super) async fn give_up(
 ) -> Result<StatusCode, Problem> {
     let operator = operator(&site);
     let letter = letter(&operator, sequence?.0).await?;
-    dead::drop(&operator, &letter).await?;
+    dead::drop(&operator, &letter, by(&caller)).await.map_err(|error| unsure(&site, error))?;
     tracing::info!(id = letter.id, room = letter.room, by = caller.name, "dead letter given up");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// The caller's name for the traces.
+fn by(caller: &Caller) -> &str {
+    caller.name.as_deref().unwrap_or("an operator on the relay's machine")
+}
+
+fn unsure(site: &Site, error: anyhow::Error) -> Problem {
+    unacknowledged(error, &site.shared.bus.server(), "asked again, it happens once")
 }
 
 async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Letter, Problem> {

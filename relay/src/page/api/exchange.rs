@@ -1,5 +1,6 @@
 //! The forms in which every handler takes its request and gives its answer.
 
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, Path, Query, Request};
 use axum::http::{StatusCode, header};
@@ -39,6 +40,18 @@ pub(super) fn answer(status: StatusCode, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => (status, headers, body).into_response(),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// The problem of an entry that was not appended. Without an answer of the server, nobody knows whether the log has it.
+pub(super) fn unacknowledged(error: anyhow::Error, server: &str, again: &str) -> Problem {
+    let kind = error.downcast_ref::<PublishError>().map(PublishError::kind);
+    match kind {
+        Some(PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe) => Problem::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            format!("{server} has not acknowledged it, and it may still arrive; {again}"),
+        ),
+        _ => error.into(),
     }
 }
 

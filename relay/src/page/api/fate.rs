@@ -8,7 +8,7 @@ use tellhal::timestamp::Timestamp;
 
 use crate::admin::trace::{Fate, Retried};
 use crate::delivery::fate::{self, FateState};
-use crate::delivery::id::{message_id, retry_of};
+use crate::delivery::id::{is_summary, retry_of};
 use crate::delivery::{Attempts, Delivery, Outcome, Receipt};
 use crate::engine::NOWHERE;
 use crate::status::RoomState;
@@ -49,6 +49,14 @@ pub(super) struct Step {
     reason: Option<String>,
     /// The delivery's id.
     delivery: Option<String>,
+    /// True if it is about the summary of the message's repeats, and not about the message itself.
+    is_summary: bool,
+    /// The number of repeats in the summary, if it is known.
+    repeats: Option<u64>,
+    /// The text of a summary that is a dead letter.
+    text: Option<String>,
+    /// The room that the delivery waits for; absent unless it waits.
+    waits: Option<Waits>,
     /// The number of messages in the post.
     together: usize,
     /// The number of attempts.
@@ -62,6 +70,33 @@ pub(super) struct Step {
     possible_duplicate: bool,
     /// The dead letter's sequence, to retry or drop it.
     letter: Option<u64>,
+}
+
+/// The reason why a delivery waits.
+#[derive(Serialize, JsonSchema)]
+struct Waits {
+    /// The number of deliveries that wait for the room.
+    pending: u64,
+    /// The room's first failure since its last success; absent for a room that does not fail.
+    failing_since: Option<Timestamp>,
+    /// The room's last answer, if it fails.
+    answer: Option<String>,
+    answered_at: Option<Timestamp>,
+    /// The time of the next try.
+    next_try: Option<Timestamp>,
+}
+
+impl Waits {
+    fn of(room: &RoomState) -> Waits {
+        let is_failing = room.failing_since.is_some();
+        Waits {
+            pending: room.pending,
+            failing_since: room.failing_since,
+            answer: room.last_error.clone().filter(|_| is_failing),
+            answered_at: room.last_error_at.filter(|_| is_failing),
+            next_try: room.retry_at,
+        }
+    }
 }
 
 /// The history of a message in all rooms.
@@ -99,7 +134,8 @@ pub(super) fn history(
     let rooms = rooms.into_iter().map(|(room, mut steps)| {
         steps.sort_by_key(|step| step.at);
         let untraced = if fresh { FateState::Expected } else { FateState::Forgotten };
-        let state = steps.iter().max_by_key(|step| (weight(step.state), step.at));
+        // A summary's state is not the message's, unless there is nothing else.
+        let state = steps.iter().max_by_key(|step| (!step.is_summary, weight(step.state), step.at));
         let state = state.map_or(untraced, |step| step.state);
         RoomFate { room, kind: None, state, sign: state.sign(), words: state.words(), steps }
     });
@@ -122,6 +158,9 @@ fn steps(fate: &Fate, now: &BTreeMap<String, RoomState>) -> Vec<(String, Step)> 
             tries: letter.tries,
             attempts: letter.attempts.clone(),
             letter: Some(letter.sequence),
+            is_summary: letter.repeats.is_some(),
+            repeats: letter.repeats,
+            text: letter.text.clone(),
             ..Step::new(letter.at, FateState::Dead)
         };
         steps.push((letter.room.clone(), step));
@@ -140,6 +179,7 @@ fn steps(fate: &Fate, now: &BTreeMap<String, RoomState>) -> Vec<(String, Step)> 
             delivery: Some(delivery.id.to_string()),
             tries: retrying.and(room).map_or(0, |room| room.tries),
             attempts: retrying.map(|retrying| retrying.attempts.clone()).unwrap_or_default(),
+            waits: room.map(Waits::of),
             ..Step::new(delivery.at, state)
         };
         steps.push((delivery.room.clone(), step));
@@ -174,9 +214,11 @@ fn room_of_retry<'a>(fate: &'a Fate, retry: &Retried) -> Option<&'a str> {
 }
 
 fn of_receipt(receipt: &Receipt, own: &str) -> (String, Step) {
+    let delivery = fate::delivery_of(own, receipt);
     let step = Step {
         reason: fate::reason(receipt),
-        delivery: receipt.ids.iter().find(|id| message_id(id) == own).cloned(),
+        is_summary: delivery.is_some_and(is_summary),
+        delivery: delivery.map(str::to_owned),
         together: receipt.ids.len(),
         tries: receipt.tries,
         attempts: receipt.attempts.clone(),
@@ -197,6 +239,10 @@ impl Step {
             words: state.words(),
             reason: None,
             delivery: None,
+            is_summary: false,
+            repeats: None,
+            text: None,
+            waits: None,
             together: 1,
             tries: 0,
             attempts: Attempts::default(),

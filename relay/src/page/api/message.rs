@@ -16,6 +16,7 @@ use super::dead::operator;
 use super::exchange::{Named, ok};
 use super::fate::{History, RoomFate, Step, history};
 use super::messages::Incomplete;
+use super::rooms::leaders_rooms;
 use crate::admin::Operator;
 use crate::admin::explain::{Explanation, Verdicts, explain};
 use crate::admin::trace::{Fate, Located, SHORTEST, Search};
@@ -24,7 +25,7 @@ use crate::bus::message::StreamMessage;
 use crate::engine::Rules;
 use crate::page::Site;
 use crate::page::event::Entry;
-use crate::status::Role;
+use crate::status::{Role, Snapshot};
 use service::http::problem::Problem;
 
 /// The longest id in a request, in bytes.
@@ -85,8 +86,12 @@ pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<
     let mut also = occurrences(&site, &entry.message.id).await?;
     let rules = rules_then(&site, entry.sequence).await;
     let fate = fate(&site, &operator, &entry, &also, rules.as_ref()).await?;
+    let mut now = site.shared.status.get();
+    if now.role != Role::Leading {
+        now.rooms = leaders_rooms(&site).await.unwrap_or_default();
+    }
     also.retain(|other| *other != sequence);
-    Ok(ok(&describe(&site, message, entry, rules, fate, also)))
+    Ok(ok(&describe(&site, &now, message, entry, rules, fate, also)))
 }
 
 fn unknown(id: &str) -> Problem {
@@ -157,6 +162,7 @@ async fn fate(
 
 fn describe(
     site: &Site,
+    now: &Snapshot,
     message: StreamMessage,
     entry: Entry,
     rules: Option<Arc<Rules>>,
@@ -167,7 +173,6 @@ fn describe(
         Some(Explanation { verdicts, deliveries, .. }) => (Some(verdicts), deliveries),
         None => (None, Vec::new()),
     };
-    let now = site.shared.status.get();
     let not_yet_folded = now.role == Role::Leading && now.folded < entry.sequence;
     let young = not_yet_folded || Timestamp::now().since(entry.at) < SLOW;
     let fresh = young || !fate.complete;

@@ -15,12 +15,13 @@ use tellhal::message::{Link, Message, Severity, Status};
 use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
-use super::exchange::{Given, Json, answer, ok};
+use super::exchange::{Given, Json, answer, ok, unacknowledged};
 use crate::bus::message::StreamMessage;
 use crate::index::Origin;
 use crate::index::filter::Filter;
 use crate::page::Site;
 use crate::page::access::Caller;
+use crate::page::answers::PAGE;
 use crate::page::event::Entry;
 use crate::page::params::{FILTER, PAGED, Params};
 use crate::page::tail::Recent;
@@ -28,10 +29,11 @@ use crate::status::notice::SOURCE;
 use service::http::problem::Problem;
 
 /// Number of messages requested from the log at the same time.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 8;
 /// The longest title, key or field of a sent message, in characters, and the longest address.
 const SHORT: usize = 256;
 const ADDRESS: usize = 1000;
+const ID: &str = "^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$";
 /// The largest number of its fields and links.
 const FIELDS: usize = 50;
 const LINKS: usize = 20;
@@ -79,7 +81,30 @@ impl Incomplete {
 pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<Response, Problem> {
     let params = Params::new(query?.0, &[FILTER, PAGED])?;
     let (filter, limit, before) = (params.filter()?, params.limit()?, params.before()?);
+    let _turn = site.answers.turn().await;
     Ok(ok(&search(&site, filter, before, limit).await?))
+}
+
+/// The messages of one page of results.
+#[derive(Default)]
+struct Page {
+    messages: Vec<Arc<Entry>>,
+    bytes: usize,
+}
+
+impl Page {
+    fn push(&mut self, entry: Arc<Entry>) {
+        self.bytes += entry.bytes;
+        self.messages.push(entry);
+    }
+
+    fn is_full(&self, limit: usize) -> bool {
+        self.messages.len() >= limit || self.bytes >= PAGE
+    }
+
+    fn cursor(&self) -> Option<String> {
+        self.messages.last().map(|last| last.sequence.to_string())
+    }
 }
 
 /// Searches the newest messages in memory; older ones are searched in the index and read from the log.
@@ -94,23 +119,29 @@ async fn search(
     let matching = entries
         .into_iter()
         .filter(|entry| entry.sequence < before && filter.matches(&entry.message, entry.at));
-    let mut messages: Vec<Arc<Entry>> = matching.take(limit).collect();
-    if messages.len() == limit {
-        let cursor = messages.last().map(|last| last.sequence.to_string());
-        return Ok(Messages { messages, cursor, through, incomplete: None });
+    let mut page = Page::default();
+    for entry in matching {
+        page.push(entry);
+        if page.is_full(limit) {
+            let cursor = page.cursor();
+            return Ok(Messages { messages: page.messages, cursor, through, incomplete: None });
+        }
     }
     let mut incomplete = gap(site, complete_after);
     let index = match &site.shared.index {
         Ok(index) => index,
-        Err(_) => return Ok(Messages { messages, cursor: None, through, incomplete }),
+        Err(_) => return Ok(Messages { messages: page.messages, cursor: None, through, incomplete }),
     };
     let older = before.min(complete_after.saturating_add(1));
-    let hits = index.search(filter, older, limit - messages.len()).await?;
-    messages.extend(read(site, &hits.sequences).await?);
+    let hits = index.search(filter, older, limit - page.messages.len()).await?;
+    let cursor = match read(site, &hits.sequences, &mut page).await? {
+        Read::All => hits.before.map(|before| before.to_string()),
+        Read::UntilFull => page.cursor(),
+    };
     if let Some(at) = hits.until {
         incomplete = Some(Incomplete::late(at));
     }
-    Ok(Messages { messages, cursor: hits.before.map(|before| before.to_string()), through, incomplete })
+    Ok(Messages { messages: page.messages, cursor, through, incomplete })
 }
 
 /// The reason why messages that are not in memory may be missing from the index.
@@ -133,19 +164,30 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
     }
 }
 
-/// Reads messages from the log. Messages that the log no longer has are left out.
-async fn read(site: &Arc<Site>, sequences: &[u64]) -> Result<Vec<Arc<Entry>>, Problem> {
+/// The end of reading the messages of a page.
+enum Read {
+    All,
+    /// The page has as many bytes as it may.
+    UntilFull,
+}
+
+/// Reads messages from the log into the page. Messages that the log no longer has are left out.
+async fn read(site: &Arc<Site>, sequences: &[u64], page: &mut Page) -> Result<Read, Problem> {
     let (bus, log) = (&site.shared.bus, &site.shared.bus.names.ops_stream());
     let messages = stream::iter(sequences.to_vec())
         .map(async |sequence| StreamMessage::at(&bus.js, log, sequence).await)
         .buffered(AT_ONCE);
-    let mut entries = Vec::with_capacity(sequences.len());
     let mut messages = std::pin::pin!(messages);
     while let Some(message) = messages.next().await {
+        if page.bytes >= PAGE {
+            return Ok(Read::UntilFull);
+        }
         let message = message.context("the log cannot be read")?;
-        entries.extend(message.and_then(|message| Entry::new(&bus.names, &message)).map(Arc::new));
+        if let Some(entry) = message.and_then(|message| Entry::new(&bus.names, &message)) {
+            page.push(Arc::new(entry));
+        }
     }
-    Ok(entries)
+    Ok(Read::All)
 }
 
 /// A message to be sent; it needs a text or a title.
@@ -153,6 +195,11 @@ async fn read(site: &Arc<Site>, sequences: &[u64]) -> Result<Vec<Arc<Entry>>, Pr
 #[serde(deny_unknown_fields)]
 #[schemars(transform = needs_something)]
 pub(super) struct Tell {
+    /// The message's id: 128 random bits as a UUID or 32 hexadecimal digits; a new one when absent. Sent again with the
+    /// same id, a message is in the log once.
+    #[serde(default)]
+    #[schemars(regex(pattern = ID))]
+    id: Option<String>,
     /// The topic.
     tag: Tag,
     /// The body. A text over 64 KiB keeps its first 16 and its last 48 KiB.
@@ -209,11 +256,21 @@ pub(super) async fn tell(
     Extension(caller): Extension<Caller>,
     Json(tell): Json<Tell>,
 ) -> Result<Response, Problem> {
+    let by = caller.name.clone();
     let message = message(tell, caller.name)?;
     let bus = &site.shared.bus;
     let subject = bus.names.ops(SOURCE, &message.tag);
     let payload = serde_json::to_vec(&message).map_err(anyhow::Error::from)?;
-    let sequence = bus.append(subject, &message.id, payload).await?;
+    let appended = bus.append(subject, &message.id, payload).await;
+    let sequence = appended.map_err(|error| {
+        let server = bus.server();
+        unacknowledged(
+            error,
+            &server,
+            &format!("sent again with its id {}, it is in the log once", message.id),
+        )
+    })?;
+    tracing::info!(id = message.id, tag = %message.tag, by, "message sent");
     // The caller's next request shall find the message.
     site.tail.reached(sequence).await;
     let location: [(HeaderName, String); 1] = [(header::LOCATION, format!("/api/messages/{}", message.id))];
@@ -222,7 +279,7 @@ pub(super) async fn tell(
 }
 
 fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
-    let Tell { tag, text, severity, title, key, status, fields, links } = tell;
+    let Tell { id, tag, text, severity, title, key, status, fields, links } = tell;
     let wrong = |what: String| Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what));
     let title = title.filter(|title| !title.is_empty());
     if title.is_none() && text.is_empty() {
@@ -245,6 +302,13 @@ fn message(tell: Tell, user: Option<String>) -> Result<Message, Problem> {
         return wrong(format!("link {url:?} is not a web address of at most {ADDRESS} characters"));
     }
     let mut message = Message::new(SOURCE, tag, text);
+    if let Some(id) = id {
+        let digits: String = id.chars().filter(|c| *c != '-').collect();
+        if digits.len() != 32 || id.len() > 36 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return wrong(format!("id {id:.40?} is not a UUID"));
+        }
+        message.id = id;
+    }
     message.severity = severity;
     message.title = title;
     message.key = key.filter(|key| !key.is_empty());

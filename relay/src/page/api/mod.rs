@@ -24,6 +24,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 pub(super) use openapi::document;
 
 use super::Site;
+use super::answers::within_budget;
 use super::guard::guard;
 use super::params::{AFTER, FILTER, HYPOTHETICAL, NAMED, PAGED, Param, ROOM, SPANS};
 use crate::config::page::Role;
@@ -80,7 +81,7 @@ fn endpoints() -> Vec<Endpoint> {
             ..read(
                 "/api/messages",
                 "Search the log",
-                "The matching messages, newest first, a page at a time.",
+                "The matching messages, newest first, a page at a time. A page ends at its limit or after 4 MiB of messages.",
                 schema::<messages::Messages>,
                 get(messages::list),
             )
@@ -89,7 +90,7 @@ fn endpoints() -> Vec<Endpoint> {
             method: Method::POST,
             body: Some(schema::<messages::Tell>),
             answer: Answer::Json(StatusCode::CREATED, schema::<messages::Told>),
-            problems: &[StatusCode::UNPROCESSABLE_ENTITY],
+            problems: &[StatusCode::UNPROCESSABLE_ENTITY, StatusCode::GATEWAY_TIMEOUT],
             role: Role::Operator,
             ..read(
                 "/api/messages",
@@ -176,7 +177,7 @@ fn endpoints() -> Vec<Endpoint> {
             ..read(
                 "/api/dead",
                 "Dead letters",
-                "Deliveries that rooms could not take, newest first, a page at a time.",
+                "Deliveries that rooms could not take, newest first, a page at a time, of at most 4 MiB.",
                 schema::<dead::DeadLetters>,
                 get(dead::list),
             )
@@ -185,7 +186,7 @@ fn endpoints() -> Vec<Endpoint> {
             method: Method::POST,
             named: Some(("sequence", schema::<dead::Sequence>)),
             answer: Answer::Nothing,
-            problems: &[StatusCode::NOT_FOUND, StatusCode::CONFLICT],
+            problems: &[StatusCode::NOT_FOUND, StatusCode::CONFLICT, StatusCode::GATEWAY_TIMEOUT],
             role: Role::Operator,
             ..read(
                 "/api/dead/{sequence}/retry",
@@ -199,7 +200,7 @@ fn endpoints() -> Vec<Endpoint> {
             method: Method::DELETE,
             named: Some(("sequence", schema::<dead::Sequence>)),
             answer: Answer::Nothing,
-            problems: &[StatusCode::NOT_FOUND],
+            problems: &[StatusCode::NOT_FOUND, StatusCode::GATEWAY_TIMEOUT],
             role: Role::Operator,
             ..read(
                 "/api/dead/{sequence}",
@@ -215,7 +216,8 @@ fn endpoints() -> Vec<Endpoint> {
 /// Every address behind its guard.
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
     endpoints().into_iter().fold(Router::new(), |router, endpoint| {
+        let budget = from_fn_with_state(site.answers.clone(), within_budget);
         let guard = from_fn_with_state((site.clone(), endpoint.role), guard);
-        router.route(endpoint.path, endpoint.handler.layer(guard))
+        router.route(endpoint.path, endpoint.handler.layer(budget).layer(guard))
     })
 }

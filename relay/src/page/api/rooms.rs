@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use axum::extract::State as From;
 use axum::response::Response;
-use futures_util::TryStreamExt as _;
 use schemars::JsonSchema;
 use serde::Serialize;
 use tellhal::timestamp::Timestamp;
 
+use super::dead::operator;
 use super::exchange::ok;
+use crate::admin::dead;
 use crate::delivery::Attempts;
 use crate::lead::report;
 use crate::page::Site;
@@ -105,7 +105,7 @@ pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Probl
     });
     Ok(ok(&Rooms {
         role: now.role,
-        problem: site.shared.status.ready().err(),
+        problem: site.shared.problem(),
         config_error: now.config_error.clone(),
         dev_room: rules.routing.dev_room.clone(),
         folded: now.folded,
@@ -114,17 +114,12 @@ pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Probl
 }
 
 /// The states of the rooms as the leading relay told them last.
-async fn leaders_rooms(site: &Site) -> anyhow::Result<BTreeMap<String, RoomState>> {
+pub(super) async fn leaders_rooms(site: &Site) -> anyhow::Result<BTreeMap<String, RoomState>> {
     let bus = &site.shared.bus;
     report::read(&bus.js, &bus.names).await
 }
 
 /// The number of dead letters of each room.
 async fn dead_letters(site: &Site) -> anyhow::Result<BTreeMap<String, u64>> {
-    let bus = &site.shared.bus;
-    let stream = bus.js.get_stream_no_info(bus.names.dead_stream()).await?;
-    let subjects = stream.info_with_subjects(bus.names.dead("*")).await.context("dead letters")?;
-    let subjects: Vec<(String, usize)> = subjects.try_collect().await?;
-    let room = |subject: &str| subject.rsplit('.').next().unwrap_or_default().to_owned();
-    Ok(subjects.into_iter().map(|(subject, count)| (room(&subject), count as u64)).collect())
+    dead::count(&operator(site)).await
 }

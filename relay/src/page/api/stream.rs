@@ -79,6 +79,7 @@ enum Source {
     Behind {
         scan: Box<Scan>,
         until: u64,
+        _turn: OwnedSemaphorePermit,
     },
     Live(broadcast::Receiver<Frame>),
 }
@@ -86,7 +87,7 @@ enum Source {
 impl Reader {
     fn new(site: Arc<Site>, permit: OwnedSemaphorePermit, filter: Filter, seen: Option<u64>) -> Self {
         let shutdown = site.shutdown.clone();
-        let queue = VecDeque::from([Frame::state(&site.shared.status)]);
+        let queue = VecDeque::from([Frame::state(site.shared.problem())]);
         site.shared.metrics.page_readers.inc();
         Reader { site, shutdown, filter, queue, seen, source: Source::Start, _permit: permit }
     }
@@ -145,7 +146,7 @@ impl Reader {
     async fn advance(&mut self) -> anyhow::Result<()> {
         match &mut self.source {
             Source::Start => self.start().await?,
-            Source::Behind { scan, until } => match scan.next().await? {
+            Source::Behind { scan, until, .. } => match scan.next().await? {
                 Some(message) => self.queue.extend(Frame::message(&self.site.shared.bus.names, &message)),
                 None => {
                     self.seen = self.seen.max(Some(*until));
@@ -191,10 +192,12 @@ impl Reader {
             self.go_live(joined);
             return Ok(());
         }
+        // Messages that were read and not sent yet take memory for each reader.
+        let _turn = self.site.answers.behind.clone().acquire_owned().await?;
         let log = bus.js.get_stream(bus.names.ops_stream()).await?;
         let from = DeliverPolicy::ByStartSequence { start_sequence: seen + 1 };
         let scan = Box::new(Scan::open(&bus.js, &bus.connections, log, bus.names.all_ops(), from).await?);
-        self.source = Source::Behind { scan, until: last };
+        self.source = Source::Behind { scan, until: last, _turn };
         Ok(())
     }
 

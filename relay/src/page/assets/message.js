@@ -57,9 +57,26 @@ function reason({ words, reason: text }) {
   return text && [": ", h("bdi", {}, text.startsWith(known) ? text.slice(known.length) : text)];
 }
 
+// The reason why the message waits.
+function waits({ waits: room }, name) {
+  if (!room) return null;
+  return h("p", {},
+    room.failing_since && ["The room has failed since ", time(room.failing_since), ", last at ", time(room.answered_at), ": ", h("bdi", {}, room.answer), ". "],
+    room.next_try && ["Next try at ", time(room.next_try), ". "],
+    room.pending > 1 && `${plural(room.pending, "message")} wait. `,
+    h("a", { href: "/rooms" }, `State of ${name}`));
+}
+
+// The step's subject, if it is not the message itself.
+function subject({ is_summary: isSummary, repeats }) {
+  return isSummary && `the summary of ${repeats ? plural(repeats, "repeat") : "its repeats"}: `;
+}
+
 function stepRow(step, room, again) {
   return h("li", {},
-    time(step.at), " ", state(step), reason(step),
+    time(step.at), " ", subject(step), state(step), reason(step),
+    waits(step, room),
+    step.text && h("pre", {}, step.text),
     step.together > 1 && ` (${plural(step.together, "message")} in one post)`,
     step.possible_duplicate && h("em", {}, " possibly posted twice: the answer to an earlier attempt was lost"),
     (step.post || step.link) && facts([["post", step.post], ["link", step.link && link(step.link)]]),

@@ -83,8 +83,10 @@ function letter(each, item) {
     h("button", { type: "button", onclick: () => confirm("Give this dead letter up?") && act(address, "DELETE", "Given up.") }, "Give up"),
   ] : [];
   return [
-    h("p", {}, time(each.at), " ", h("bdi", {}, each.room), " ", message && [severity(message.severity || "info"), " ", h("bdi", { class: "tag" }, message.tag)]),
-    h("p", { class: "headline" }, message ? h("a", { href: messageAddress(message) }, h("bdi", {}, message.title || message.text || "(no text)")) : h("bdi", {}, each.id)),
+    h("p", {}, time(each.at), " ", h("bdi", {}, each.room), " ", each.severity && [severity(each.severity), " ", h("bdi", { class: "tag" }, each.tag)]),
+    h("p", { class: "headline" }, each.repeats && `${plural(each.repeats, "repeat")}, the last: `,
+      message ? h("a", { href: messageAddress(message) }, h("bdi", {}, each.headline || "(no text)")) : h("bdi", {}, each.headline || each.id)),
+    each.text && h("pre", {}, each.text),
     h("p", {}, "✗ ", h("bdi", {}, each.reason), each.tries ? ` (${plural(each.tries, "attempt")})` : ""),
     h("p", { class: "actions" }, buttons.flatMap((button) => [button, " "]), did),
   ];

@@ -4,6 +4,12 @@ import { api, isOperator, trouble } from "./api.js";
 import { $, fill, h } from "./dom.js";
 
 const form = $("telling");
+let sending = null; // contents and id of a message that is not acknowledged yet: sent again, it is the same message
+
+// 128 random bits.
+function newId() {
+  return [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
 
 // Lines of name=value.
 function fields(text) {
@@ -24,12 +30,17 @@ form.addEventListener("submit", async (event) => {
     const body = { ...values };
     if (values.fields) body.fields = fields(values.fields);
     if (values.links) body.links = values.links.split("\n").map((url) => ({ url: url.trim() })).filter(({ url }) => url);
-    const sent = await api("/api/messages", { method: "POST", body });
+    const contents = JSON.stringify(body);
+    if (sending?.contents !== contents) sending = { contents, id: newId() };
+    const sent = await api("/api/messages", { method: "POST", body: { id: sending.id, ...body } });
+    sending = null;
     fill($("told"), h("p", {}, "Sent. ", h("a", { href: `/messages/${sent.id}` }, "Show the message")));
     form.reset();
     form.elements.tag.value = values.tag;
   } catch (error) {
-    fill($("told"), trouble(error));
+    // Without an answer that refuses it, the message may be on its way.
+    const unsure = sending && (!error.status || error.status >= 500);
+    fill($("told"), trouble(error), unsure && h("p", {}, "It may still arrive. “Tell” sends the same message again, and the log takes it once."));
   } finally {
     button.disabled = false;
   }

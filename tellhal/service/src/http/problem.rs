@@ -33,6 +33,11 @@ impl Problem {
         Problem { status, detail: detail.into() }
     }
 
+    /// The HTTP status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
     /// The text.
     pub fn detail(&self) -> &str {
         &self.detail

@@ -1,10 +1,10 @@
 //! A message as lines of text, or as one line of JSON.
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
-use tellhal::message::{Received, Severity};
-
+use tellhal::message::Received;
+use tellhal::paint::Paint;
 use tellhal::text::visible;
 
 /// Prints one message. Exits when standard output is closed: the output has no reader any more.
@@ -12,26 +12,17 @@ pub(super) fn print(received: &Received, json: bool) {
     let mut stdout = std::io::stdout().lock();
     let text = match json {
         true => serde_json::to_string(&received.message).unwrap_or_default(),
-        false => line(
-            received,
-            stdout.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|no| no.is_empty()),
-        ),
+        false => line(received, Paint::of(&stdout)),
     };
     if writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_err() {
         std::process::exit(0);
     }
 }
 
-fn line(received: &Received, colour: bool) -> String {
+fn line(received: &Received, paint: Paint) -> String {
     let message = &received.message;
-    let (on, off) = match message.severity {
-        _ if !colour => ("", ""),
-        Severity::Error | Severity::Critical => ("\u{1b}[31m", "\u{1b}[0m"),
-        Severity::Warning => ("\u{1b}[33m", "\u{1b}[0m"),
-        _ => ("", ""),
-    };
-    let mut line =
-        format!("{} {} {} {on}{}{off}", message.time, message.source, message.tag, message.severity);
+    let severity = paint.severity(message.severity, message.severity.as_str());
+    let mut line = format!("{} {} {} {severity}", message.time, message.source, message.tag);
     if let Some(title) = &message.title {
         let _ = write!(line, " {}", visible(title));
     }
@@ -57,8 +48,8 @@ mod tests {
         let mut message = Message::new("db1", "backup".parse().unwrap(), "done\u{1b}[2J");
         message.time = Timestamp(0);
         let mut received = Received { message, marks: vec![] };
-        assert_eq!(line(&received, false), "1970-01-01T00:00:00Z db1 backup info done\\u{1b}[2J");
+        assert_eq!(line(&received, Paint::NONE), "1970-01-01T00:00:00Z db1 backup info done\\u{1b}[2J");
         received.message.text = "a\nb".into();
-        assert_eq!(line(&received, false), "1970-01-01T00:00:00Z db1 backup info\n  a\n  b");
+        assert_eq!(line(&received, Paint::NONE), "1970-01-01T00:00:00Z db1 backup info\n  a\n  b");
     }
 }
