@@ -19,19 +19,25 @@ macro_rules! files {
 
 const FILES: &[(&str, &str)] = files![
     "api.js",
+    "copy.js",
     "dom.js",
     "explain.js",
     "feed.js",
     "filter.js",
+    "icon-critical.svg",
     "icon.svg",
     "live.js",
     "message.js",
     "messages.js",
     "names.js",
     "page.css",
+    "problems.js",
     "rooms.js",
     "routes.js",
+    "story.js",
+    "strip.js",
     "tell.js",
+    "time.js",
     "timeline.js",
 ];
 

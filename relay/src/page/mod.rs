@@ -32,7 +32,7 @@ use axum::routing::get;
 use service::http::problem::Problem;
 use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
@@ -47,6 +47,8 @@ use crate::index::{Origin, follow};
 
 /// The number of pages that may be open at once.
 const READERS: usize = 256;
+/// The number of exports under way at once; each holds some megabytes.
+const EXPORTS: usize = 4;
 /// Each open page holds one connection; requests need others.
 const LIMITS: Limits = Limits { connections: 2 * READERS, patience: serve::PATIENCE };
 /// Time for open requests to end when the relay stops.
@@ -75,7 +77,10 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let access = Access::open(&shared.config).context("page.tokens")?;
     let readers = Arc::new(Semaphore::new(READERS));
-    let site = Arc::new(Site { shared, access, tail: Tail::new(), readers, shutdown: shutdown.clone() });
+    let exports = Arc::new(Semaphore::new(EXPORTS));
+    let (tail, told, headlines) = (Tail::new(), Mutex::default(), Mutex::default());
+    let stop = shutdown.clone();
+    let site = Arc::new(Site { shared, access, tail, readers, exports, told, headlines, shutdown: stop });
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;

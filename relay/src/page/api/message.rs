@@ -16,12 +16,14 @@ use super::dead::operator;
 use super::exchange::{Named, ok};
 use super::fate::{History, RoomFate, Step, history};
 use super::messages::Incomplete;
+use super::stories::stories;
 use crate::admin::Operator;
 use crate::admin::explain::{Explanation, Verdicts, explain};
 use crate::admin::trace::{Fate, Located, SHORTEST, Search};
 use crate::bus::files;
 use crate::bus::message::StreamMessage;
 use crate::engine::Rules;
+use crate::index::problems::Story;
 use crate::page::Site;
 use crate::page::event::Entry;
 use crate::status::Role;
@@ -45,7 +47,10 @@ pub(super) struct Id(#[schemars(length(min = 1, max = LONGEST))] String);
 #[derive(Serialize, JsonSchema)]
 pub(super) struct OneMessage {
     #[serde(flatten)]
-    entry: Entry,
+    entry: Arc<Entry>,
+    /// The rest of its story, if it says that something failed or started.
+    #[serde(flatten)]
+    story: Story,
     raw: Raw,
     /// Sequences of other log entries with this id, which were not delivered again.
     also: Vec<u64>,
@@ -81,12 +86,15 @@ pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<
     let operator = operator(&site);
     let sequence = locate(&site, &operator, &id).await?;
     let message = entry(&operator, sequence).await?.ok_or_else(|| unknown(&id))?;
-    let entry = Entry::new(&operator.names, &message).ok_or_else(|| unknown(&id))?;
+    let entry = Arc::new(Entry::new(&operator.names, &message).ok_or_else(|| unknown(&id))?);
     let mut also = occurrences(&site, &entry.message.id).await?;
     let rules = rules_then(&site, entry.sequence).await;
     let fate = fate(&site, &operator, &entry, &also, rules.as_ref()).await?;
     also.retain(|other| *other != sequence);
-    Ok(ok(&describe(&site, message, entry, rules, fate, also)))
+    let newest = site.tail.recent().await?.entries;
+    let (mut stories, _) = stories(&site, std::slice::from_ref(&entry), &newest).await?;
+    let story = stories.pop().unwrap_or_default();
+    Ok(ok(&describe(&site, message, (entry, story), rules, fate, also)))
 }
 
 fn unknown(id: &str) -> Problem {
@@ -158,7 +166,7 @@ async fn fate(
 fn describe(
     site: &Site,
     message: StreamMessage,
-    entry: Entry,
+    (entry, story): (Arc<Entry>, Story),
     rules: Option<Arc<Rules>>,
     fate: Fate,
     also: Vec<u64>,
@@ -179,7 +187,7 @@ fn describe(
         room.kind = served.open.get(&room.room).map(|open| open.kind);
     }
     let raw = Raw::of(&message);
-    OneMessage { entry, raw, also, rules, rooms, notes, not_yet_folded, settled, incomplete }
+    OneMessage { entry, story, raw, also, rules, rooms, notes, not_yet_folded, settled, incomplete }
 }
 
 impl Raw {
