@@ -26,17 +26,12 @@ async function copy(text) {
   }
 }
 
-function button(name, text) {
-  const made = h("button", { type: "button", class: "quiet", onclick: async () => {
-    await copy(text());
-    made.textContent = "Copied";
-    made.focus();
-    setTimeout(() => { made.textContent = name; }, WAIT);
-  } }, name);
-  return made;
-}
+const TEXTS = { "Copy link": (address) => `${new URL(address, location.origin)}`, "Copy as curl": (address, path) => curl(path) };
 
-// Buttons for an address of the page, and for what the API answers to the same.
-export function tools(address, path = `/api${address}`) {
-  return h("span", { class: "take" }, button("Copy link", () => `${new URL(address, location.origin)}`), button("Copy as curl", () => curl(path)));
+// Copies what the name of the button says, and says so on it.
+export async function take(button, name, ...of) {
+  await copy(TEXTS[name](...of));
+  button.textContent = "Copied";
+  button.focus();
+  setTimeout(() => { button.textContent = name; }, WAIT);
 }

@@ -169,6 +169,17 @@ export function body({ sequence, at, message, marks }, address) {
   ];
 }
 
+// Buttons for an address of the page, and for what the API answers to the same. Their script is loaded when the first is
+// about to be used: a browser copies only at once after a click.
+export function tools(address, path = `/api${address}`) {
+  const load = () => import("./copy.js");
+  const button = (name) => h("button", {
+    type: "button", class: "quiet", onpointerenter: load, onfocus: load,
+    onclick: async ({ currentTarget }) => (await load()).take(currentTarget, name, address, path),
+  }, name);
+  return h("span", { class: "take" }, button("Copy link"), button("Copy as curl"));
+}
+
 // The reason why an answer may be incomplete.
 export const missing = ({ reason, before }) => (before ? `${reason}, before ${full(before)}` : reason);
 

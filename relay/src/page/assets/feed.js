@@ -1,10 +1,9 @@
 // The list of messages: newest at one end, older ones loaded at the other, those of one source and key grouped in one
 // row. New messages wait while the reader is away from the newest end, or has paused the list.
 
-import { body, count, duration, h, headline, messageAddress, plural, searchAddress, severity, status, time } from "./dom.js";
+import { body, count, duration, h, headline, messageAddress, plural, searchAddress, severity, status, time, tools } from "./dom.js";
 import { chip, ends } from "./story.js";
 import { moment } from "./time.js";
-import { tools } from "./copy.js";
 
 const MOST = 10_000; // rows; those at the far end are removed and can be loaded again
 const KEPT = 20_000; // messages in all rows

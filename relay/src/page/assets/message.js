@@ -1,8 +1,7 @@
 // One message with all its parts and its deliveries.
 
 import { api, isOperator, poll, trouble, words } from "./api.js";
-import { tools } from "./copy.js";
-import { $, ago, body, count, duration, facts, fill, h, headline, link, missing, plural, say, searchAddress, severity, status, time } from "./dom.js";
+import { $, ago, body, count, duration, facts, fill, h, headline, link, missing, plural, say, searchAddress, severity, status, time, tools } from "./dom.js";
 import { fromAddress, pick, toAddress } from "./filter.js";
 import { routes } from "./routes.js";
 import { story } from "./story.js";

@@ -1,8 +1,7 @@
 // The list of messages: older ones by search, new ones live.
 
 import { api, trouble, words } from "./api.js";
-import { $, fill, h, missing, plural, say } from "./dom.js";
-import { tools } from "./copy.js";
+import { $, fill, h, missing, plural, say, tools } from "./dom.js";
 import { createFeed } from "./feed.js";
 import { MANY, NAMES, fromAddress, isEmpty, matches, parseTime, pick, toAddress, toQuery } from "./filter.js";
 import { listen } from "./live.js";
