@@ -406,6 +406,23 @@ async fn health_metrics_and_refusals() {
         assert_eq!(refused.status(), status);
         assert_eq!(refused.headers()["content-type"], "application/problem+json");
     }
+    // The page's own addresses are as strict as those of the API.
+    for (path, wanted) in [
+        ("/?statsu=failed", "unknown parameter &quot;statsu&quot;: did you mean status?"),
+        ("/?since=1h&since=2h", "since is given twice"),
+        ("/rooms?rom=ops", "unknown parameter &quot;rom&quot;: did you mean room?"),
+        ("/explain?tagg=a", "unknown parameter &quot;tagg&quot;: did you mean tag?"),
+        ("/messages/seq-1?x=1", "unknown parameter &quot;x&quot;"),
+        ("/sources?tag=a", "unknown parameter &quot;tag&quot;"),
+    ] {
+        let refused = page.get(path).await;
+        assert_eq!(refused.status(), StatusCode::BAD_REQUEST, "{path}");
+        let text = refused.text().await.unwrap();
+        assert!(text.contains(wanted) && !text.contains("messages.js"), "{path}: {text}");
+    }
+    for path in ["/?tag=&severity=&source=&text=", "/?status=!failed&key=a+b&host=h", "/rooms?room=ops"] {
+        assert_eq!(page.get(path).await.status(), StatusCode::OK, "{path}");
+    }
     let request = page.http.get(format!("http://{}/api/stream", page.address)).header("host", "evil.example");
     assert_eq!(request.send().await.unwrap().status(), StatusCode::UNAUTHORIZED);
 

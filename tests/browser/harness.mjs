@@ -220,3 +220,9 @@ export function shows(name, options, run) {
 export const rows = (page) => page.locator(".row");
 export const headlines = (page) => page.locator(".row > details > summary .headline bdi").allTextContents();
 export const isLive = (page) => page.locator('#connection[data-state="live"]').waitFor();
+
+// Another page in front hides this one only in a real window, so the page is told.
+export const hide = (page, hidden) => page.evaluate((hidden) => {
+  Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
+  document.dispatchEvent(new Event("visibilitychange"));
+}, hidden);

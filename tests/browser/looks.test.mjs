@@ -32,7 +32,7 @@ async function busy(made) {
   await made.publish("db1", "backup.files", { ...run, status: "succeeded", title: "tar succeeded in 2m", run: { command: "tar", duration: 120, exit: 0 } });
   const bad = await made.publish("db1", "mysql.replication", { severity: "critical", title: "Replication is broken", text: "Last_Error: 1032", fields: { lag: "1843s" }, links: [{ url: "https://wiki.example/repl" }] });
   await until("its fate is known", async () => (await made.api(`/api/messages/${bad.id}`)).settled);
-  return ["/", "/?severity=warning&since=1h", `/messages/${bad.id}`, "/rooms", "/sources", "/tags", "/explain?tag=backup.files&severity=error", "/tell", "/login"];
+  return ["/", "/?severity=warning&since=1h", `/messages/${bad.id}`, "/problems", "/rooms", "/sources", "/tags", "/explain?tag=backup.files&severity=error", "/tell", "/login"];
 }
 
 // True if the page is not wider than the window.
@@ -46,7 +46,7 @@ for (const [name, options] of Object.entries({ light: {}, dark: { colorScheme: "
       await page.waitForTimeout(600);
       if (path === "/") {
         await isLive(page);
-        await page.getByText("Tag, severity, source, time").click();
+        await page.getByText("Tag, severity, status, source, host, key, time").click();
         await rows(page).first().locator("summary").click();
       }
       await page.evaluate(axeSource());
@@ -58,6 +58,39 @@ for (const [name, options] of Object.entries({ light: {}, dark: { colorScheme: "
     }
   });
 }
+
+// The words that are broken over two lines though they would fit into one, and the cells that are out of sight.
+const broken = (page) => page.evaluate(() => {
+  const found = [];
+  const texts = document.createTreeWalker(document.querySelector("body"), NodeFilter.SHOW_TEXT);
+  for (let node = texts.nextNode(); node; node = texts.nextNode()) {
+    if (!node.parentElement.checkVisibility() || node.parentElement.closest(".unseen, .skip, option, noscript, .cards thead")) continue;
+    for (const { 0: word, index } of node.data.matchAll(/[\p{L}\p{N}_.]{2,40}/gu)) {
+      const range = document.createRange();
+      range.setStart(node, index);
+      range.setEnd(node, index + word.length);
+      const boxes = [...range.getClientRects()];
+      if (new Set(boxes.map(({ top }) => Math.round(top))).size > 1) found.push(`broken: ${word}`);
+      if (boxes.some(({ right }) => right > innerWidth)) found.push(`out of sight: ${word}`);
+    }
+  }
+  return found;
+});
+
+shows("on a phone no word is broken, and no column is out of sight", { ...SITE, browser: { login: "operator", viewport: { width: 390, height: 844 }, hasTouch: true, isMobile: true } }, async (made, user) => {
+  await made.publish("database-primary-1", "mysql.replication.lag", { severity: "warning", status: "failed", key: "replication", host: "database-primary-1.europe.example.com", text: "Slave_SQL_Running_State: waiting", fields: { position: "mysql-bin.000412:99120" } });
+  for (const path of await busy(made)) {
+    const page = await user.context.newPage();
+    await page.goto(path);
+    await page.waitForTimeout(800);
+    if (path === "/") await rows(page).first().locator("summary").click();
+    if (path === "/") await rows(page).filter({ hasText: "waiting" }).locator("summary").click();
+    await page.waitForTimeout(200);
+    assert.deepEqual(await broken(page), [], path);
+    assert.ok(await fits(page), `${path} is wider than the window`);
+    await page.close();
+  }
+});
 
 shows("twice the size still fits", { ...SITE, browser: { viewport: { width: 640, height: 400 }, deviceScaleFactor: 2 } }, async (made, user) => {
   for (const path of await busy(made)) {
@@ -76,7 +109,7 @@ shows("hostile text is shown, and never run", { ...SITE, browser: { login: "oper
     const short = text.slice(0, 200).toWellFormed();
     const fields = { "<b>name</b>": short, __proto__x: "1" };
     const links = [{ url: text.startsWith("javascript") ? text : "https://ok.example", title: short }];
-    ids.push(await made.publish("evil", "hostile", { severity: "error", title: short, text, key: short, host: short, user: short, fields, links }));
+    ids.push(await made.publish("evil", "hostile", { severity: "error", status: "failed", title: short, text, key: short, host: short, user: short, fields, links }));
   }
   ids.push(await made.publish("evil", "hostile", HOSTILE[0]));
   await until("it is in the index", async () => (await made.api("/api/tags")).names.some(({ name }) => name === "hostile"));
@@ -101,7 +134,7 @@ shows("hostile text is shown, and never run", { ...SITE, browser: { login: "oper
     await page.locator("#fate").waitFor();
     await innocent("message");
   }
-  for (const path of ["/rooms", "/sources", "/tags"]) {
+  for (const path of ["/problems", "/rooms", "/sources", "/tags"]) {
     await page.goto(path);
     await innocent(path);
   }
@@ -145,7 +178,7 @@ shows("everything can be done by keyboard alone", SITE, async (made, user) => {
   assert.equal(await focused(), "Full message and deliveries");
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: "Deliveries" }).waitFor();
-  for (const name of ["Rooms", "Sources", "Tags", "Explain", "Tell", "Messages"]) {
+  for (const name of ["Problems", "Rooms", "Sources", "Tags", "Explain", "Tell", "Messages"]) {
     const link = page.getByRole("link", { name, exact: true });
     await link.focus();
     assert.notEqual(await link.evaluate((it) => getComputedStyle(it).outlineStyle), "none", "the focus is seen");

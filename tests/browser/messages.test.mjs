@@ -1,7 +1,7 @@
 // The page of messages: live ones, older ones, and the page while the relay is away.
 
 import assert from "node:assert/strict";
-import { SOON, headlines, isLive, rows, shows, until } from "./harness.mjs";
+import { SOON, headlines, hide, isLive, rows, shows, until } from "./harness.mjs";
 
 const inSight = (row) => row.evaluate((it) => it.getBoundingClientRect().bottom <= innerHeight);
 
@@ -10,12 +10,6 @@ async function chose(user, choice) {
   // The script also runs in an empty page, which has no storage.
   await user.context.addInitScript((choice) => origin !== "null" && localStorage.setItem("hal-feed", choice), choice);
 }
-
-// Another page in front hides this one only in a real window, so the page is told.
-const hide = (page, hidden) => page.evaluate((hidden) => {
-  Object.defineProperty(document, "hidden", { configurable: true, value: hidden });
-  document.dispatchEvent(new Event("visibilitychange"));
-}, hidden);
 
 shows("a message is seen as it comes, by colour, shape and word", {}, async (made, user) => {
   const page = await user.page();
@@ -161,7 +155,7 @@ shows("of one key the last hundred messages are kept, the others are counted", {
   await page.getByRole("link", { name: "reload" }).click();
   await row.locator("summary").click();
   await row.getByRole("link", { name: "151 more" }).click();
-  await page.waitForURL(/\?source=db1&text=%22replication%22$/);
+  await page.waitForURL(/\?source=db1&key=replication$/);
 });
 
 shows("of all rows together twenty thousand messages are kept", {}, async (made, user) => {
@@ -308,7 +302,7 @@ shows("a search that ran out of time continues, and says so until it is complete
     await route.fulfill({ response, json: { ...(await response.json()), incomplete: late } });
   });
   await page.goto("/?text=one");
-  await page.locator("#note").getByText(/^the search took too long .* older messages, before 25\/11\/2026/).waitFor();
+  await page.locator("#note").getByText(/^the search took too long .* older messages, before 25 Nov 2026/).waitFor();
   await page.locator("#timeline").getByText(/^highest bar: .*; the search took too long/).waitFor();
   assert.match(await page.locator("#timeline svg").getAttribute("aria-label"), /the search took too long/);
   assert.ok(!(await page.getByText("No message matches.").isVisible()));

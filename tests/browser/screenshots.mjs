@@ -75,6 +75,8 @@ try {
   await until("its fate is known", async () => (await made.api(`/api/messages/${failed}`)).settled);
   await shoot("messages", "/", { click: [".row.critical summary"] });
   await shoot("message", `/messages/${failed}`, { full: true });
+  await shoot("problems", "/problems");
+  await shoot("over", "/?status=failed");
   await shoot("rooms", "/rooms", { login: "operator" });
   await shoot("sources", "/sources");
   await shoot("explain", "/explain?tag=backup.mysql&severity=error&text=Access+denied", { full: true });

@@ -283,6 +283,108 @@ async fn two_relays_show_the_same_and_messages_with_one_id_are_distinguished() {
     assert_eq!(sink.texts(), ["mine", "another's"]);
 }
 
+/// Publishes a message about the thing `key`; returns its sequence.
+async fn about(nats: &NatsServer, source: &str, key: &str, status: &str, severity: &str) -> u64 {
+    let text = format!("{key} {status}");
+    let body = json!({"v": 1, "text": text, "key": key, "status": status, "severity": severity}).to_string();
+    nats.jetstream()
+        .await
+        .publish(format!("hal.ops.{source}.job"), body.into())
+        .await
+        .unwrap()
+        .await
+        .unwrap()
+        .sequence
+}
+
+#[tokio::test]
+async fn what_failed_is_open_until_it_is_over_and_no_search_shows_it_as_open_after_that() {
+    let nats = NatsServer::start().await;
+    let relay = Relay::start(&nats.url(), CONFIG).await;
+    let failed = about(&nats, "db1", "backup", "failed", "error").await;
+    about(&nats, "db1", "report", "started", "info").await;
+    about(&nats, "web1", "replication", "failed", "critical").await;
+    about(&nats, "web1", "deploy", "failed", "critical").await;
+    let over = about(&nats, "web1", "deploy", "resolved", "info").await;
+    let open = async || {
+        let answer = api(&relay, "/api/problems").await;
+        let problems = answer["problems"].as_array().unwrap().clone();
+        let name = |each: &Value| format!("{} {}", each["key"], each["state"]).replace('"', "");
+        problems.iter().map(name).collect::<Vec<String>>()
+    };
+    let wanted = ["replication failed", "backup failed", "report running"];
+    wait_until("three are open, the worst first", SOON, async || open().await == wanted).await;
+
+    // The message that says that it is over is in no search for what failed.
+    let bad = api(&relay, "/api/messages?status=failed").await["messages"].clone();
+    let ends: Vec<&Value> = bad.as_array().unwrap().iter().map(|each| &each["over"]["sequence"]).collect();
+    assert_eq!(ends, [&json!(over), &Value::Null, &Value::Null]);
+    about(&nats, "db1", "backup", "succeeded", "info").await;
+    let one = api(&relay, &format!("/api/messages/seq-{failed}")).await;
+    assert_eq!(one["over"]["status"], "succeeded", "before the index has it");
+    wait_until("it is over", SOON, async || open().await == ["replication failed", "report running"]).await;
+
+    // Far more messages than are in memory, so that the index alone knows.
+    publish(&nats, 0..1200).await;
+    indexed(&relay, 1200).await;
+    let bad = api(&relay, "/api/messages?status=failed&key=deploy").await["messages"].clone();
+    assert_eq!(bad[0]["over"]["sequence"], over);
+    assert_eq!(search(&relay, "key=backup&status=!failed").await, ["backup succeeded"]);
+    assert_eq!(
+        search(&relay, "source=!db0&source=!db1&source=!db2&status=resolved").await,
+        ["deploy resolved"]
+    );
+}
+
+#[tokio::test]
+async fn a_search_is_exported_whole() {
+    let nats = NatsServer::start().await;
+    let relay = Relay::start(&nats.url(), CONFIG).await;
+    publish(&nats, 0..2500).await;
+    indexed(&relay, 2500).await;
+    about(&nats, "db1", "=1+1", "failed", "error").await;
+    wait_until("the last is there", SOON, async || search(&relay, "status=failed").await.len() == 1).await;
+    let (status, lines) = relay.get("/api/export?format=jsonl").await;
+    assert_eq!(status, 200);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((lines.len(), &lines[0]["message"]["key"]), (2501, &json!("=1+1")));
+    assert_eq!(lines[2500]["message"]["text"], "number 0.", "newest first, to the first");
+    let (_, csv) = relay.get("/api/export?format=csv&status=failed").await;
+    let wanted = "time,severity,status,tag,source,host,user,key,title,text,fields,links,id,sequence\r\n";
+    assert!(csv.starts_with(wanted) && csv.contains("\"'=1+1\",\"\",\"'=1+1 failed\""), "{csv}");
+    assert_eq!(csv.lines().count(), 2);
+    let (status, refused) = relay.get("/api/export?format=xml").await;
+    assert!(status == 400 && refused.contains("it is jsonl or csv"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_state_tells_what_is_wrong_and_only_then_is_not_well() {
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    let hook = format!("[rooms.pager.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url());
+    let mut relay = Relay::start(&nats.url(), &format!("default_room = \"pager\"\n{hook}")).await;
+    wait_until("all is well", SOON, async || api(&relay, "/api/status").await["well"] == true).await;
+    sink.always(tests::Answer::status(503));
+    publish(&nats, 0..1).await;
+    let fails = async || {
+        let now = api(&relay, "/api/status").await;
+        now["failing"][0]["room"] == "pager" && now["well"] == false && now["last"]["sequence"].is_u64()
+    };
+    wait_until("the room fails", SOON, fails).await;
+    sink.always(tests::Answer::status(200));
+    wait_until("all is well again", 3 * SOON, async || api(&relay, "/api/status").await["well"] == true)
+        .await;
+    sink.always(tests::Answer::status(404));
+    publish(&nats, 1..2).await;
+    let dead = async || {
+        let now = api(&relay, "/api/status").await;
+        now["dead"] == 1 && now["well"] == false
+    };
+    wait_until("there is a dead letter", SOON, dead).await;
+    relay.reload(&nats.url(), "default_room = \"none\"\n");
+    let refused = async || api(&relay, "/api/status").await["config_error"].is_string();
+    wait_until("the changed configuration is refused", SOON, refused).await;
+}
+
 /// An independent client checks every address against the OpenAPI document, with right and wrong requests.
 #[tokio::test]
 async fn schemathesis_finds_nothing() {
@@ -306,5 +408,5 @@ async fn schemathesis_finds_nothing() {
     let ran = tokio::task::spawn_blocking(move || schemathesis.output()).await.unwrap().unwrap();
     let stdout = String::from_utf8_lossy(&ran.stdout);
     assert!(ran.status.success(), "{stdout}\n{}", String::from_utf8_lossy(&ran.stderr));
-    assert!(stdout.contains("Tested: 11"), "{stdout}");
+    assert!(stdout.contains("Tested: 14"), "{stdout}");
 }

@@ -364,8 +364,8 @@ ops   irc   retrying, try 4  3 since 1970-01-01T00:00:00Z  2     -          defa
     last error at 1970-01-01T00:00:01Z: 503 Service [2J Unavailable
 dba   irc   ?                ?                             ?     -
 ";
-        assert_eq!(table(&rooms, Paint::NONE), plain);
-        let coloured = table(&rooms, Paint::ALWAYS);
+        assert_eq!(table(&rooms, &Zone::default(), Paint::NONE), plain);
+        let coloured = table(&rooms, &Zone::default(), Paint::ALWAYS);
         assert!(coloured.contains("\u{1b}[33mretrying, try 4\u{1b}[0m"), "{coloured}");
     }
 }

@@ -1,25 +1,73 @@
-//! The filter of messages by tag, severity, source, time and text. Pure. The page's script has the same rules for live
-//! messages (`page/assets/filter.js`); `filter_cases.json` tests both.
+//! The filter of messages by tag, severity, source, host, key, status, time and text. Pure. The page's script has the same
+//! rules for live messages (`page/assets/filter.js`); `filter_cases.json` tests both.
 
-use tellhal::message::{Message, Severity};
+use std::str::FromStr;
+
+use tellhal::message::{Message, Severity, Status};
 use tellhal::tag::{Pattern, Tag};
 use tellhal::timestamp::Timestamp;
 
 /// The conditions on a message; an absent condition always holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Filter {
-    /// One of these patterns covers the tag.
-    pub tags: Vec<Pattern>,
+    /// The patterns that cover the tag.
+    pub tags: Choice<Pattern>,
     /// The severity is this one or above.
     pub severity: Option<Severity>,
-    /// The source is one of these.
-    pub sources: Vec<String>,
-    /// The message's [`haystack`] contains all of these words, which are in lower case.
-    pub words: Vec<String>,
+    pub sources: Choice<String>,
+    pub hosts: Choice<String>,
+    pub keys: Choice<String>,
+    pub statuses: Choice<Status>,
+    /// Words in the message's [`haystack`], all of them, and none of the excluded. They are in lower case.
+    pub words: Choice<String>,
     /// The stream's time is this one or later.
     pub since: Option<Timestamp>,
     /// The stream's time is before this one.
     pub until: Option<Timestamp>,
+}
+
+/// Values that are wanted, and values that are excluded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Choice<T> {
+    pub wanted: Vec<T>,
+    pub excluded: Vec<T>,
+}
+
+impl<T> Default for Choice<T> {
+    fn default() -> Self {
+        Choice { wanted: Vec::new(), excluded: Vec::new() }
+    }
+}
+
+impl<T: FromStr> Choice<T> {
+    /// Reads values; a `!` before a value excludes it.
+    pub fn read<'a>(values: impl Iterator<Item = &'a str>) -> Result<Choice<T>, T::Err> {
+        let mut choice = Choice::default();
+        for value in values {
+            match value.strip_prefix('!') {
+                Some(value) => choice.excluded.push(value.parse()?),
+                None => choice.wanted.push(value.parse()?),
+            }
+        }
+        Ok(choice)
+    }
+}
+
+impl<T> Choice<T> {
+    /// True if every value is allowed.
+    pub fn is_empty(&self) -> bool {
+        self.wanted.is_empty() && self.excluded.is_empty()
+    }
+
+    /// True for a thing that is one of the wanted values, if there are any, and none of the excluded ones.
+    pub fn takes(&self, is: impl Fn(&T) -> bool) -> bool {
+        (self.wanted.is_empty() || self.wanted.iter().any(&is)) && !self.excluded.iter().any(&is)
+    }
+
+    /// True for a thing that has all wanted values, and none of the excluded ones.
+    pub(super) fn is_met(&self, has: impl Fn(&T) -> bool) -> bool {
+        self.wanted.iter().all(&has) && !self.excluded.iter().any(&has)
+    }
 }
 
 impl Filter {
@@ -30,15 +78,18 @@ impl Filter {
             && self.until.is_none_or(|until| at < until)
             && self.has_tag(&message.tag)
             && self.has_source(&message.source)
+            && self.hosts.takes(|host| message.host.as_ref() == Some(host))
+            && self.keys.takes(|key| message.key.as_ref() == Some(key))
+            && self.statuses.takes(|status| message.status == Some(*status))
             && self.has_words(message)
     }
 
     pub(super) fn has_tag(&self, tag: &Tag) -> bool {
-        self.tags.is_empty() || self.tags.iter().any(|pattern| pattern.matches(tag))
+        self.tags.takes(|pattern| pattern.matches(tag))
     }
 
     pub(super) fn has_source(&self, source: &str) -> bool {
-        self.sources.is_empty() || self.sources.iter().any(|wanted| wanted == source)
+        self.sources.takes(|wanted| wanted == source)
     }
 
     fn has_words(&self, message: &Message) -> bool {
@@ -46,24 +97,42 @@ impl Filter {
             return true;
         }
         let text = haystack(message);
-        self.words.iter().all(|word| text.contains(word.as_str()))
+        self.words.is_met(|word| text.contains(word.as_str()))
     }
 }
 
-/// The words of a search, in lower case: separated by blanks, or together in double quotes.
-pub fn words(text: &str) -> Vec<String> {
-    let mut words = Vec::new();
+/// The words of a search, in lower case: separated by blanks, or together in double quotes. A `!` before a word or a
+/// quote excludes it.
+pub fn words(text: &str) -> Choice<String> {
+    let mut words = Choice::default();
+    let mut excludes = false;
     // Every second part was in quotes; the closing quote may be missing.
     for (i, part) in text.split('"').enumerate() {
         let part = part.to_lowercase();
         if i % 2 == 1 {
-            words.push(part);
-        } else {
-            words.extend(part.split_whitespace().map(str::to_owned));
+            words.add(part, excludes);
+            continue;
+        }
+        excludes = part
+            .strip_suffix('!')
+            .is_some_and(|before| before.is_empty() || before.ends_with(char::is_whitespace));
+        for word in part.split_whitespace() {
+            match word.strip_prefix('!') {
+                Some(word) => words.add(word.to_owned(), true),
+                None => words.add(word.to_owned(), false),
+            }
         }
     }
-    words.retain(|word| !word.is_empty());
     words
+}
+
+impl Choice<String> {
+    fn add(&mut self, word: String, excludes: bool) {
+        let words = if excludes { &mut self.excluded } else { &mut self.wanted };
+        if !word.is_empty() {
+            words.push(word);
+        }
+    }
 }
 
 /// The searchable parts of a message, in lower case, one per line.
@@ -111,21 +180,38 @@ mod tests {
     #[derive(Default, Deserialize)]
     #[serde(default, deny_unknown_fields)]
     struct Query {
-        tag: Vec<Pattern>,
+        tag: Vec<String>,
         severity: Option<Severity>,
         source: Vec<String>,
+        host: Vec<String>,
+        key: Vec<String>,
+        status: Vec<String>,
         text: String,
         since: Option<Timestamp>,
         until: Option<Timestamp>,
     }
 
+    fn choice<T: FromStr<Err: std::fmt::Debug>>(values: &[String]) -> Choice<T> {
+        Choice::read(values.iter().map(String::as_str)).unwrap()
+    }
+
     #[test]
     fn the_cases_shared_with_the_pages_script() {
         let cases: Vec<Case> = serde_json::from_str(include_str!("filter_cases.json")).unwrap();
-        assert!(cases.len() > 20);
+        assert!(cases.len() > 60);
         for case in cases {
-            let Query { tag: tags, severity, source: sources, text, since, until } = case.filter;
-            let filter = Filter { tags, severity, sources, words: words(&text), since, until };
+            let Query { tag, severity, source, host, key, status, text, since, until } = case.filter;
+            let filter = Filter {
+                tags: choice(&tag),
+                severity,
+                sources: choice(&source),
+                hosts: choice(&host),
+                keys: choice(&key),
+                statuses: choice(&status),
+                words: words(&text),
+                since,
+                until,
+            };
             assert_eq!(filter.matches(&case.message, case.at), case.matches, "{}", case.why);
         }
     }

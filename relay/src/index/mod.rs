@@ -8,6 +8,7 @@
 
 pub mod filter;
 pub mod follow;
+pub mod problems;
 pub mod search;
 mod store;
 
@@ -24,6 +25,7 @@ use tokio::sync::Semaphore;
 
 use crate::bus::message::StreamMessage;
 use filter::Filter;
+use problems::{Asked, Problems, Story};
 use search::{Counts, Hits, Traces};
 use store::{Kind, Store};
 
@@ -123,6 +125,16 @@ impl Index {
     /// The tags, in the same way.
     pub async fn tags(self: &Arc<Self>, after: String, limit: usize) -> anyhow::Result<search::Names> {
         self.read(move |db| search::names(db, Kind::Tag, &after, limit, Timestamp::now())).await
+    }
+
+    /// The worst open problems, at most `limit`.
+    pub async fn open_problems(self: &Arc<Self>, limit: usize) -> anyhow::Result<Problems> {
+        self.read(move |db| problems::open(db, limit, Timestamp::now())).await
+    }
+
+    /// The rest of the story of each message, and true if some are not known.
+    pub async fn stories(self: &Arc<Self>, asked: Vec<Asked>) -> anyhow::Result<(Vec<Story>, bool)> {
+        self.read(move |db| problems::stories(db, &asked)).await
     }
 
     /// The log's sequences of the messages with this id, oldest first.

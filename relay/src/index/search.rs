@@ -10,13 +10,13 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use tellhal::message::Severity;
 use tellhal::timestamp::Timestamp;
 
-use super::filter::Filter;
-use super::store::{Kind, Trace, key, severity_number, signed, unsigned};
+use super::filter::{Choice, Filter};
+use super::store::{Kind, Trace, digest, key, severity_number, signed, status_number, unsigned};
 
 /// The time limit of one query.
 pub(super) const BUDGET: Duration = Duration::from_secs(2);
 /// Number of messages between two checks of the time.
-const STRIDE: u32 = 4096;
+pub(super) const STRIDE: u32 = 4096;
 /// Number of hours that a [`Name`] counts separately.
 pub const HOURS: usize = 24;
 const HOUR: i64 = 3_600_000;
@@ -84,13 +84,21 @@ struct Line {
     severity: usize,
     source: i64,
     tag: i64,
+    status: Option<i64>,
+    key: Option<i64>,
+    host: Option<i64>,
 }
+
+/// The columns that [`Line::read`] takes.
+const LINE: &str = "sequence, at, severity, source, tag, status, key, host";
 
 impl Line {
     fn read(row: &Row<'_>) -> rusqlite::Result<Line> {
         let severity = usize::try_from(row.get::<_, i64>(2)?).unwrap_or(0).min(Severity::ALL.len() - 1);
         let (sequence, at) = (unsigned(row.get(0)?), row.get(1)?);
-        Ok(Line { sequence, at, severity, source: row.get(3)?, tag: row.get(4)? })
+        let (source, tag) = (row.get(3)?, row.get(4)?);
+        let (status, key, host) = (row.get(5)?, row.get(6)?, row.get(7)?);
+        Ok(Line { sequence, at, severity, source, tag, status, key, host })
     }
 }
 
@@ -100,7 +108,16 @@ struct Wanted<'a> {
     /// `None` allows all.
     tags: Option<HashSet<i64>>,
     sources: Option<HashSet<i64>>,
-    words: Vec<Finder<'a>>,
+    statuses: Choice<i64>,
+    keys: Choice<i64>,
+    hosts: Choice<i64>,
+    words: Choice<Finder<'a>>,
+}
+
+/// The same choice with a number for each value.
+fn numbered<T>(choice: &Choice<T>, number: impl Fn(&T) -> i64) -> Choice<i64> {
+    let numbers = |values: &[T]| values.iter().map(&number).collect();
+    Choice { wanted: numbers(&choice.wanted), excluded: numbers(&choice.excluded) }
 }
 
 impl<'a> Wanted<'a> {
@@ -117,7 +134,13 @@ impl<'a> Wanted<'a> {
             severity: filter.severity.map_or(0, |least| severity_number(least) as usize),
             tags,
             sources,
-            words: filter.words.iter().map(|word| Finder::new(word.as_bytes())).collect(),
+            statuses: numbered(&filter.statuses, |status| status_number(*status)),
+            keys: numbered(&filter.keys, |key| digest(key)),
+            hosts: numbered(&filter.hosts, |host| digest(host)),
+            words: Choice {
+                wanted: finders(&filter.words.wanted),
+                excluded: finders(&filter.words.excluded),
+            },
         })
     }
 
@@ -125,6 +148,9 @@ impl<'a> Wanted<'a> {
         line.severity >= self.severity
             && self.tags.as_ref().is_none_or(|tags| tags.contains(&line.tag))
             && self.sources.as_ref().is_none_or(|sources| sources.contains(&line.source))
+            && self.statuses.takes(|status| line.status == Some(*status))
+            && self.keys.takes(|key| line.key == Some(*key))
+            && self.hosts.takes(|host| line.host == Some(*host))
     }
 
     /// True if no message can match.
@@ -132,6 +158,10 @@ impl<'a> Wanted<'a> {
         let none = |ids: &Option<HashSet<i64>>| ids.as_ref().is_some_and(HashSet::is_empty);
         none(&self.tags) || none(&self.sources)
     }
+}
+
+fn finders(words: &[String]) -> Vec<Finder<'_>> {
+    words.iter().map(|word| Finder::new(word.as_bytes())).collect()
 }
 
 fn ids(db: &Connection, kind: Kind, wanted: impl Fn(&str) -> bool) -> rusqlite::Result<HashSet<i64>> {
@@ -169,10 +199,9 @@ fn walk(
         visited.is_multiple_of(STRIDE) && clock.elapsed() > budget
     };
     if wanted.words.is_empty() {
-        let mut select = db.prepare_cached(
-            "select sequence, at, severity, source, tag from message where sequence < ? and sequence >= ?
-             order by sequence desc",
-        )?;
+        let mut select = db.prepare_cached(&format!(
+            "select {LINE} from message where sequence < ? and sequence >= ? order by sequence desc"
+        ))?;
         let mut rows = select.query([start, end])?;
         while let Some(row) = rows.next()? {
             let line = Line::read(row)?;
@@ -188,14 +217,13 @@ fn walk(
     let mut select = db.prepare_cached(
         "select sequence, text from haystack where sequence < ? and sequence >= ? order by sequence desc",
     )?;
-    let mut line =
-        db.prepare_cached("select sequence, at, severity, source, tag from message where sequence = ?")?;
+    let mut line = db.prepare_cached(&format!("select {LINE} from message where sequence = ?"))?;
     let mut line = |sequence: i64| line.query_row([sequence], Line::read).optional();
     let mut rows = select.query([start, end])?;
     while let Some(row) = rows.next()? {
         let text = row.get_ref(1)?.as_bytes().unwrap_or_default();
         let late = late();
-        if late || wanted.words.iter().all(|word| word.find(text).is_some()) {
+        if late || wanted.words.is_met(|word| word.find(text).is_some()) {
             let Some(line) = line(row.get(0)?)? else { continue };
             // When the time is up, this message need not be checked: the next query starts with it.
             if late {

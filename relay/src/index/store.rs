@@ -6,7 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _, Transaction, params};
 use sha2::{Digest as _, Sha256};
-use tellhal::message::{Message, Received, Severity};
+use tellhal::message::{Message, Received, Severity, Status};
 use tellhal::subject::{Names, Subject};
 use tellhal::timestamp::Timestamp;
 
@@ -16,7 +16,7 @@ use crate::delivery::{DeadLetter, Receipt, message_id};
 use crate::engine::entry::{ConfigEntry, Retry};
 
 /// Changes with the tables and with the way messages are read: a file of another version is recreated.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Number of names kept in memory between two batches, and in the file of names without messages.
 const NAMES: usize = 50_000;
 /// Time for which a source without messages is kept, in ms.
@@ -27,11 +27,16 @@ const TABLES: &str = "
     create table reached (stream integer primary key, created integer, sequence integer);
     create table message (
         sequence integer primary key, at integer not null, severity integer not null,
-        source integer not null, tag integer not null, id blob
+        source integer not null, tag integer not null, id blob,
+        -- The last two are digests: their texts need not be found, and may be long.
+        status integer, key integer, host integer
     );
     -- A table of its own, so that queries without words need not read the texts.
     create table haystack (sequence integer primary key, text text not null);
     create index message_id on message (id) where id is not null;
+    -- The messages about each thing in their order, without the messages' own rows.
+    create index message_thing on message (source, key, sequence, status, severity, at)
+        where key is not null and status is not null;
     create table name (
         id integer primary key, kind integer not null, name text not null,
         first_at integer not null, last_at integer not null, last_sequence integer not null, host text
@@ -290,8 +295,10 @@ impl Adding<'_> {
         let id = (!message.id.starts_with("seq-")).then(|| key(&message.id));
         let severity = severity_number(message.severity);
         let mut insert =
-            self.tx.prepare_cached("insert or replace into message values (?, ?, ?, ?, ?, ?)")?;
-        insert.execute(params![sequence, at, severity, source, tag, id])?;
+            self.tx.prepare_cached("insert or replace into message values (?, ?, ?, ?, ?, ?, ?, ?, ?)")?;
+        let status = message.status.map(status_number);
+        let (key, host) = (message.key.as_deref().map(digest), message.host.as_deref().map(digest));
+        insert.execute(params![sequence, at, severity, source, tag, id, status, key, host])?;
         let mut insert = self.tx.prepare_cached("insert or replace into haystack values (?, ?)")?;
         insert.execute(params![sequence, haystack(message)]).map(drop)
     }
@@ -362,6 +369,31 @@ pub(super) fn key(id: &str) -> [u8; 16] {
     let mut key = [0; 16];
     key.copy_from_slice(&Sha256::digest(id.as_bytes())[..16]);
     key
+}
+
+/// A number for a text, the same for the same text.
+pub(super) fn digest(text: &str) -> i64 {
+    let mut digest = [0; 8];
+    digest.copy_from_slice(&Sha256::digest(text.as_bytes())[..8]);
+    i64::from_be_bytes(digest)
+}
+
+pub(super) fn status_number(status: Status) -> i64 {
+    match status {
+        Status::Started => 0,
+        Status::Succeeded => 1,
+        Status::Failed => 2,
+        Status::Resolved => 3,
+    }
+}
+
+pub(super) fn status_of(number: i64) -> Status {
+    match number {
+        0 => Status::Started,
+        1 => Status::Succeeded,
+        2 => Status::Failed,
+        _ => Status::Resolved,
+    }
 }
 
 pub(super) fn severity_number(severity: Severity) -> i64 {

@@ -1,8 +1,10 @@
 //! Tests of the index in a file of its own, with messages made by hand.
 
 use proptest::prelude::*;
-use tellhal::message::{Message, Severity};
+use tellhal::message::{Message, Severity, Status};
 
+use super::filter::Choice;
+use super::problems::{self, Asked, Ending, Problem, Problems, State, Story};
 use super::search::{self, span};
 use super::store::reader;
 use super::*;
@@ -100,12 +102,12 @@ fn finds_by_tag_severity_source_text_and_time_newest_first() {
         Origin::Log,
         &[message_entry(1, 1000, &mysql), message_entry(3, 2000, &files), message_entry(4, 3000, &deploy)],
     );
-    let tag = |pattern: &str| vec![pattern.parse().unwrap()];
+    let tag = |pattern: &str| Choice::read([pattern].into_iter()).unwrap();
     assert_eq!(index.all(&Filter::default()), [4, 3, 1]);
     assert_eq!(index.all(&filter(|f| f.tags = tag("backup.>"))), [3, 1]);
     assert_eq!(index.all(&filter(|f| f.tags = tag("nothing.>"))), [0; 0]);
     assert_eq!(index.all(&filter(|f| f.severity = Some(Severity::Notice))), [4, 1]);
-    assert_eq!(index.all(&filter(|f| f.sources = vec!["web1".into()])), [4, 3]);
+    assert_eq!(index.all(&filter(|f| f.sources = Choice::read(["web1"].into_iter()).unwrap())), [4, 3]);
     assert_eq!(index.all(&filter(|f| f.words = filter::words("disk"))), [4, 1]);
     assert_eq!(index.all(&filter(|f| f.words = filter::words("disk full"))), [1]);
     assert_eq!(index.all(&filter(|f| f.since = Some(Timestamp(2000)))), [4, 3]);
@@ -298,8 +300,8 @@ fn names_of_a_batch_that_failed_get_new_ids() {
     assert!(index.store.add(Origin::Log, &Names::default(), &[message_entry(1, 0, &of("lost"))]).is_err());
     other.execute_batch("drop trigger full").unwrap();
     index.add(Origin::Log, &[message_entry(2, 0, &of("new")), message_entry(3, 0, &of("lost"))]);
-    assert_eq!(index.all(&filter(|f| f.sources = vec!["lost".into()])), [3]);
-    assert_eq!(index.all(&filter(|f| f.sources = vec!["new".into()])), [2]);
+    assert_eq!(index.all(&filter(|f| f.sources = Choice::read(["lost"].into_iter()).unwrap())), [3]);
+    assert_eq!(index.all(&filter(|f| f.sources = Choice::read(["new"].into_iter()).unwrap())), [2]);
 }
 
 #[test]
@@ -312,6 +314,90 @@ fn a_file_belongs_to_one_relay() {
     Index::open(&folder.path().join("state"), &Names::default()).unwrap();
 }
 
+/// A message about a thing, an hour after the one before.
+fn about(sequence: u64, source: &str, key: &str, status: Status, severity: Severity) -> StreamMessage {
+    let mut message = message(source, "job", severity, "x");
+    (message.key, message.status) = (Some(key.into()), Some(status));
+    message_entry(sequence, HOUR * sequence as i64, &message)
+}
+
+const HOUR: i64 = 3_600_000;
+
+#[test]
+fn problems_are_open_until_they_are_over_the_worst_first() {
+    use Severity::{Critical, Error, Info, Warning};
+    use Status::{Failed, Resolved, Started, Succeeded};
+    let mut index = Indexed::new();
+    let mut elsewhere = message("db1", "job", Critical, "no key, so nothing could end it");
+    elsewhere.status = Some(Failed);
+    index.add(
+        Origin::Log,
+        &[
+            about(1, "db1", "backup", Started, Info),
+            about(2, "db1", "backup", Failed, Error),
+            about(3, "db2", "backup", Failed, Critical),
+            about(4, "db2", "backup", Succeeded, Info),
+            about(5, "db1", "report", Started, Info),
+            about(6, "web1", "deploy", Failed, Warning),
+            about(7, "web1", "replication", Failed, Critical),
+            about(8, "web1", "replication", Failed, Warning),
+            message_entry(9, 9 * HOUR, &elsewhere),
+        ],
+    );
+    let open =
+        |index: &Indexed, hours: i64| problems::open(&index.db(), 10, Timestamp(hours * HOUR)).unwrap();
+    let sequences =
+        |open: &Problems| open.problems.iter().map(|each| (each.sequence, each.state)).collect::<Vec<_>>();
+    let found = open(&index, 10);
+    let failed = [8, 2, 6].map(|sequence| (sequence, State::Failed));
+    assert_eq!(sequences(&found), [&failed[..], &[(5, State::Running)]].concat());
+    let Problem { severity, failures, since, .. } = found.problems[0];
+    assert_eq!((severity, failures, since), (Critical, 2, Timestamp(7 * HOUR)), "the worst of its failures");
+    assert_eq!((found.total, found.late), (4, false));
+    assert_eq!(sequences(&open(&index, 30))[3], (5, State::NoEnd));
+    let worst = problems::open(&index.db(), 1, Timestamp(10 * HOUR)).unwrap();
+    assert_eq!((worst.problems.len(), worst.total), (1, 4));
+
+    // An end in another place of the log, and of the same key of another source.
+    index.add(
+        Origin::Log,
+        &[about(10, "web1", "replication", Resolved, Info), about(11, "db9", "deploy", Resolved, Info)],
+    );
+    assert_eq!(sequences(&open(&index, 11)), [(2, State::Failed), (6, State::Failed), (5, State::Running)]);
+    index.store.forget(Origin::Log, 6).unwrap();
+    assert_eq!(sequences(&open(&index, 11)), [(6, State::Failed)], "a purged message has no story");
+
+    let asked =
+        [("web1", "replication", 7), ("web1", "replication", 8), ("web1", "deploy", 6), ("none", "none", 3)];
+    let asked =
+        asked.map(|(source, key, sequence)| Asked { source: source.into(), key: key.into(), sequence });
+    let over = Ending { sequence: 10, at: Timestamp(10 * HOUR), status: Resolved };
+    let over = Story { over: Some(over), due: None };
+    let (stories, late) = problems::stories(&index.db(), &asked).unwrap();
+    assert_eq!((stories, late), (vec![over.clone(), over, Story::default(), Story::default()], false));
+}
+
+#[test]
+fn a_run_is_over_when_it_ends_or_starts_again() {
+    use Status::{Failed, Started, Succeeded};
+    let mut index = Indexed::new();
+    let run = |sequence, status| about(sequence, "db1", "backup", status, Severity::Info);
+    let statuses = [Started, Failed, Started, Started, Succeeded, Started];
+    let batch: Vec<StreamMessage> =
+        (1..).zip(statuses).map(|(sequence, status)| run(sequence, status)).collect();
+    index.add(Origin::Log, &batch);
+    let asked =
+        [1, 2, 3, 4, 6].map(|sequence| Asked { source: "db1".into(), key: "backup".into(), sequence });
+    let (stories, _) = problems::stories(&index.db(), &asked).unwrap();
+    let ends: Vec<Option<(u64, Status)>> =
+        stories.iter().map(|story| story.over.map(|over| (over.sequence, over.status))).collect();
+    let (failed, again, success) = (Some((2, Failed)), Some((4, Started)), Some((5, Succeeded)));
+    assert_eq!(ends, [failed, success, again, success, None]);
+    // Two runs of an hour each came before: the third may take two hours and a minute.
+    let due: Vec<Option<Timestamp>> = stories.iter().map(|story| story.due).collect();
+    assert_eq!(due, [None, None, None, None, Some(Timestamp(8 * HOUR + 60_000))]);
+}
+
 #[test]
 fn spans_cover_their_range() {
     let range = (Timestamp(0), Timestamp(100));
@@ -320,31 +406,45 @@ fn spans_cover_their_range() {
     assert_eq!(span(Timestamp(5), (Timestamp(9), Timestamp(9)), 3), 0);
 }
 
+/// Key, host and status of a message.
+fn thing() -> impl Strategy<Value = (Option<String>, Option<String>, Option<Status>)> {
+    let statuses = vec![Status::Started, Status::Succeeded, Status::Failed, Status::Resolved];
+    let name = || prop::option::of("[kh]");
+    (name(), name(), prop::option::of(prop::sample::select(statuses)))
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     /// For any filter, the index finds the messages that match it.
     #[test]
     fn finds_what_the_filter_takes(
-        logged in prop::collection::vec((0usize..3, 0usize..4, 0usize..6, "[abc ]{0,6}"), 1..40),
-        tag in prop::option::of(prop::sample::select(vec!["a.>", "a.b", "*", "x"])),
+        logged in prop::collection::vec((0usize..3, 0usize..4, 0usize..6, "[abc ]{0,6}", thing()), 1..40),
+        tag in prop::option::of(prop::sample::select(vec!["a.>", "a.b", "*", "x", "!a.>"])),
         severity in prop::option::of(0usize..6),
-        source in prop::option::of(0usize..4),
-        text in "[abc\" ]{0,3}",
+        source in prop::option::of(prop::sample::select(vec!["s0", "s1", "!s2", "!s9"])),
+        text in "[abc!\" ]{0,4}",
+        (key, host) in (prop::option::of("!?[kh]"), prop::option::of("!?[kh]")),
+        status in prop::option::of("!?(started|failed|resolved)"),
         (since, until) in (prop::option::of(0i64..45), prop::option::of(0i64..45)),
     ) {
         let mut index = Indexed::new();
         let tags = ["a.b", "a.c", "x"];
-        let messages: Vec<Message> = logged.iter().map(|(tag, source, severity, text)| {
-            message(&format!("s{source}"), tags[*tag], Severity::ALL[*severity], text)
+        let messages: Vec<Message> = logged.iter().map(|(tag, source, severity, text, thing)| {
+            let mut message = message(&format!("s{source}"), tags[*tag], Severity::ALL[*severity], text);
+            (message.key, message.host, message.status) = thing.clone();
+            message
         }).collect();
         let batch: Vec<StreamMessage> =
             messages.iter().enumerate().map(|(n, message)| message_entry(n as u64 + 1, n as i64, message)).collect();
         index.add(Origin::Log, &batch);
         let filter = Filter {
-            tags: tag.into_iter().map(|pattern| pattern.parse().unwrap()).collect(),
+            tags: Choice::read(tag.into_iter()).unwrap(),
             severity: severity.map(|severity| Severity::ALL[severity]),
-            sources: source.into_iter().map(|source| format!("s{source}")).collect(),
+            sources: Choice::read(source.into_iter()).unwrap(),
+            keys: Choice::read(key.as_deref().into_iter()).unwrap(),
+            hosts: Choice::read(host.as_deref().into_iter()).unwrap(),
+            statuses: Choice::read(status.as_deref().into_iter()).unwrap(),
             words: filter::words(&text),
             since: since.map(Timestamp),
             until: until.map(Timestamp),

@@ -33,7 +33,7 @@ use axum::routing::get;
 use service::http::problem::Problem;
 use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tower_http::compression::CompressionLayer;
 
@@ -49,6 +49,8 @@ use crate::index::{Origin, follow};
 
 /// The number of pages that may be open at once.
 const READERS: usize = 256;
+/// The number of exports under way at once; each holds some megabytes.
+const EXPORTS: usize = 4;
 /// Each open page holds one request; the others are for questions.
 const LIMITS: Limits =
     Limits { requests: 2 * READERS, patience: serve::PATIENCE, always: &["/healthz", "/readyz"] };
@@ -78,8 +80,11 @@ pub async fn serve(
     let listener = TcpListener::from_std(listener)?;
     let access = Access::open(&shared.config).context("page.tokens")?;
     let readers = Arc::new(Semaphore::new(READERS));
+    let exports = Arc::new(Semaphore::new(EXPORTS));
     let (tail, answers) = (Tail::new(), Answers::new());
-    let site = Arc::new(Site { shared, access, tail, readers, answers, shutdown: shutdown.clone() });
+    let (told, headlines, stop) = (Mutex::default(), Mutex::default(), shutdown.clone());
+    let site =
+        Arc::new(Site { shared, access, tail, readers, exports, answers, told, headlines, shutdown: stop });
     let overdue = async {
         shutdown.cancelled().await;
         tokio::time::sleep(GRACE).await;

@@ -1,13 +1,16 @@
 //! The query parameters of the API, with their meaning and schema. An unknown name is refused: a misspelled filter
 //! would otherwise return all messages.
 
+use std::fmt::Display;
+use std::str::FromStr;
+
 use schemars::JsonSchema as _;
 use serde_json::{Value, json};
 use tellhal::message::{Severity, Status};
-use tellhal::tag::{Pattern, is_token};
+use tellhal::tag::is_token;
 use tellhal::timestamp::Timestamp;
 
-use crate::index::filter::{Filter, words};
+use crate::index::filter::{Choice, Filter, words};
 use service::http::problem::Problem;
 use tellhal::nearest;
 
@@ -16,7 +19,7 @@ pub(super) const MOST: usize = 500;
 const MOST_NAMES: usize = 5000;
 /// The largest number of values of one parameter.
 pub(super) const MOST_VALUES: usize = 50;
-const LIMIT: usize = 100;
+const LIMIT_GIVEN: usize = 100;
 const SPANS_GIVEN: usize = 60;
 /// The longest value of a parameter, in characters. A whole address must fit into 64 KiB, and a character may take
 /// twelve bytes in it.
@@ -54,6 +57,16 @@ fn status() -> Value {
     Status::json_schema(&mut schemars::SchemaGenerator::default()).into()
 }
 
+/// A value of the filter that may be excluded.
+fn pattern(pattern: &str, longest: usize) -> Value {
+    json!({"type": "string", "pattern": format!("^!?({pattern})$"), "maxLength": longest})
+}
+
+/// A text of the filter that may be excluded.
+fn name() -> Value {
+    json!({"type": "string", "pattern": "^!?[^!]", "maxLength": LONGEST})
+}
+
 /// A source's or a room's name.
 fn word() -> Value {
     json!({"type": "string", "pattern": "^[A-Za-z0-9_-]+$", "maxLength": WORD})
@@ -68,18 +81,29 @@ pub(super) const FILTER: &[Param] = &[
     many(param(
         "tag",
         "A tag or a tag pattern: `*` stands for one word, a last `>` for all words that follow. May be repeated: \
-         messages with any of them.",
-        || {
-            let pattern = r"^(([A-Za-z0-9_-]+|\*)(\.([A-Za-z0-9_-]+|\*))*(\.>)?|>)$";
-            json!({"type": "string", "maxLength": 256, "pattern": pattern})
-        },
+         messages with any of them. A `!` before a tag, source, host, key or status excludes it.",
+        || pattern(r"([A-Za-z0-9_-]+|\*)(\.([A-Za-z0-9_-]+|\*))*(\.>)?|>", WORD),
     )),
     param("severity", "This severity and above.", severity),
-    many(param("source", "The sender. May be repeated: messages from any of them.", word)),
+    many(param("source", "The sender. May be repeated: messages from any of them.", || {
+        pattern("[A-Za-z0-9_-]+", WORD)
+    })),
+    many(param("host", "The sender's full host name. May be repeated: messages from any of them.", name)),
+    many(param(
+        "key",
+        "The thing that the message is about. May be repeated: messages about any of them.",
+        name,
+    )),
+    many(param(
+        "status",
+        "`started`, `succeeded`, `failed` or `resolved`. May be repeated: messages with any of them.",
+        || pattern("started|succeeded|failed|resolved", WORD),
+    )),
     param(
         "text",
         "Words that must all occur in the message (title, text, fields, key, host, user, links, command, tag, source, \
-         id), in upper or lower case. Words in double quotes must occur together.",
+         id), in upper or lower case. Words in double quotes must occur together. A `!` before a word or a quote \
+         excludes it.",
         text,
     ),
     param("since", "Messages from this time on: RFC 3339, or a time ago such as `1h`.", time),
@@ -89,9 +113,12 @@ pub(super) const FILTER: &[Param] = &[
 const LIMITED: Param = param(
     "limit",
     "The largest number of results.",
-    || json!({"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT}),
+    || json!({"type": "integer", "minimum": 1, "maximum": MOST, "default": LIMIT_GIVEN}),
 );
 const AFTER_WHICH: &str = "The `cursor` of the page before.";
+
+/// The largest number of results of a list without pages.
+pub(super) const LIMIT: &[Param] = &[LIMITED];
 
 /// The paging of a list that goes back in time.
 pub(super) const PAGED: &[Param] =
@@ -118,6 +145,17 @@ pub(super) const AFTER: &[Param] = &[param(
     "Messages after this sequence of the log. `Last-Event-ID` outranks it.",
     || json!({"type": "integer", "minimum": 0, "maximum": i64::MAX}),
 )];
+
+pub(super) const FORMAT: &[Param] =
+    &[param("format", "The format of the file.", || json!({"enum": ["jsonl", "csv"], "default": "jsonl"}))];
+
+/// The format of an exported file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Format {
+    #[default]
+    Jsonl,
+    Csv,
+}
 
 pub(super) const ROOM: &[Param] = &[param("room", "Only this room.", word)];
 
@@ -188,10 +226,7 @@ impl Params {
         self.get(name).filter(|text| !text.is_empty())
     }
 
-    pub(super) fn parse<T: std::str::FromStr>(&self, name: &str) -> Result<Option<T>, Problem>
-    where
-        T::Err: std::fmt::Display,
-    {
+    pub(super) fn parse<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Option<T>, Problem> {
         let Some(value) = self.get(name) else { return Ok(None) };
         value.parse().map(Some).map_err(|error| Problem::bad(format!("{name}: {error}")))
     }
@@ -205,16 +240,24 @@ impl Params {
     }
 
     pub(super) fn limit(&self) -> Result<usize, Problem> {
-        self.number("limit", LIMIT, MOST)
+        self.number("limit", LIMIT_GIVEN, MOST)
     }
 
     /// The number of names.
-    pub(super) fn names(&self) -> Result<usize, Problem> {
+    pub(super) fn name_limit(&self) -> Result<usize, Problem> {
         self.number("limit", MOST_NAMES, MOST_NAMES)
     }
 
     pub(super) fn spans(&self) -> Result<usize, Problem> {
         self.number("spans", SPANS_GIVEN, MOST)
+    }
+
+    pub(super) fn format(&self) -> Result<Format, Problem> {
+        match self.get("format") {
+            None | Some("jsonl") => Ok(Format::Jsonl),
+            Some("csv") => Ok(Format::Csv),
+            Some(other) => Err(Problem::bad(format!("format: {other:?} is unknown; it is jsonl or csv"))),
+        }
     }
 
     /// A cursor that is a sequence.
@@ -235,17 +278,38 @@ impl Params {
         read(cursor).map(Some).ok_or_else(|| Problem::bad("cursor is not a cursor from this relay"))
     }
 
-    /// Names of one word.
-    pub(super) fn words(&self, name: &str) -> impl Iterator<Item = Result<&str, Problem>> {
-        self.all(name).map(move |word| match is_token(word) && word.len() <= WORD {
-            true => Ok(word),
-            false => Err(Problem::bad(format!("{name}: {word:?} is not one word of A-Z a-z 0-9 _ -"))),
-        })
+    /// The first value that is not one word of a name's characters is refused.
+    fn words(&self, name: &str, values: &[&str]) -> Result<(), Problem> {
+        match values.iter().find(|word| !is_token(word) || word.len() > WORD) {
+            Some(word) => Err(Problem::bad(format!("{name}: {word:?} is not one word of A-Z a-z 0-9 _ -"))),
+            None => Ok(()),
+        }
+    }
+
+    /// A name of one word.
+    pub(super) fn word(&self, name: &str) -> Result<Option<&str>, Problem> {
+        let word = self.get(name);
+        self.words(name, word.as_slice())?;
+        Ok(word)
     }
 
     /// One room, by its name.
     pub(super) fn room(&self) -> Result<Option<&str>, Problem> {
-        self.words("room").next().transpose()
+        self.word("room")
+    }
+
+    /// Values that may be excluded by a `!`.
+    fn choice<T: FromStr<Err: Display>>(&self, name: &str) -> Result<Choice<T>, Problem> {
+        Choice::read(self.all(name)).map_err(|bad| Problem::bad(format!("{name}: {bad}")))
+    }
+
+    /// Texts that may be excluded by a `!`; none may be empty.
+    fn names(&self, name: &str) -> Result<Choice<String>, Problem> {
+        let choice: Choice<String> = self.choice(name)?;
+        match choice.wanted.iter().chain(&choice.excluded).any(String::is_empty) {
+            true => Err(Problem::bad(format!("{name} is empty"))),
+            false => Ok(choice),
+        }
     }
 
     fn time(&self, name: &str) -> Result<Option<Timestamp>, Problem> {
@@ -267,12 +331,16 @@ impl Params {
 
     /// The filter of messages.
     pub(super) fn filter(&self) -> Result<Filter, Problem> {
-        let tags: Result<Vec<Pattern>, _> = self.all("tag").map(str::parse).collect();
-        let sources: Result<Vec<&str>, Problem> = self.words("source").collect();
+        let sources: Vec<&str> =
+            self.all("source").map(|source| source.strip_prefix('!').unwrap_or(source)).collect();
+        self.words("source", &sources)?;
         Ok(Filter {
-            tags: tags.map_err(|bad| Problem::bad(format!("tag: {bad}")))?,
+            tags: self.choice("tag")?,
             severity: self.parse("severity")?,
-            sources: sources?.into_iter().map(str::to_owned).collect(),
+            sources: self.choice("source")?,
+            hosts: self.names("host")?,
+            keys: self.names("key")?,
+            statuses: self.choice("status")?,
             words: words(self.get("text").unwrap_or_default()),
             since: self.time("since")?,
             until: self.time("until")?,
@@ -298,6 +366,7 @@ fn ago(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use Status::{Failed, Started};
 
     fn params(query: &str) -> Result<Params, String> {
         let given = serde_urlencoded::from_str(query).unwrap();
@@ -320,6 +389,13 @@ mod tests {
             ("since=", "since: \"\" is not a time"),
             ("tag=", "tag: \"\" is not a tag pattern"),
             ("source=a.b", "source: \"a.b\" is not one word"),
+            ("source=!a.b", "source: \"a.b\" is not one word"),
+            ("source=!", "source: \"\" is not one word"),
+            ("tag=!a..b", "tag: \"a..b\" is not a tag pattern; "),
+            ("status=bad", "status: status \"bad\" is unknown; it is one of started, "),
+            ("status=!bad", "status: status \"bad\" is unknown"),
+            ("key=", "key is empty"),
+            ("host=!", "host is empty"),
         ] {
             let problem = params(query).unwrap().filter().unwrap_err();
             assert!(problem.detail().starts_with(wanted), "{query}: {problem:?}");
@@ -332,9 +408,15 @@ mod tests {
     fn the_filter_has_what_was_given_and_a_plus_may_be_a_blank() {
         let query = "text=&since=2026-11-25T03:00:00+01:00&tag=a.>&tag=b";
         let filter = params(query).unwrap().filter().unwrap();
-        assert_eq!(filter.tags.len(), 2);
+        assert_eq!(filter.tags.wanted.len(), 2);
         assert_eq!(filter.since.unwrap().to_string(), "2026-11-25T02:00:00Z");
-        assert_eq!(Filter { tags: vec![], since: None, ..filter }, Filter::default());
+        assert_eq!(Filter { tags: Choice::default(), since: None, ..filter }, Filter::default());
+        let query = "key=a+b&key=!c&host=!db1.example&status=failed&status=!started&source=!x";
+        let filter = params(query).unwrap().filter().unwrap();
+        assert_eq!((filter.keys.wanted, filter.keys.excluded), (vec!["a b".into()], vec!["c".into()]));
+        assert_eq!(filter.hosts.excluded, ["db1.example"]);
+        assert_eq!((filter.statuses.wanted, filter.statuses.excluded), (vec![Failed], vec![Started]));
+        assert_eq!(filter.sources.excluded, ["x"]);
         assert_eq!(params("limit=7").unwrap().limit().unwrap(), 7);
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Info, Stream};
+use tellhal::timestamp::Timestamp;
 use time::OffsetDateTime;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
@@ -110,6 +111,12 @@ impl Tail {
         let kept = self.lock();
         let entries = kept.frames.iter().rev().filter_map(|frame| frame.entry.clone()).collect();
         Ok(Recent { entries, complete_after: kept.complete_after, last: kept.last })
+    }
+
+    /// The sequence and time of the newest message in memory.
+    pub(super) fn newest(&self) -> Option<(u64, Timestamp)> {
+        let kept = self.lock();
+        kept.frames.back().and_then(|frame| frame.entry.as_ref()).map(|entry| (entry.sequence, entry.at))
     }
 
     /// The last sequence that was read, once the log's end was reached.

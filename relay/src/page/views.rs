@@ -1,9 +1,11 @@
 //! The HTML pages. Each is sent with its forms and headings, and its address alone determines what it shows; its script
 //! fills it from the API.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Extension, Query, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::from_fn_with_state;
@@ -15,10 +17,14 @@ use super::Site;
 use super::access::{self, Caller, Credential};
 use super::assets::{FOLDER, imports};
 use super::guard::guard;
+use super::params::{FILTER, HYPOTHETICAL, Param, Params, ROOM};
 use crate::config::page::Role;
 use service::http::problem::Problem;
 use service::http::serve::Body;
 use service::secret::Secret;
+
+/// The parameters of an address, unchecked.
+type Given = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// A page.
 struct View {
@@ -28,6 +34,8 @@ struct View {
     listed: bool,
     script: &'static str,
     main: &'static str,
+    /// The parameters of its address; others are refused, as by the API.
+    params: &'static [&'static [Param]],
 }
 
 const VIEWS: &[View] = &[
@@ -37,6 +45,7 @@ const VIEWS: &[View] = &[
         listed: true,
         script: "messages.js",
         main: include_str!("views/messages.html"),
+        params: &[FILTER],
     },
     View {
         path: "/messages/{id}",
@@ -44,6 +53,15 @@ const VIEWS: &[View] = &[
         listed: false,
         script: "message.js",
         main: include_str!("views/message.html"),
+        params: &[],
+    },
+    View {
+        path: "/problems",
+        title: "Problems",
+        listed: true,
+        script: "problems.js",
+        main: include_str!("views/problems.html"),
+        params: &[],
     },
     View {
         path: "/rooms",
@@ -51,6 +69,7 @@ const VIEWS: &[View] = &[
         listed: true,
         script: "rooms.js",
         main: include_str!("views/rooms.html"),
+        params: &[ROOM],
     },
     View {
         path: "/sources",
@@ -58,6 +77,7 @@ const VIEWS: &[View] = &[
         listed: true,
         script: "names.js",
         main: include_str!("views/sources.html"),
+        params: &[],
     },
     View {
         path: "/tags",
@@ -65,6 +85,7 @@ const VIEWS: &[View] = &[
         listed: true,
         script: "names.js",
         main: include_str!("views/tags.html"),
+        params: &[],
     },
     View {
         path: "/explain",
@@ -72,6 +93,7 @@ const VIEWS: &[View] = &[
         listed: true,
         script: "explain.js",
         main: include_str!("views/explain.html"),
+        params: &[HYPOTHETICAL],
     },
     View {
         path: "/tell",
@@ -79,16 +101,23 @@ const VIEWS: &[View] = &[
         listed: true,
         script: "tell.js",
         main: include_str!("views/tell.html"),
+        params: &[],
     },
 ];
 
 pub(super) fn router(site: &Arc<Site>) -> Router<Arc<Site>> {
     let guard = from_fn_with_state((site.clone(), Role::Viewer), guard);
     let views = VIEWS.iter().fold(Router::new(), |router, view| {
-        let show =
-            async |State(site): State<Arc<Site>>, Extension(caller): Extension<Caller>, address: Uri| {
-                shown(StatusCode::OK, &page(view, &site, &caller, address.query().unwrap_or_default()))
-            };
+        let show = async |State(site): State<Arc<Site>>,
+                          Extension(caller): Extension<Caller>,
+                          query: Given,
+                          address: Uri| {
+            let query = query.map_err(Problem::from).and_then(|Query(query)| Params::new(query, view.params));
+            let wrong = query.err().map(|problem| problem.detail().to_owned());
+            let status = if wrong.is_some() { StatusCode::BAD_REQUEST } else { StatusCode::OK };
+            let query = address.query().unwrap_or_default();
+            shown(status, &page(view, &site, &caller, query, wrong.as_deref()))
+        };
         router.route(view.path, get(show))
     });
     views.route_layer(guard).route("/login", get(ask).post(login)).route("/logout", post(logout))
@@ -99,7 +128,8 @@ fn shown(status: StatusCode, page: &str) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Html(page.to_owned())).into_response()
 }
 
-fn page(view: &View, site: &Site, caller: &Caller, query: &str) -> String {
+/// The page; without the view's script and contents if its address is wrong.
+fn page(view: &View, site: &Site, caller: &Caller, query: &str, wrong: Option<&str>) -> String {
     let links = VIEWS.iter().filter(|view| view.listed).map(|listed| {
         let current = if listed.path == view.path { " aria-current=\"page\"" } else { "" };
         format!("<a href=\"{}\"{current}>{}</a>", listed.path, listed.title)
@@ -115,20 +145,47 @@ fn page(view: &View, site: &Site, caller: &Caller, query: &str) -> String {
         (None, _) => String::new(),
     };
     let header = format!(
-        "<nav aria-label=\"Views\">{}</nav>\n<p id=\"connection\" role=\"status\"></p>\n<div id=\"session\">{session}</div>",
+        "<nav aria-label=\"Views\">{}</nav>\n<p id=\"connection\" role=\"status\"></p>\n<div id=\"session\">{session}</div>\n{STRIP}",
         links.join("\n")
     );
-    let scripts: Vec<String> = imports(view.script)
-        .iter()
-        .map(|name| format!("<link rel=\"modulepreload\" href=\"{}/{name}\">", *FOLDER))
-        .chain([format!("<script type=\"module\" src=\"{}/{}\"></script>", *FOLDER, view.script)])
-        .collect();
-    frame(view.title, &scripts.join("\n"), caller.role.as_str(), &header, &unfolded(view.main, query))
+    let data = match caller.credential {
+        Credential::Local => format!("data-role=\"{}\"", caller.role.as_str()),
+        _ => format!("data-role=\"{}\" data-needs=\"token\"", caller.role.as_str()),
+    };
+    match wrong {
+        None => {
+            frame(view.title, &scripts(&[view.script, STATE]), &data, &header, &unfolded(view.main, query))
+        }
+        Some(wrong) => {
+            let wrong = format!(
+                "<h1>{}</h1>\n<p role=\"alert\" class=\"wrong\">{}</p>\n<p><a href=\"{}\">Without parameters</a></p>\n",
+                view.title,
+                escape(wrong),
+                view.path
+            );
+            frame(view.title, &scripts(&[STATE]), &data, &header, &wrong)
+        }
+    }
+}
+
+/// The state of everything, which its script fills in.
+const STATE: &str = "strip.js";
+const STRIP: &str = "<div id=\"strip\"><span id=\"health\" role=\"status\">…</span> <span id=\"last\"></span> \
+                     <small id=\"zone\"></small></div>";
+
+/// The elements that load these scripts and all that they import.
+fn scripts(names: &[&str]) -> String {
+    let imported: BTreeSet<&str> = names.iter().flat_map(|name| imports(name)).collect();
+    let imported =
+        imported.iter().map(|name| format!("<link rel=\"modulepreload\" href=\"{}/{name}\">", *FOLDER));
+    let all =
+        names.iter().map(|name| format!("<script type=\"module\" src=\"{}/{name}\"></script>", *FOLDER));
+    imported.chain(all).collect::<Vec<String>>().join("\n")
 }
 
 /// Opens the fold of the filter's fields if the address uses one of them, so that the page does not jump later.
 fn unfolded(main: &str, query: &str) -> String {
-    let folded = ["tag=", "severity=", "source=", "since=", "until="];
+    let folded = ["tag=", "severity=", "status=", "source=", "host=", "key=", "since=", "until="];
     let used =
         |part: &str| folded.iter().any(|name| part.strip_prefix(name).is_some_and(|value| !value.is_empty()));
     match query.split('&').any(used) {
@@ -137,7 +194,7 @@ fn unfolded(main: &str, query: &str) -> String {
     }
 }
 
-fn frame(title: &str, scripts: &str, role: &str, header: &str, main: &str) -> String {
+fn frame(title: &str, scripts: &str, data: &str, header: &str, main: &str) -> String {
     format!(
         r##"<!doctype html>
 <html lang="en">
@@ -150,7 +207,7 @@ fn frame(title: &str, scripts: &str, role: &str, header: &str, main: &str) -> St
 <link rel="stylesheet" href="{folder}/page.css">
 {scripts}
 </head>
-<body data-role="{role}">
+<body {data}>
 <a class="skip" href="#main">Skip to the content</a>
 <header>
 <a class="brand" href="/">hal</a>
@@ -173,10 +230,7 @@ struct Next {
     next: String,
 }
 
-async fn ask(
-    State(site): State<Arc<Site>>,
-    query: Result<Query<Next>, axum::extract::rejection::QueryRejection>,
-) -> Response {
+async fn ask(State(site): State<Arc<Site>>, query: Result<Query<Next>, QueryRejection>) -> Response {
     let next = query.map(|Query(next)| next.next).unwrap_or_default();
     shown(StatusCode::OK, &login_page(&site, &next, None))
 }
@@ -187,7 +241,7 @@ fn login_page(site: &Site, next: &str, wrong: Option<&str>) -> String {
         true => include_str!("views/login.html").replace("{next}", &escape(local(next))),
         false => include_str!("views/no_tokens.html").to_owned(),
     };
-    frame("Log in", "", "nobody", "", &(wrong.unwrap_or_default() + &form))
+    frame("Log in", "", "", "", &(wrong.unwrap_or_default() + &form))
 }
 
 /// The address to redirect to, if it is on this site. Browsers read `\` as `/` and skip tabs and line ends.
@@ -235,7 +289,7 @@ pub(super) async fn not_found(headers: HeaderMap) -> Response {
     let accepts = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accepts.is_some_and(|accept| accept.contains("text/html")) {
         let main = "<h1>Page not found</h1>\n<p>Go to the <a href=\"/\">messages</a>.</p>\n";
-        return shown(StatusCode::NOT_FOUND, &frame("Page not found", "", "nobody", "", main));
+        return shown(StatusCode::NOT_FOUND, &frame("Page not found", "", "", "", main));
     }
     Problem::not_found("unknown address; the page is at /").into_response()
 }

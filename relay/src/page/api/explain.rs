@@ -44,7 +44,7 @@ pub(super) async fn explained(State(site): State<Arc<Site>>, query: Given) -> Re
 fn message(params: &Params) -> Result<Message, Problem> {
     let tag: Option<Tag> = params.parse("tag")?;
     let tag = tag.ok_or_else(|| Problem::bad("tag is missing, such as tag=backup.mysql"))?;
-    let source = params.words("source").next().transpose()?.unwrap_or("host");
+    let source = params.word("source")?.unwrap_or("host");
     let mut message = Message::new(source, tag, params.text("text").unwrap_or_default());
     message.time = params.parse::<Timestamp>("at")?.unwrap_or(message.time);
     message.severity = params.parse("severity")?.unwrap_or_default();

@@ -17,12 +17,14 @@ use super::exchange::{Named, ok};
 use super::fate::{History, RoomFate, Step, history};
 use super::messages::Incomplete;
 use super::rooms::leaders_rooms;
+use super::stories::stories;
 use crate::admin::Operator;
 use crate::admin::explain::{Explanation, Verdicts, explain};
 use crate::admin::trace::{Fate, Located, SHORTEST, Search};
 use crate::bus::files;
 use crate::bus::message::StreamMessage;
 use crate::engine::Rules;
+use crate::index::problems::Story;
 use crate::page::Site;
 use crate::page::event::Entry;
 use crate::status::{Role, Snapshot};
@@ -46,7 +48,10 @@ pub(super) struct Id(#[schemars(length(min = 1, max = LONGEST))] String);
 #[derive(Serialize, JsonSchema)]
 pub(super) struct OneMessage {
     #[serde(flatten)]
-    entry: Entry,
+    entry: Arc<Entry>,
+    /// The rest of its story, if it says that something failed or started.
+    #[serde(flatten)]
+    story: Story,
     raw: Raw,
     /// Sequences of other log entries with this id, which were not delivered again.
     also: Vec<u64>,
@@ -82,7 +87,7 @@ pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<
     let operator = operator(&site);
     let sequence = locate(&site, &operator, &id).await?;
     let message = entry(&operator, sequence).await?.ok_or_else(|| unknown(&id))?;
-    let entry = Entry::new(&operator.names, &message).ok_or_else(|| unknown(&id))?;
+    let entry = Arc::new(Entry::new(&operator.names, &message).ok_or_else(|| unknown(&id))?);
     let mut also = occurrences(&site, &entry.message.id).await?;
     let rules = rules_then(&site, entry.sequence).await;
     let fate = fate(&site, &operator, &entry, &also, rules.as_ref()).await?;
@@ -91,7 +96,10 @@ pub(super) async fn one(State(site): State<Arc<Site>>, id: Named<Id>) -> Result<
         now.rooms = leaders_rooms(&site).await.unwrap_or_default();
     }
     also.retain(|other| *other != sequence);
-    Ok(ok(&describe(&site, &now, message, entry, rules, fate, also)))
+    let newest = site.tail.recent().await?.entries;
+    let (mut stories, _) = stories(&site, std::slice::from_ref(&entry), &newest).await?;
+    let story = stories.pop().unwrap_or_default();
+    Ok(ok(&describe(&site, &now, message, (entry, story), rules, fate, also)))
 }
 
 fn unknown(id: &str) -> Problem {
@@ -164,7 +172,7 @@ fn describe(
     site: &Site,
     now: &Snapshot,
     message: StreamMessage,
-    entry: Entry,
+    (entry, story): (Arc<Entry>, Story),
     rules: Option<Arc<Rules>>,
     fate: Fate,
     also: Vec<u64>,
@@ -184,7 +192,7 @@ fn describe(
         room.kind = served.open.get(&room.room).map(|open| open.kind);
     }
     let raw = Raw::of(&message);
-    OneMessage { entry, raw, also, rules, rooms, notes, not_yet_folded, settled, incomplete }
+    OneMessage { entry, story, raw, also, rules, rooms, notes, not_yet_folded, settled, incomplete }
 }
 
 impl Raw {

@@ -16,9 +16,11 @@ use tellhal::tag::Tag;
 use tellhal::timestamp::Timestamp;
 
 use super::exchange::{Given, Json, answer, ok, unacknowledged};
+use super::stories::stories;
 use crate::bus::message::StreamMessage;
 use crate::index::Origin;
 use crate::index::filter::Filter;
+use crate::index::problems::Story;
 use crate::page::Site;
 use crate::page::access::Caller;
 use crate::page::answers::PAGE;
@@ -42,13 +44,22 @@ const LINKS: usize = 20;
 #[derive(Serialize, JsonSchema)]
 pub(super) struct Messages {
     /// Newest first.
-    messages: Vec<Arc<Entry>>,
+    pub(super) messages: Vec<Listed>,
     /// The start of the next page; absent on the last page.
-    cursor: Option<String>,
+    pub(super) cursor: Option<String>,
     /// The last sequence of the log that the search covers: a stream that begins after it misses no message.
     through: u64,
     /// The reason why results may be missing; absent if none are.
-    incomplete: Option<Incomplete>,
+    pub(super) incomplete: Option<Incomplete>,
+}
+
+/// A message of the log, and the rest of its story if it says that something failed or started.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Listed {
+    #[serde(flatten)]
+    pub(super) entry: Arc<Entry>,
+    #[serde(flatten)]
+    story: Story,
 }
 
 /// The reason why an answer may be incomplete.
@@ -67,6 +78,11 @@ impl Incomplete {
     pub(super) fn late(before: Timestamp) -> Self {
         let reason = "the search took too long and left out older messages".into();
         Incomplete { reason, before: Some(before), passing: false }
+    }
+
+    /// There was no time to look for all messages that may have ended something.
+    pub(super) fn without_ends() -> Self {
+        Incomplete::passing("there was no time to look for everything that is over")
     }
 
     fn because(reason: impl Into<String>) -> Self {
@@ -108,31 +124,30 @@ impl Page {
 }
 
 /// Searches the newest messages in memory; older ones are searched in the index and read from the log.
-async fn search(
+pub(super) async fn search(
     site: &Arc<Site>,
     filter: Filter,
     before: Option<u64>,
     limit: usize,
 ) -> Result<Messages, Problem> {
     let before = before.unwrap_or(u64::MAX);
-    let Recent { entries, complete_after, last: through } = site.tail.recent().await?;
-    let matching = entries
-        .into_iter()
+    let recent = site.tail.recent().await?;
+    let matching = recent
+        .entries
+        .iter()
         .filter(|entry| entry.sequence < before && filter.matches(&entry.message, entry.at));
     let mut page = Page::default();
     for entry in matching {
-        page.push(entry);
+        page.push(entry.clone());
         if page.is_full(limit) {
-            let cursor = page.cursor();
-            return Ok(Messages { messages: page.messages, cursor, through, incomplete: None });
+            return listed(site, &recent, page.cursor(), page.messages, None).await;
         }
     }
-    let mut incomplete = gap(site, complete_after);
-    let index = match &site.shared.index {
-        Ok(index) => index,
-        Err(_) => return Ok(Messages { messages: page.messages, cursor: None, through, incomplete }),
+    let mut incomplete = gap(site, recent.complete_after);
+    let Ok(index) = &site.shared.index else {
+        return listed(site, &recent, None, page.messages, incomplete).await;
     };
-    let older = before.min(complete_after.saturating_add(1));
+    let older = before.min(recent.complete_after.saturating_add(1));
     let hits = index.search(filter, older, limit - page.messages.len()).await?;
     let cursor = match read(site, &hits.sequences, &mut page).await? {
         Read::All => hits.before.map(|before| before.to_string()),
@@ -141,7 +156,21 @@ async fn search(
     if let Some(at) = hits.until {
         incomplete = Some(Incomplete::late(at));
     }
-    Ok(Messages { messages: page.messages, cursor, through, incomplete })
+    listed(site, &recent, cursor, page.messages, incomplete).await
+}
+
+/// The answer with these entries and the rest of their stories.
+async fn listed(
+    site: &Site,
+    recent: &Recent,
+    cursor: Option<String>,
+    entries: Vec<Arc<Entry>>,
+    incomplete: Option<Incomplete>,
+) -> Result<Messages, Problem> {
+    let (stories, known) = stories(site, &entries, &recent.entries).await?;
+    let messages = entries.into_iter().zip(stories).map(|(entry, story)| Listed { entry, story }).collect();
+    let incomplete = incomplete.or_else(|| (!known).then(Incomplete::without_ends));
+    Ok(Messages { messages, cursor, through: recent.last, incomplete })
 }
 
 /// The reason why messages that are not in memory may be missing from the index.

@@ -4,12 +4,16 @@
 mod dead;
 mod exchange;
 mod explain;
+mod export;
 mod fate;
 mod message;
 mod messages;
 mod names;
 mod openapi;
+mod problems;
 mod rooms;
+mod status;
+mod stories;
 mod stream;
 mod timeline;
 
@@ -26,7 +30,7 @@ pub(super) use openapi::document;
 use super::Site;
 use super::answers::within_budget;
 use super::guard::guard;
-use super::params::{AFTER, FILTER, HYPOTHETICAL, NAMED, PAGED, Param, ROOM, SPANS};
+use super::params::{AFTER, FILTER, FORMAT, HYPOTHETICAL, LIMIT, NAMED, PAGED, Param, ROOM, SPANS};
 use crate::config::page::Role;
 
 type SchemaOf = fn(&mut SchemaGenerator) -> Schema;
@@ -53,6 +57,8 @@ struct Endpoint {
 enum Answer {
     Json(StatusCode, SchemaOf),
     Events,
+    /// A file in one of several formats, by their media types.
+    File(&'static [&'static str]),
     Nothing,
 }
 
@@ -135,6 +141,36 @@ fn endpoints() -> Vec<Endpoint> {
                 get(stream::stream),
             )
         },
+        Endpoint {
+            params: &[FILTER, FORMAT],
+            answer: Answer::File(&["text/csv", "application/jsonl"]),
+            ..read(
+                "/api/export",
+                "Export a search",
+                "All matching messages, newest first, as one file. A line of `jsonl` is an entry as in `/api/messages`. In \
+                 `csv` a text that a spreadsheet would run as a formula begins with an apostrophe. An answer that is cut \
+                 off is not complete.",
+                schema::<super::event::Entry>,
+                get(export::export),
+            )
+        },
+        Endpoint {
+            params: &[LIMIT],
+            ..read(
+                "/api/problems",
+                "Open problems",
+                "The things, each of one source and key, that failed or started and are not over, the worst first.",
+                schema::<problems::Problems>,
+                get(problems::list),
+            )
+        },
+        read(
+            "/api/status",
+            "The state of everything",
+            "What is wrong with the relay, its rooms and its log, in a few words.",
+            schema::<status::Now>,
+            get(status::status),
+        ),
         read(
             "/api/rooms",
             "The rooms",

@@ -64,7 +64,7 @@ pub(super) async fn tags(State(site): State<Arc<Site>>, query: Given) -> Result<
 
 async fn names(site: &Site, query: Given, sources: bool) -> Result<Response, Problem> {
     let params = Params::new(query?.0, &[NAMED])?;
-    let limit = params.names()?;
+    let limit = params.name_limit()?;
     let after = params.after_name()?.unwrap_or_default();
     let index = site.index()?;
     let search::Names { names, until } = match sources {

@@ -73,6 +73,11 @@ fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::Sch
             let stream = json!({"text/event-stream": {"schema": {"type": "string"}}});
             (StatusCode::OK, json!({"description": "The events, as they arrive", "content": stream}))
         }
+        Answer::File(kinds) => {
+            let kinds = kinds.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string"}})));
+            let content: Map<String, Value> = kinds.collect();
+            (StatusCode::OK, json!({"description": "The file, as it is read", "content": content}))
+        }
         Answer::Nothing => (StatusCode::NO_CONTENT, json!({"description": "Done"})),
     };
     responses.insert(status.as_str().to_owned(), answer);

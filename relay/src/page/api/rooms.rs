@@ -31,6 +31,8 @@ pub(super) struct Rooms {
     dev_room: Option<String>,
     /// The sequence of the last log entry whose deliveries were decided.
     folded: u64,
+    /// The number of all dead letters, also those of no room or of one that is no longer configured.
+    dead: u64,
     rooms: Vec<Room>,
 }
 
@@ -109,6 +111,7 @@ pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Probl
         config_error: now.config_error.clone(),
         dev_room: rules.routing.dev_room.clone(),
         folded: now.folded,
+        dead: dead.values().sum(),
         rooms: rooms.collect(),
     }))
 }
@@ -120,6 +123,6 @@ pub(super) async fn leaders_rooms(site: &Site) -> anyhow::Result<BTreeMap<String
 }
 
 /// The number of dead letters of each room.
-async fn dead_letters(site: &Site) -> anyhow::Result<BTreeMap<String, u64>> {
+pub(super) async fn dead_letters(site: &Site) -> anyhow::Result<BTreeMap<String, u64>> {
     dead::count(&operator(site)).await
 }

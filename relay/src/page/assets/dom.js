@@ -1,5 +1,7 @@
 // Building blocks of every view. Data from the relay is put on the page as text, never as markup.
 
+import { full, moment, utc } from "./time.js";
+
 export const $ = (id) => document.getElementById(id);
 
 export const SEVERITIES = ["debug", "info", "notice", "warning", "error", "critical"];
@@ -75,19 +77,8 @@ function patch(now, next) {
   fill(now, ...next.childNodes);
 }
 
-const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-const DAY = new Intl.DateTimeFormat("en-GB", { day: "2-digit", month: "short" });
-const SHORT = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
-
-// A time of today with its seconds, an earlier one with its day.
-export function moment(at) {
-  const when = new Date(at);
-  if (when.toDateString() === new Date().toDateString()) return CLOCK.format(when);
-  return `${DAY.format(when)} ${SHORT.format(when)}`;
-}
-
-export function time(at) {
-  return h("time", { datetime: at, title: new Date(at).toString() }, moment(at));
+export function time(at, text = moment(at)) {
+  return h("time", { datetime: at, title: utc(at) }, text);
 }
 
 export function duration(seconds) {
@@ -101,8 +92,8 @@ export function duration(seconds) {
 
 export function ago(at) {
   const seconds = Math.max(0, (Date.now() - new Date(at)) / 1000);
-  const text = seconds < 5 ? "now" : `${duration(seconds).split(" ").slice(0, 2).join(" ")} ago`;
-  return h("time", { datetime: at, title: new Date(at).toString() }, text);
+  const text = seconds < 5 ? "now" : seconds < 10 ? `${Math.round(seconds)} s ago` : `${duration(seconds).split(" ").slice(0, 2).join(" ")} ago`;
+  return time(at, text);
 }
 
 export const count = (number) => number.toLocaleString("en-US").replaceAll(",", "\u202f");
@@ -141,28 +132,56 @@ export function facts(pairs) {
   return h("dl", {}, shown.map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]));
 }
 
+// A value of a message with two links: to the messages with it, and to those without it. `address` makes the address of a
+// filter's name and value.
+export function choice(address, name, value, ...shown) {
+  // A key or host that begins with the sign of exclusion cannot be asked for.
+  if (!value || value.startsWith("!")) return value;
+  return [
+    h("a", { href: address(name, value) }, shown.length ? shown : h("bdi", {}, value)), " ",
+    name !== "severity" && h("a", { class: "without", href: address(name, value, true), "aria-label": `without ${value}`, title: `without ${value}` }, "≠"),
+  ];
+}
+
 // All parts of a message except its headline.
-export function body({ sequence, at, message, marks }) {
+export function body({ sequence, at, message, marks }, address) {
   const text = message.text || "";
+  // A quote cannot stand in words that stand together.
+  const quoted = (name, value) => `${name}=${value}`.split(/["\n]/)[0];
   return [
     text.trim() && text.trim() !== headline(message) ? h("pre", { tabindex: "0", "aria-label": "Text" }, text) : null,
     facts([
-      ...Object.entries(message.fields || {}),
+      ["tag", choice(address, "tag", message.tag)],
+      ["source", choice(address, "source", message.source)],
+      ["severity", choice(address, "severity", message.severity || "info", `${message.severity || "info"} and above`)],
+      ["status", choice(address, "status", message.status)],
+      ["key", choice(address, "key", message.key)],
+      ["host", choice(address, "host", message.host)],
+      ...Object.entries(message.fields || {}).map(([name, value]) => [name, choice(address, "text", quoted(name, value), h("bdi", {}, value))]),
       ...(message.links || []).map(({ url, title }) => ["link", link(url, title)]),
       ["command", message.run && ending(message.run)],
-      ["host", message.host],
       ["user", message.user],
-      ["key", message.key],
       ["note", marks.join("; ")],
-      ["time", at],
+      ["time", time(at, full(at))],
       ["id", message.id],
       ["sequence", sequence],
     ]),
   ];
 }
 
+// Buttons for an address of the page, and for what the API answers to the same. Their script is loaded when the first is
+// about to be used: a browser copies only at once after a click.
+export function tools(address, path = `/api${address}`) {
+  const load = () => import("./copy.js");
+  const button = (name) => h("button", {
+    type: "button", class: "quiet", onpointerenter: load, onfocus: load,
+    onclick: async ({ currentTarget }) => (await load()).take(currentTarget, name, address, path),
+  }, name);
+  return h("span", { class: "take" }, button("Copy link"), button("Copy as curl"));
+}
+
 // The reason why an answer may be incomplete.
-export const missing = ({ reason, before }) => (before ? `${reason}, before ${new Date(before).toLocaleString("en-GB")}` : reason);
+export const missing = ({ reason, before }) => (before ? `${reason}, before ${full(before)}` : reason);
 
 export const messageAddress = (message) => `/messages/${encodeURIComponent(message.id)}`;
 export const searchAddress = (parts) => `/?${new URLSearchParams(parts)}`;

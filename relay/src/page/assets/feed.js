@@ -1,7 +1,9 @@
 // The list of messages: newest at one end, older ones loaded at the other, those of one source and key grouped in one
 // row. New messages wait while the reader is away from the newest end, or has paused the list.
 
-import { body, count, duration, h, headline, messageAddress, moment, plural, searchAddress, severity, status, time } from "./dom.js";
+import { body, count, duration, h, headline, messageAddress, plural, searchAddress, severity, status, time, tools } from "./dom.js";
+import { chip, ends } from "./story.js";
+import { moment } from "./time.js";
 
 const MOST = 10_000; // rows; those at the far end are removed and can be loaded again
 const KEPT = 20_000; // messages in all rows
@@ -12,9 +14,12 @@ const NEAR = 80; // px from the newest end that still count as being there
 const ALOUD = 5; // a screen reader reads out at most this many messages at once
 const CHUNK = 100; // rows of one list: browsers skip lists that are out of sight, but check each list while scrolling
 
+const isCritical = ({ message }) => message.severity === "critical";
+
+// `address(name, value, not)` is the address of the list with one more value in its filter.
 // `on.gone(sequence)` is called with the last sequence that was removed at the far end; `on.flood()` when more messages
 // waited than are kept.
-export function createFeed({ list, feed, newer, on }) {
+export function createFeed({ list, feed, newer, address, on }) {
   // By group or sequence: { key, entries, gone, first, item }. Entries are oldest first; `gone` is the number of
   // removed entries, and `first` the sequence of the oldest entry, removed or not.
   const rows = new Map();
@@ -26,10 +31,13 @@ export function createFeed({ list, feed, newer, on }) {
   let waiting = []; // new messages while the reader is away from the newest end
   let missed = 0; // number of waiting messages that are not kept
   let unread = 0; // number of messages that arrived while the page was hidden
+  let critical = 0; // number of critical ones among them
   let unseen = null; // time of the first of them, until a line is drawn before it
   let timer = null;
   let quiet = true; // the first messages on the page are not new
   const title = document.title;
+  const icon = document.querySelector("link[rel=icon]");
+  const quietIcon = icon.getAttribute("href");
 
   const keyOf = ({ sequence, message }) =>
     (grouped && message.key ? `${message.source} ${message.key}` : `${sequence}`);
@@ -51,13 +59,14 @@ export function createFeed({ list, feed, newer, on }) {
     // A headline such as "tar succeeded in 3m" contains the status already.
     const says = message.status && shown.toLowerCase().includes(message.status);
     if (message.status) chips.push(status(message.status, says ? "" : took != null ? duration(took) : message.status));
+    chips.push(chip(entry));
     const others = row.gone + row.entries.length - 1 - (runStart(row) ? 1 : 0);
     if (others > 0) chips.push(h("span", { class: "times", title: "earlier messages of the same source and key" }, `+${count(others)}`));
     return h("summary", {},
       time(entry.at),
       severity(message.severity || "info"),
       h("span", { class: "from" }, h("bdi", { class: "tag" }, message.tag), " ", h("bdi", { class: "source" }, message.source)),
-      h("span", { class: "headline" }, chips.map((chip) => [chip, " "]), h("bdi", {}, shown)));
+      h("span", { class: "headline" }, chips.filter(Boolean).map((chip) => [chip, " "]), h("bdi", {}, shown)));
   }
 
   // The start of the run that the latest message ends.
@@ -73,16 +82,17 @@ export function createFeed({ list, feed, newer, on }) {
     const start = runStart(row);
     const earlier = row.entries.slice(0, -1).filter((entry) => entry !== start).reverse();
     return h("div", { class: "body" },
-      h("p", { class: "more" }, h("a", { href: messageAddress(latest.message) }, "Full message and deliveries")),
+      h("p", { class: "more" }, h("a", { href: messageAddress(latest.message) }, "Full message and deliveries"), tools(messageAddress(latest.message))),
       start && h("p", { class: "note" }, "started ", time(start.at), `, ended ${moment(latest.at)}`),
-      body(latest),
+      body(latest, address),
       earlier.length > 0 && [
         h("h3", {}, "Earlier"),
         h("ol", { class: "earlier" }, earlier.map((entry) => h("li", { class: entry.message.severity },
           time(entry.at), " ", severity(entry.message.severity || "info"), " ",
           entry.message.status && [status(entry.message.status), " "],
+          chip(entry), " ",
           h("a", { href: messageAddress(entry.message) }, h("bdi", {}, headline(entry.message))))),
-          row.gone > 0 && h("li", {}, h("a", { href: searchAddress({ source, text: `"${key}"` }) }, `${count(row.gone)} more`))),
+          row.gone > 0 && h("li", {}, h("a", { href: searchAddress({ source, key }) }, `${count(row.gone)} more`))),
       ]);
   }
 
@@ -97,7 +107,7 @@ export function createFeed({ list, feed, newer, on }) {
       details.append(unfold(row));
     });
     const item = row.item ?? Object.assign(h("li"), { row });
-    item.className = `row ${latest.message.severity || "info"}`;
+    item.className = `row ${latest.message.severity || "info"}${latest.over ? " over" : ""}`;
     if (wasOpen) {
       details.open = true;
       details.append(unfold(row));
@@ -194,14 +204,41 @@ export function createFeed({ list, feed, newer, on }) {
     unseen = null;
   }
 
+  // In a row of tabs, the sign of a critical message comes first.
   function tellUnread() {
-    document.title = unread ? `(${unread}) ${title}` : title;
+    document.title = [critical && `■ ${critical} critical`, unread && `(${unread})`, title].filter(Boolean).join(" ");
+    icon.href = critical ? quietIcon.replace("icon.svg", "icon-critical.svg") : quietIcon;
   }
 
   function tellNewer() {
     const number = waiting.length + missed;
+    const bad = waiting.filter(isCritical).length;
     newer.hidden = number === 0;
-    newer.textContent = `${newestFirst ? "↑" : "↓"} ${plural(number, "new message")}`;
+    newer.textContent = `${newestFirst ? "↑" : "↓"} ${plural(number, "new message")}${bad ? `, ${count(bad)} critical` : ""}`;
+  }
+
+  // The things that this message ends are over in every row: it may not be in the list itself.
+  function end({ sequence, at, message }) {
+    const { source, key, status: now } = message;
+    if (!key || !now) return;
+    const over = { sequence, at, status: now };
+    const mark = (entry) => {
+      const { message: earlier } = entry;
+      const same = earlier.key === key && earlier.source === source && entry.sequence < sequence;
+      if (!same || entry.over || !ends(earlier.status, now)) return false;
+      entry.over = over;
+      return true;
+    };
+    [...fresh, ...waiting].forEach(mark);
+    const group = rows.get(`${source} ${key}`);
+    const touched = grouped ? [group].filter(Boolean) : [...rows.values()];
+    redraw(touched.filter((row) => row.entries.map(mark).some(Boolean)));
+  }
+
+  function redraw(changed) {
+    if (!changed.length) return;
+    feed.setAttribute("aria-live", "off");
+    holdingFocus(() => changed.forEach(draw));
   }
 
   // Shows the waiting messages.
@@ -223,6 +260,7 @@ export function createFeed({ list, feed, newer, on }) {
   function add(entry) {
     if (document.hidden) {
       unread += 1;
+      if (isCritical(entry)) critical += 1;
       unseen ??= entry.at;
     }
     // Waiting messages are shown first.
@@ -256,6 +294,7 @@ export function createFeed({ list, feed, newer, on }) {
     const mark = list.querySelector(".unread");
     if (document.hidden && mark) take(mark);
     unread = 0;
+    critical = 0;
     tellUnread();
   });
   list.addEventListener("keydown", (event) => {
@@ -270,6 +309,21 @@ export function createFeed({ list, feed, newer, on }) {
 
   return {
     add,
+    end,
+    // Sets the end of the usual time of runs under way, by sequence, and shows those that are later.
+    expect(due) {
+      const running = [...rows.values()].filter((row) => row.entries.at(-1).message.status === "started");
+      for (const row of running) {
+        const entry = row.entries.at(-1);
+        entry.due ??= due.get(entry.sequence);
+      }
+      redraw(running.filter(({ entries, item }) => Boolean(chip(entries.at(-1))) !== Boolean(item.querySelector(".story"))));
+    },
+    // True if a run is under way whose usual time is not known.
+    get isExpecting() {
+      const isRunning = ({ message, over, due }) => message.status === "started" && message.key && !over && !due;
+      return [...rows.values()].some(({ entries }) => isRunning(entries.at(-1)));
+    },
     // Adds older messages, newest first as the relay returns them.
     addOlder(older) {
       const stay = !newestFirst && atEdge();

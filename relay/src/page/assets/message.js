@@ -1,8 +1,10 @@
 // One message with all its parts and its deliveries.
 
 import { api, isOperator, poll, trouble, words } from "./api.js";
-import { $, ago, body, count, duration, facts, fill, h, headline, link, missing, plural, say, searchAddress, severity, status, time } from "./dom.js";
+import { $, ago, body, count, duration, facts, fill, h, headline, link, missing, plural, say, searchAddress, severity, status, time, tools } from "./dom.js";
+import { fromAddress, pick, toAddress } from "./filter.js";
 import { routes } from "./routes.js";
+import { story } from "./story.js";
 
 const ACTED = 60_000; // ms for which a message is updated after an action of the reader
 let acted = 0; // time of the last action
@@ -21,11 +23,11 @@ function attempts(step, room) {
   const rows = step.attempts.map((attempt, i) => {
     const number = i < 2 || left <= 0 ? i + 1 : i + 1 + left;
     return h("tr", { class: attempt.outcome },
-      h("td", {}, number), h("td", {}, time(attempt.at)), h("td", {}, duration(attempt.seconds)),
-      h("td", {}, OUTCOMES[attempt.outcome]), h("td", {}, h("bdi", {}, attempt.answer)));
+      h("td", { "data-name": "attempt" }, number), h("td", { "data-name": "time" }, time(attempt.at)), h("td", { "data-name": "took" }, duration(attempt.seconds)),
+      h("td", { "data-name": "outcome" }, OUTCOMES[attempt.outcome]), h("td", { "data-name": "answer" }, h("bdi", {}, attempt.answer)));
   });
   if (left > 0) rows.splice(2, 0, h("tr", {}, h("td", { colspan: 5 }, `… ${plural(left, "more attempt")}`)));
-  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Attempts in ${room}` }, h("table", {},
+  return h("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": `Attempts in ${room}` }, h("table", { class: "cards" },
     h("thead", {}, h("tr", {}, ["attempt", "time", "took", "outcome", "answer"].map((name) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, rows)));
 }
@@ -98,8 +100,9 @@ function show(answer, again) {
   fill($("about"), severity(message.severity || "info"), message.status && status(message.status),
     h("a", { class: "tag", href: searchAddress({ tag: message.tag }) }, message.tag),
     h("span", {}, "from ", h("a", { href: searchAddress({ source: message.source }) }, h("bdi", {}, message.source))), ago(at),
-    message.key && h("a", { href: searchAddress({ source: message.source, text: `"${message.key}"` }) }, "all messages with this key"));
-  fill($("contents"), body({ sequence, at, message, marks }));
+    message.key && !message.key.startsWith("!") && h("a", { href: searchAddress({ source: message.source, key: message.key }) }, "all messages with this key"),
+    story(answer));
+  fill($("contents"), body({ sequence, at, message, marks }, (...value) => `/?${toAddress(pick(fromAddress(""), ...value))}`));
 
   $("fate").hidden = false;
   fill($("rooms"), answer.rooms.map((each) => room(each, again)), answer.notes.map((step) => h("p", {}, time(step.at), " ", state(step), ": ", h("bdi", {}, step.reason || ""))));
@@ -137,6 +140,7 @@ function show(answer, again) {
   return !over;
 }
 
+$("take").append(tools(`/messages/${id}`));
 const again = poll(() => api(`/api/messages/${id}`), (answer) => show(answer, () => again()), (error) => {
   fill($("note"), trouble(error));
   $("note").hidden = false;

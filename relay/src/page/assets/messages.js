@@ -1,16 +1,18 @@
 // The list of messages: older ones by search, new ones live.
 
 import { api, trouble, words } from "./api.js";
-import { $, fill, h, missing, plural, say } from "./dom.js";
+import { $, fill, h, missing, plural, say, tools } from "./dom.js";
 import { createFeed } from "./feed.js";
-import { NAMES, fromAddress, isEmpty, matches, parseTime, toAddress } from "./filter.js";
+import { MANY, NAMES, fromAddress, isEmpty, matches, parseTime, pick, toAddress, toQuery } from "./filter.js";
 import { listen } from "./live.js";
+import { moment, typed } from "./time.js";
 import { draw, show } from "./timeline.js";
 
 const PAGE = 100; // messages loaded at once
 const TIMELINE = 10_000; // ms between updates of the timeline
 const AHEAD = 600; // px from the end of the loaded messages at which more are loaded
 const AGAIN = 2_000; // ms until a failed request is tried again
+const EXPECT = 60_000; // ms between looks at the runs under way
 const DRY = 10; // pages without a new row after which more are loaded only by the button
 const CHOICES = "hal-feed"; // key of the reader's choices in the browser's storage
 
@@ -28,6 +30,7 @@ const feed = createFeed({
   list: $("messages"),
   feed: $("feed"),
   newer: $("newer"),
+  address: (name, value, not) => address(pick(filter, name, value, not)),
   on: {
     gone(sequence) {
       cursor = `${sequence + 1}`;
@@ -54,14 +57,16 @@ function note(...text) {
   $("note").hidden = text.length === 0;
 }
 
-// Opens the page with another filter.
-function go(next) {
+function address(next) {
   const query = toAddress(next);
-  location.assign(query.size ? `/?${query}` : "/");
+  return query.size ? `/?${query}` : "/";
 }
 
+// Opens the page with another filter.
+const go = (next) => location.assign(address(next));
+
 async function load() {
-  const query = toAddress(filter);
+  const query = toQuery(filter);
   query.set("limit", PAGE);
   if (cursor) query.set("cursor", cursor);
   const answer = await api(`/api/messages?${query}`);
@@ -120,7 +125,7 @@ async function count() {
   counted = Date.now();
   changed = false;
   try {
-    const data = await api(`/api/timeline?${toAddress(filter)}`);
+    const data = await api(`/api/timeline?${toQuery(filter)}`);
     draw($("timeline"), data, (since, until) => go({ ...filter, since, until }));
     changed ||= Boolean(data.incomplete?.passing);
   } catch (error) {
@@ -135,6 +140,18 @@ setInterval(() => {
   if (changed && !document.hidden && Date.now() - counted >= TIMELINE) count();
 }, 1_000);
 
+// A run that started while the page was open, and whose end is not told, is found by the list of open problems.
+setInterval(async () => {
+  const due = new Map();
+  try {
+    const { problems } = feed.isExpecting ? await api("/api/problems?limit=500") : { problems: [] };
+    for (const each of problems) due.set(each.sequence, each.due);
+  } catch {
+    // The next question may be answered.
+  }
+  feed.expect(due);
+}, EXPECT);
+
 function goLive(live, through) {
   // A time range in the past gets no new messages.
   if (filter.until && parseTime(filter.until) < Date.now()) {
@@ -145,6 +162,7 @@ function goLive(live, through) {
   let lost = "";
   live.follow(through, {
     message(entry) {
+      feed.end(entry);
       if (!matches(filter, entry.message, entry.at)) return;
       changed = true;
       feed.add(entry);
@@ -156,7 +174,7 @@ function goLive(live, through) {
       else say("live", "live");
     },
     lost(since) {
-      lost = `Connection lost, reconnecting. Last update at ${new Date(since).toLocaleTimeString("en-GB")}.`;
+      lost = `Connection lost, reconnecting. Last update at ${moment(since)}.`;
       say("lost", lost);
     },
     refused: (error) => say("lost", lost, " ", words(error)),
@@ -182,15 +200,19 @@ async function start() {
   }
 }
 
-// The filter in the form, with times in the relay's format.
+// A value of the filter as it is shown in the form. A time is in the page's zone, though the address, which others may
+// open, has it in UTC.
+function shown(name) {
+  const value = [filter[name]].flat().join(" ");
+  return /^\d{4}-.*Z$/.test(value) && !Number.isNaN(parseTime(value)) ? typed(value) : value;
+}
+
+// The filter in the form. A time that was not changed stays exactly what it was.
 function formFilter() {
   const next = fromAddress(`?${new URLSearchParams(new FormData(form))}`);
-  for (const name of ["since", "until"]) {
-    const at = parseTime(next[name]);
-    if (next[name] && !/^\d{1,6} ?[a-z]+$/.test(next[name]) && !Number.isNaN(at)) next[name] = new Date(at).toISOString();
-  }
-  for (const name of ["tag", "source"]) next[name] = next[name].flatMap((value) => value.split(/[ ,]+/));
-  return next;
+  for (const name of ["since", "until"]) next[name] = next[name] === shown(name) ? filter[name] : next[name];
+  for (const name of MANY.filter((name) => name !== "key")) next[name] = next[name].flatMap((value) => value.split(/[ ,]+/)).filter(Boolean);
+  return fromAddress(`?${toQuery(next)}`);
 }
 
 function choose(change) {
@@ -214,7 +236,18 @@ function apply() {
 }
 
 // Fields that the reader filled in before this script ran are kept.
-for (const name of NAMES) form.elements[name].value ||= [filter[name]].flat().join(" ");
+for (const name of NAMES.filter((name) => name !== "key")) form.elements[name].value ||= shown(name);
+// A key may contain blanks: each has a field of its own.
+form.elements.key.value ||= filter.key[0] || "";
+for (const key of filter.key.slice(1)) {
+  const label = form.elements.key.closest?.("label") ?? form.elements.key[0].closest("label");
+  const another = label.cloneNode(true);
+  another.querySelector("input").value = key;
+  label.after(another);
+}
+const query = toQuery(filter);
+$("take").append(tools(address(filter), `/api/messages?${query}`),
+  ...[["csv", "CSV"], ["jsonl", "JSON lines"]].map(([format, name]) => h("a", { href: `/api/export?${new URLSearchParams([...query, ["format", format]])}`, download: `messages.${format}` }, name)));
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   go(formFilter());

@@ -30,11 +30,11 @@ function spark(hours) {
 function row(each) {
   return h("tr", {},
     h("th", { scope: "row" }, h("a", { href: searchAddress({ [parameter]: each.name }) }, h("bdi", {}, each.name)), each.host && each.host !== each.name && h("small", {}, " ", h("bdi", {}, each.host))),
-    h("td", {}, ago(each.last)),
-    h("td", {}, each.worst ? severity(each.worst) : "–"),
-    h("td", {}, spark(each.hours)),
-    h("td", { class: "number" }, count(day(each))),
-    h("td", { class: "number" }, count(each.count)));
+    h("td", { "data-name": "last message" }, ago(each.last)),
+    h("td", { "data-name": "worst in 24 h" }, each.worst ? severity(each.worst) : "–"),
+    h("td", { "data-name": "last 24 hours" }, spark(each.hours)),
+    h("td", { class: "number", "data-name": "in 24 h" }, count(day(each))),
+    h("td", { class: "number", "data-name": "in the log" }, count(each.count)));
 }
 
 function show() {

@@ -29,12 +29,12 @@ function row(each) {
   const last = each.attempts.at(-1);
   return h("tr", { class: each.state },
     h("th", { scope: "row" }, h("bdi", {}, each.name), h("small", {}, ` ${each.kind}${each.is_default ? ", default" : ""}`)),
-    h("td", {}, h("span", { class: `state ${each.state}` }, STATES[each.state]), each.state === "retrying" && ` attempt ${each.tries}`),
-    h("td", { class: "number" }, count(each.pending), each.pending > 0 && each.oldest && h("small", {}, " oldest: ", ago(each.oldest))),
-    h("td", {}, limiter(each.limiter)),
-    h("td", {}, each.last_success ? ago(each.last_success) : "–"),
-    h("td", {}, each.last_error ? [ago(each.last_error_at), " ", h("bdi", {}, (last && each.state === "retrying" && last.answer) || each.last_error)] : "–"),
-    h("td", { class: "number" }, each.dead ? h("a", { href: `/rooms?room=${encodeURIComponent(each.name)}#dead` }, count(each.dead)) : "0"));
+    h("td", { "data-name": "state" }, h("span", { class: `state ${each.state}` }, STATES[each.state]), each.state === "retrying" && ` attempt ${each.tries}`),
+    h("td", { class: "number", "data-name": "waiting" }, count(each.pending), each.pending > 0 && each.oldest && h("small", {}, " oldest: ", ago(each.oldest))),
+    h("td", { "data-name": "limiter" }, limiter(each.limiter)),
+    h("td", { "data-name": "last success" }, each.last_success ? ago(each.last_success) : "–"),
+    h("td", { "data-name": "last error" }, each.last_error ? [ago(each.last_error_at), " ", h("bdi", {}, (last && each.state === "retrying" && last.answer) || each.last_error)] : "–"),
+    h("td", { class: "number", "data-name": "dead" }, each.dead ? h("a", { href: `/rooms?room=${encodeURIComponent(each.name)}#dead` }, count(each.dead)) : "0"));
 }
 
 function showRooms(answer) {
@@ -47,7 +47,7 @@ function showRooms(answer) {
     // The target of the address exists only now.
     if (location.hash === "#dead") $("dead").scrollIntoView();
   }
-  const dead = answer.rooms.reduce((sum, each) => sum + each.dead, 0);
+  const { dead } = answer;
   $("dead-count").textContent = plural(dead, "dead letter");
   if (dead !== listed && isIdle()) {
     listed = dead;

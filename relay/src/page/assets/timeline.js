@@ -1,7 +1,8 @@
 // The chart of messages over time, by severity. Dragging over it chooses a time range; without a pointer, the fields of
 // the filter do the same.
 
-import { missing, moment, plural } from "./dom.js";
+import { h, missing, plural, time } from "./dom.js";
+import { moment } from "./time.js";
 
 const [WIDTH, HEIGHT] = [1000, 56];
 const LEAST = 2; // px: one bad message must be visible among thousands of others
@@ -85,13 +86,7 @@ export function draw(place, { since, until, severities, counts, incomplete }, ch
     later();
     choose(at(Math.max(0, first)), at(Math.min(counts.length, last)));
   });
-  const axis = document.createElement("p");
   const highest = Math.max(0, ...sums);
   const peak = highest || lacks ? `highest bar: ${plural(highest, "message")}${lacks}` : "no messages";
-  axis.append(...[moment(since), peak, moment(until)].map((text) => {
-    const part = document.createElement("span");
-    part.textContent = text;
-    return part;
-  }));
-  show(place, chart, axis);
+  show(place, chart, h("p", {}, time(since), h("span", {}, peak), time(until)));
 }
