@@ -95,7 +95,7 @@ fn sentence(receipt: &Receipt) -> String {
         let _ = write!(line, "; {}", one_line(&more));
     }
     if receipt.possible_duplicate {
-        line += "; possibly posted twice: the answer to an earlier attempt was lost";
+        line += "; possibly posted twice: an earlier attempt may have arrived";
     }
     line
 }

@@ -20,6 +20,8 @@ use crate::status::State;
 
 /// The wait after an interruption by the server.
 const AGAIN: Duration = Duration::from_millis(250);
+/// The number of posts that a lost leader may have made without their receipts.
+const UNTOLD: u32 = 2;
 /// The number of dead letters that are written at once, with one receipt.
 const LETTERS: usize = 100;
 
@@ -30,11 +32,13 @@ pub struct Served {
     pub queue: Arc<RoomQueue>,
     /// The number of deliveries that may wait while the room fails.
     pub max_waiting: usize,
+    /// The last entry of the log when its leader was lost, if it was: what waits up to there may have been posted.
+    pub doubtful: Option<u64>,
 }
 
 /// Serves the room until `stop` or until the lease is lost.
 pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
-    let Served { room, name, queue, max_waiting } = served;
+    let Served { room, name, queue, max_waiting, doubtful } = served;
     let ledger = loop {
         match Ledger::open(&shared, &name, &queue).await {
             Ok(ledger) => break ledger,
@@ -56,12 +60,13 @@ pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
         stop,
         max_waiting,
         singly: 0,
+        doubtful: doubtful.map_or((0, 0), |sequence| (sequence, UNTOLD)),
         failures: 0,
         retry_at: None,
     };
     let mut worker = Worker { outlet, ledger, posted: None, failing: false };
     while worker.step().await.is_ok() {}
-    // Without the lease the next leader posts it again.
+    // Without the lease another leader posts it again; this relay remembers it.
     let _ = worker.record().await;
 }
 
@@ -93,12 +98,13 @@ impl Worker {
         self.outlet.limit().await?;
         let posted = self.posted.take();
         let (recorded, end) = tokio::join!(record(&mut self.ledger, posted), self.outlet.post(after));
+        let end = end?;
+        if let End::Posted(receipt) = &end {
+            self.posted = Some(receipt.clone());
+        }
         recorded?;
-        match end? {
-            End::Posted(receipt) => {
-                self.recovered(receipt.at).await;
-                self.posted = Some(receipt);
-            }
+        match end {
+            End::Posted(receipt) => self.recovered(receipt.at).await,
             End::Refused(refusal) => self.give_up(refusal).await?,
             End::Again => {}
         }
