@@ -84,6 +84,37 @@ async fn when_the_log_is_full_senders_spool_until_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_relay_with_a_changed_configuration_leads_when_the_log_is_full_of_what_nobody_has_read() {
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    let js = nats.jetstream().await;
+    js.create_stream(log(60_000)).await.unwrap();
+    let mut first = Relay::start(&nats.url(), &hook(&sink)).await;
+    first.process().terminate(SOON).await;
+    let mut taken = 0;
+    while js.publish("hal.ops.db1.disk", format!("{taken}").into()).await.unwrap().await.is_ok() {
+        taken += 1;
+    }
+    let changed = format!(
+        "{}[labels]
+team = \"db\"\n",
+        hook(&sink)
+    );
+    let _ = &changed;
+    let configuration = hook(&sink).replace(
+        "default_room",
+        "routes = [{ name = \"other\", tag = \"other.>\", rooms = [\"hook\"] }]\ndefault_room",
+    );
+    let second = Relay::start(&nats.url(), &configuration).await;
+    let counted =
+        async || sink.deliveries().iter().map(|post| post.message_ids().len()).sum::<usize>() == taken;
+    wait_until("all arrive", SOON, counted).await;
+    let in_force = async || second.log().contains("configuration put in force");
+    wait_until("then the configuration is put in force", SOON, in_force).await;
+    assert!(second.log().contains("reaches_back_to"), "{}", second.log());
+    js.publish("hal.ops.db1.disk", "there is room".into()).await.unwrap().await.unwrap();
+}
+
+#[tokio::test]
 async fn when_the_log_is_nearly_full_the_oldest_waiting_deliveries_become_dead_letters_with_their_text() {
     let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
     let js = nats.jetstream().await;

@@ -183,6 +183,27 @@ async fn a_server_that_is_killed_and_comes_back_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_away_for_longer_than_the_lease_repeats_nothing() {
+    let (mut nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    let relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+    publish(&nats, 0..1).await;
+    all_arrived(&a, 1).await;
+    for round in 0..3 {
+        // The post is made while the server is away, so that its receipt waits.
+        a.next([Answer::After(Duration::from_millis(700))]);
+        publish(&nats, 1 + round..2 + round).await;
+        wait_until("it is asked", SOON, async || a.requests().len() as u32 == 2 + round).await;
+        nats.process().pause().await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        nats.process().resume();
+        until_role(&relay, "leading").await;
+    }
+    publish(&nats, 4..5).await;
+    all_arrived(&a, 5).await;
+    assert_eq!(numbers(&a), [0, 1, 2, 3, 4], "nothing twice: {}", relay.log());
+}
+
+#[tokio::test]
 async fn streams_deleted_underneath_are_noticed_and_made_again() {
     let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
     let relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
@@ -190,16 +211,92 @@ async fn streams_deleted_underneath_are_noticed_and_made_again() {
     all_arrived(&a, 5).await;
     let js = nats.jetstream().await;
     let mut total = 5;
-    for stream in ["HAL_OPS", "HAL_SENT", "HAL_DEAD"] {
+    for stream in ["HAL_SENT", "HAL_DEAD", "HAL_OPS", "KV_HAL_STATE", "OBJ_HAL_FILES"] {
         js.delete_stream(stream).await.unwrap();
-        let back = async || js.get_stream(stream).await.is_ok() && role(&relay).await == "leading";
-        wait_until(&format!("{stream} is back"), LONG, back).await;
+        if stream != "OBJ_HAL_FILES" {
+            let back = async || js.get_stream(stream).await.is_ok() && role(&relay).await == "leading";
+            wait_until(&format!("{stream} is back"), LONG, back).await;
+        }
         publish(&nats, total..total + 5).await;
         total += 5;
         all_arrived(&a, total).await;
-        check(&a, total);
     }
-    assert!(relay.log().contains("is gone"), "{}", relay.log());
+    assert_eq!(numbers(&a), (0..total).collect::<Vec<_>>(), "in order, and nothing twice");
+    for stream in ["HAL_OPS", "HAL_SENT", "HAL_DEAD"] {
+        assert!(relay.log().contains(&format!("stream {stream} is gone")), "{}", relay.log());
+    }
+}
+
+/// A configuration with which somebody makes the log anew by hand.
+fn log_by_hand() -> async_nats::jetstream::stream::Config {
+    async_nats::jetstream::stream::Config {
+        name: "HAL_OPS".into(),
+        subjects: vec!["hal.ops.>".into(), "hal.ctl.>".into()],
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn a_log_made_anew_by_hand_is_read_and_what_waits_is_posted() {
+    let (nats, a, b) = (NatsServer::start().await, WebhookSink::start().await, WebhookSink::start().await);
+    let relay = Relay::start(&nats.url(), &configuration(&[("a", &a), ("b", &b)])).await;
+    publish(&nats, 0..5).await;
+    all_arrived(&a, 5).await;
+    all_arrived(&b, 5).await;
+    b.always(Answer::status(503));
+    publish(&nats, 5..10).await;
+    all_arrived(&a, 10).await;
+    let js = nats.jetstream().await;
+    js.delete_stream("HAL_OPS").await.unwrap();
+    js.create_stream(log_by_hand()).await.unwrap();
+    // With ids and without, while the relay has not seen anything yet, and more than the old log had.
+    publish(&nats, 10..15).await;
+    for n in 15..30 {
+        let publish = async_nats::jetstream::message::PublishMessage::build()
+            .payload(format!("{n}").into())
+            .message_id(format!("id-{n}"));
+        js.send_publish("hal.ops.db1.job.run", publish).await.unwrap().await.unwrap();
+    }
+    b.always(Answer::Normal);
+    for sink in [&a, &b] {
+        all_arrived(sink, 30).await;
+        check(sink, 30);
+    }
+    wait_until("it says so", SOON, async || relay.log().contains("have their new numbers")).await;
+    until_role(&relay, "leading").await;
+    let log = js.get_stream("HAL_OPS").await.unwrap();
+    assert!(log.cached_info().state.first_sequence > 10_000_000, "{:?}", log.cached_info().state);
+    assert!(js.get_stream("HAL_OPS_ANEW").await.is_err());
+    publish(&nats, 30..31).await;
+    all_arrived(&a, 31).await;
+    assert_eq!(numbers(&a).len(), 31, "nothing twice");
+}
+
+#[tokio::test]
+async fn receipts_made_anew_by_hand_repeat_nothing() {
+    let (nats, a) = (NatsServer::start().await, WebhookSink::start().await);
+    let mut relay = Relay::start(&nats.url(), &configuration(&[("a", &a)])).await;
+    publish(&nats, 0..5).await;
+    all_arrived(&a, 5).await;
+    wait_until("they have receipts", SOON, async || nats.is_through("a").await).await;
+    let js = nats.jetstream().await;
+    for (stream, subject) in [("HAL_SENT", "hal.sent.*"), ("HAL_DEAD", "hal.dead.*")] {
+        js.delete_stream(stream).await.unwrap();
+        let by_hand = async_nats::jetstream::stream::Config {
+            name: stream.into(),
+            subjects: vec![subject.into()],
+            ..Default::default()
+        };
+        js.create_stream(by_hand).await.unwrap();
+        let said = format!("stream {stream} was deleted and made anew");
+        wait_until(&said, SOON, async || relay.log().contains(&said)).await;
+        let mended = async || js.get_stream(stream).await.unwrap().cached_info().config.allow_direct;
+        wait_until("its settings are right again", SOON, mended).await;
+    }
+    relay.restart().await;
+    publish(&nats, 5..8).await;
+    all_arrived(&a, 8).await;
+    assert_eq!(numbers(&a).len(), 8, "nothing twice");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
@@ -211,6 +211,9 @@ impl Follow {
     }
 
     async fn open(&mut self) -> anyhow::Result<pull::Stream> {
+        let now = self.stream.get_info().await.context("the stream cannot be read")?;
+        // The same sequences are other messages in a stream that was made anew.
+        ensure!(now.created == self.stream.cached_info().created, "stream {} was made anew", now.config.name);
         let deliver_policy = match self.after {
             Some(after) => DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
             None => self.from,

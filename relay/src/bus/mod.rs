@@ -4,6 +4,7 @@
 pub mod files;
 pub mod follow;
 pub mod message;
+pub mod renumber;
 mod replicas;
 pub mod scan;
 
@@ -11,10 +12,11 @@ use std::sync::{Mutex, Once, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
 use async_nats::jetstream::kv::Store;
 use async_nats::jetstream::object_store::ObjectStore;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, Stream};
-use async_nats::jetstream::{self, Context, kv, object_store};
+use async_nats::jetstream::{self, Context, ErrorCode, kv, object_store};
 use async_nats::{Client, Event};
 use tellhal::nats::NatsConfig;
 use tellhal::refusal::redact;
@@ -27,7 +29,7 @@ pub const LOG_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// snapshots.
 const GAP: u64 = 10_000_000;
 /// Interval at which the streams are checked.
-const WATCH: Duration = Duration::from_secs(3);
+const WATCH: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 const MIB: i64 = 1 << 20;
 /// The smallest useful size of a stream: some of the largest messages.
@@ -52,6 +54,26 @@ pub struct Streams {
     pub dead: Stream,
     pub state: Store,
     pub files: ObjectStore,
+}
+
+impl Streams {
+    /// Takes over one stream that was replaced. The others stay as they were known, so that their own ends are noticed.
+    pub fn renew(&mut self, what: &Replaced, now: Streams) {
+        for (own, new) in [(&mut self.sent, now.sent), (&mut self.dead, now.dead)] {
+            if new.cached_info().config.name == what.stream {
+                *own = new;
+            }
+        }
+    }
+}
+
+/// A stream that was deleted or made anew underneath.
+#[derive(Debug, thiserror::Error)]
+#[error("stream {stream} {}", if *.is_anew { "was deleted and made anew" } else { "is gone" })]
+pub struct Replaced {
+    pub stream: String,
+    pub is_log: bool,
+    is_anew: bool,
 }
 
 impl Bus {
@@ -166,17 +188,21 @@ impl Bus {
         }
     }
 
-    /// Returns once a stream is missing, with its name. A server that does not answer is no evidence for that.
-    pub async fn watch(&self) -> anyhow::Error {
-        let names = &self.names;
-        let streams = [names.ops_stream(), names.sent_stream(), names.dead_stream()];
+    /// Returns once one of these streams is missing, or is another than it was. A server that does not answer is no evidence
+    /// for that.
+    pub async fn watch(&self, streams: Streams) -> Replaced {
+        let known = [&streams.ops, &streams.sent, &streams.dead];
+        let mut known =
+            known.map(|stream| (stream.cached_info().config.name.clone(), stream.cached_info().created));
         loop {
             tokio::time::sleep(WATCH).await;
-            for name in &streams {
-                match self.js.get_stream(name).await {
-                    Err(error) if is_missing(&error) => return anyhow::anyhow!("stream {name} is gone"),
-                    _ => {}
-                }
+            for (number, (stream, created)) in known.iter_mut().enumerate() {
+                let is_anew = match self.js.get_stream(&*stream).await {
+                    Ok(now) if now.cached_info().created != *created => true,
+                    Err(error) if is_missing(&error) => false,
+                    _ => continue,
+                };
+                return Replaced { stream: std::mem::take(stream), is_log: number == 0, is_anew };
             }
         }
     }
@@ -225,6 +251,10 @@ impl Bus {
                     "the server has too little storage. hal-relay needs 32 MiB, and 4 GiB for streams of the usual size: set \
                      max_file_store of nats-server's jetstream (or the account's max_file) to that, or free its disk",
                 ),
+                // Another relay, or a person, was faster.
+                Err(error) if refused_as(&error, &[ErrorCode::STREAM_NAME_EXIST]) => {
+                    return Ok(self.js.get_stream(&name).await?);
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -234,6 +264,10 @@ impl Bus {
         let name = want.name.clone();
         let stream = match self.js.get_stream(&name).await {
             Ok(stream) if fits(&stream.cached_info().config, &want) => return Ok(stream),
+            // The leader is about to make it anew.
+            Ok(stream) if stream.cached_info().config.subjects == [renumber::closed(&name)] => {
+                return Ok(stream);
+            }
             Ok(stream) => {
                 let config = keep_limits(stream.cached_info().config.clone(), &want);
                 let update = self.js.update_stream(&config).await;
@@ -257,9 +291,7 @@ impl Bus {
     }
 }
 
-fn is_short_of_storage(error: &jetstream::context::CreateStreamError) -> bool {
-    use jetstream::ErrorCode;
-    use jetstream::context::CreateStreamErrorKind::JetStream;
+fn is_short_of_storage(error: &CreateStreamError) -> bool {
     let short = [
         ErrorCode::STREAM_MAX_STREAM_BYTES_EXCEEDED,
         ErrorCode::STORAGE_RESOURCES_EXCEEDED,
@@ -267,8 +299,11 @@ fn is_short_of_storage(error: &jetstream::context::CreateStreamError) -> bool {
         ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
     ];
     // A cluster says that no server is suitable, and only its text says why.
-    let in_words = error.to_string().contains("insufficient storage");
-    in_words || matches!(error.kind(), JetStream(error) if short.contains(&error.error_code()))
+    error.to_string().contains("insufficient storage") || refused_as(error, &short)
+}
+
+fn refused_as(error: &CreateStreamError, codes: &[ErrorCode]) -> bool {
+    matches!(error.kind(), CreateStreamErrorKind::JetStream(error) if codes.contains(&error.error_code()))
 }
 
 fn addresses(config: &NatsConfig) -> String {

@@ -10,7 +10,7 @@ use relay::config::Config;
 use relay::engine::Rules;
 use relay::index::Index;
 use relay::lead::rooms::{Open, Rooms};
-use relay::lead::{Relay, observe};
+use relay::lead::{Memory, Relay, observe};
 use relay::room::registry;
 use relay::status::Status;
 use relay::status::metrics::{ByKind, Metrics};
@@ -81,8 +81,17 @@ impl Run {
         };
         tasks.spawn(reload.run(news, stop.clone()));
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
-        let relay =
-            Relay { bus: bus.clone(), metrics, status, owner, rules, rooms, replicas, stop: stop.clone() };
+        let relay = Relay {
+            bus: bus.clone(),
+            metrics,
+            status,
+            owner,
+            rules,
+            rooms,
+            replicas,
+            stop: stop.clone(),
+            memory: Memory::default(),
+        };
         let relay = tasks.spawn(relay.run());
         tasks.close();
         // If one part ends, the process ends too, so that it is restarted: it must not run without that part.

@@ -138,7 +138,7 @@ fn sentence(receipt: &Receipt, id: &str, paint: Paint) -> String {
         let _ = write!(line, "; {}", one_line(&more));
     }
     if receipt.possible_duplicate {
-        line += "; possibly posted twice: the answer to an earlier attempt was lost";
+        line += "; possibly posted twice: an earlier attempt may have arrived";
     }
     line
 }

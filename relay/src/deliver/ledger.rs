@@ -48,11 +48,27 @@ impl Ledger {
             shared.status.room(room, |room| room.remember(&receipt));
         }
         let (room, shared, queue) = (room.to_owned(), shared.clone(), queue.clone());
-        Ok(Ledger { room, shared, queue, last: sequence, place })
+        let mut ledger = Ledger { room, shared, queue, last: sequence, place };
+        for unsaved in ledger.shared.unsaved.take(&ledger.room) {
+            // Another leader may have posted the same meanwhile.
+            if unsaved.place > ledger.place {
+                ledger.record(unsaved).await?;
+            }
+        }
+        Ok(ledger)
     }
 
-    /// Stores a receipt and moves the queue forward. Retries for as long as the lease lasts.
-    pub(crate) async fn record(&mut self, mut receipt: Receipt) -> Result<(), Lost> {
+    /// Stores a receipt and moves the queue forward. Retries for as long as the lease lasts; then the receipt is kept in
+    /// memory.
+    pub(crate) async fn record(&mut self, receipt: Receipt) -> Result<(), Lost> {
+        let done = self.store(receipt.clone()).await;
+        if done.is_err() {
+            self.shared.unsaved.add(receipt);
+        }
+        done
+    }
+
+    async fn store(&mut self, mut receipt: Receipt) -> Result<(), Lost> {
         let (bus, lease) = (self.shared.bus.clone(), self.shared.lease.clone());
         let (subject, id) = (bus.names.sent(&self.room), message_id(&receipt));
         let mut wait = FIRST_WAIT;

@@ -8,7 +8,8 @@
 //! unchanged: its parts that were sent are not sent again. Every step is bound to the lease.
 //!
 //! A receipt is stored while the next post is under way, so a crash leaves at most two posts of a room without their receipts.
-//! The new leader posts both again, in their order.
+//! The new leader posts both again, in their order. A relay that only loses its lease keeps them in memory instead
+//! (`shared::Unsaved`).
 
 mod batch;
 pub(crate) mod contents;
@@ -20,5 +21,5 @@ pub mod queues;
 mod shared;
 mod worker;
 
-pub use shared::Shared;
+pub use shared::{Shared, Unsaved};
 pub use worker::{Served, run};

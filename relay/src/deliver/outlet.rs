@@ -43,6 +43,8 @@ pub(super) struct Outlet {
     pub(super) max_waiting: usize,
     /// The number of deliveries that still go out one by one, because a post of them all was refused.
     pub(super) singly: usize,
+    /// Of the deliveries up to this sequence of the log, so many next posts may repeat those of a lost leader.
+    pub(super) doubtful: (u64, u32),
     /// The failed attempts since the last post, and the time of the next attempt. They outlast a post that is given up.
     pub(super) failures: u32,
     pub(super) retry_at: Option<Instant>,
@@ -223,6 +225,8 @@ impl Outlet {
 
     fn receipt(&mut self, batch: Batch, sending: &Sending, sent: Sent) -> Receipt {
         (self.failures, self.retry_at) = (0, None);
+        let is_doubtful = self.doubtful.1 > 0 && batch.first.sequence <= self.doubtful.0;
+        self.doubtful.1 = self.doubtful.1.saturating_sub(1);
         let (outcome, listed) = batch.outcome();
         let receipt = Receipt {
             room: self.name.clone(),
@@ -235,7 +239,7 @@ impl Outlet {
             attempts: sending.attempts.clone(),
             post: sent.post,
             link: sent.link,
-            possible_duplicate: sending.ambiguous,
+            possible_duplicate: sending.ambiguous || is_doubtful,
             reason: sent.doubt,
         };
         if let Some(doubt) = &receipt.reason {

@@ -106,6 +106,18 @@ impl Queues {
         self.totals.ages().older_than(age)
     }
 
+    /// Makes references whole with the content that the queues of an earlier term still hold.
+    pub fn refill(&self, earlier: &Queues) {
+        for (name, room) in earlier.all() {
+            let whole =
+                room.peek(Place::default(), room.len()).into_iter().filter_map(|waiting| match waiting {
+                    Waiting::Whole(delivery) => Some(delivery),
+                    Waiting::Reference(_) => None,
+                });
+            self.room(&name).fill(whole.collect());
+        }
+    }
+
     /// True if the fold must not add more.
     pub fn is_full(&self) -> bool {
         self.totals.waiting.load(Ordering::Relaxed) >= ALL_WAITING

@@ -21,6 +21,8 @@ use crate::status::State;
 
 /// The wait after an interruption by the server.
 const AGAIN: Duration = Duration::from_millis(250);
+/// The number of posts that a lost leader may have made without their receipts.
+const UNTOLD: u32 = 2;
 /// The number of dead letters that are written at once, with one receipt.
 const LETTERS: usize = 100;
 
@@ -33,11 +35,13 @@ pub struct Served {
     pub zone: Zone,
     /// The number of deliveries that may wait while the room fails.
     pub max_waiting: usize,
+    /// The last entry of the log when its leader was lost, if it was: what waits up to there may have been posted.
+    pub doubtful: Option<u64>,
 }
 
 /// Serves the room until `stop` or until the lease is lost.
 pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
-    let Served { room, name, queue, zone, max_waiting } = served;
+    let Served { room, name, queue, zone, max_waiting, doubtful } = served;
     let ledger = loop {
         match Ledger::open(&shared, &name, &queue).await {
             Ok(ledger) => break ledger,
@@ -60,12 +64,13 @@ pub async fn run(served: Served, shared: Shared, stop: CancellationToken) {
         zone,
         max_waiting,
         singly: 0,
+        doubtful: doubtful.map_or((0, 0), |sequence| (sequence, UNTOLD)),
         failures: 0,
         retry_at: None,
     };
     let mut worker = Worker { outlet, ledger, posted: None };
     while worker.step().await.is_ok() {}
-    // Without the lease the next leader posts it again.
+    // Without the lease another leader posts it again; this relay remembers it.
     let _ = worker.record().await;
 }
 
@@ -96,12 +101,13 @@ impl Worker {
         self.outlet.limit().await?;
         let posted = self.posted.take();
         let (recorded, end) = tokio::join!(record(&mut self.ledger, posted), self.outlet.post(after));
+        let end = end?;
+        if let End::Posted(receipt) = &end {
+            self.posted = Some(receipt.clone());
+        }
         recorded?;
-        match end? {
-            End::Posted(receipt) => {
-                self.took(receipt.at);
-                self.posted = Some(receipt);
-            }
+        match end {
+            End::Posted(receipt) => self.took(receipt.at),
             End::Refused(refusal) => self.give_up(refusal).await?,
             End::Again => {}
         }

@@ -23,6 +23,9 @@ pub struct Snapshot {
     /// Hash of the rules in force; their text is in `HAL_FILES`.
     pub configuration: String,
     pub now: Timestamp,
+    /// The creation of the stream that is the log.
+    #[serde(default)]
+    pub log: Option<Timestamp>,
     #[serde(default)]
     pub state: Kept,
     /// The deliveries of the folded entries that wait, by room.
@@ -41,6 +44,7 @@ impl Engine {
             sequence: self.sequence,
             configuration: self.rules.hash.clone(),
             now: self.now,
+            log: None,
             state: self.states.keep(),
             rooms,
             ages: Ages::default(),

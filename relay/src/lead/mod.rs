@@ -21,8 +21,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::Bus;
-use crate::deliver;
+use crate::bus::renumber::renumber;
+use crate::bus::{Bus, Streams};
+use crate::deliver::{self, Unsaved, queues::Queues};
 use crate::engine::Rules;
 use crate::lead::rooms::Rooms;
 use crate::lead::term::Term;
@@ -30,7 +31,7 @@ use crate::lead::workers::Workers;
 use crate::status::metrics::Metrics;
 use crate::status::notice::Notices;
 use crate::status::{Role, Status};
-use service::lease;
+use service::lease::{self, Lease};
 
 /// The lease's key in `HAL_STATE`.
 pub const LEASE_KEY: &str = "relay";
@@ -65,6 +66,15 @@ pub struct Relay {
     /// The number of replicas of every stream, if the configuration has it.
     pub replicas: Option<usize>,
     pub stop: CancellationToken,
+    pub memory: Memory,
+}
+
+/// The part of a term that this process remembers for its next one.
+#[derive(Default)]
+pub struct Memory {
+    /// The queues, if their log is gone: they may hold content that is nowhere else.
+    queues: Option<Arc<Queues>>,
+    unsaved: Arc<Unsaved>,
 }
 
 impl Relay {
@@ -103,7 +113,7 @@ impl Relay {
         });
         let lease = tokio::select! {
             lease = lease::campaign(&streams.state, LEASE_KEY, &self.owner) => Arc::new(lease),
-            missing = self.bus.watch() => return Err(missing),
+            replaced = self.bus.watch(streams.clone()) => return Err(replaced.into()),
             () = stop.cancelled() => return Ok(()),
         };
         tracing::info!(epoch = lease.epoch, "leading");
@@ -111,15 +121,7 @@ impl Relay {
             let lease = lease.clone();
             async move { lease.keep().await }
         });
-        let shared = deliver::Shared {
-            bus: self.bus.clone(),
-            streams,
-            lease: lease.clone(),
-            metrics: self.metrics.clone(),
-            status: self.status.clone(),
-            notices: Notices::new(self.bus.clone()),
-        };
-        let result = self.lead(&shared).await;
+        let result = self.lead(streams, &lease).await;
         self.metrics.leading.set(0);
         self.status.change(|now| (now.role, now.turn) = (Role::Starting, None));
         lease.release().await;
@@ -130,17 +132,26 @@ impl Relay {
         }
     }
 
-    async fn lead(&mut self, shared: &deliver::Shared) -> anyhow::Result<()> {
+    async fn lead(&mut self, streams: Streams, lease: &Arc<Lease>) -> anyhow::Result<()> {
         let own = self.rules.borrow_and_update().clone();
         let stop = self.stop.clone();
         let open = async {
-            let mut term = Term::open(shared, &own).await?;
-            term.put_in_force(&own).await?;
-            anyhow::Ok(term)
+            let streams = renumber(&self.bus, streams, self.replicas).await?;
+            let shared = self.shared(streams, lease);
+            let mut term = Term::open(&shared, &own).await?;
+            if let Some(earlier) = self.memory.queues.take() {
+                term.queues.refill(&earlier);
+            }
+            term.make_room().await?;
+            term.put_in_force(&own).await;
+            anyhow::Ok((term, shared))
         };
-        let Some(term) = stop.run_until_cancelled(shared.lease.bound(open)).await else { return Ok(()) };
-        let mut term = term??;
-        let mut workers = Workers::start(&self.rooms.borrow_and_update().clone(), &term.queues, shared);
+        let Some(opened) = stop.run_until_cancelled(lease.bound(open)).await else { return Ok(()) };
+        let (mut term, shared) = opened??;
+        let shared = &shared;
+        let doubtful = lease.is_after_lapse.then_some(term.log_end);
+        let mut workers =
+            Workers::start(&self.rooms.borrow_and_update().clone(), &term.queues, doubtful, shared);
         self.metrics.leading.set(1);
         self.status.change(|now| {
             now.role = Role::Leading;
@@ -154,6 +165,18 @@ impl Relay {
         result?
     }
 
+    fn shared(&self, streams: Streams, lease: &Arc<Lease>) -> deliver::Shared {
+        deliver::Shared {
+            bus: self.bus.clone(),
+            streams,
+            lease: lease.clone(),
+            metrics: self.metrics.clone(),
+            status: self.status.clone(),
+            unsaved: self.memory.unsaved.clone(),
+            notices: Notices::new(self.bus.clone()),
+        }
+    }
+
     async fn follow(
         &mut self,
         term: &mut Term,
@@ -162,7 +185,8 @@ impl Relay {
     ) -> anyhow::Result<()> {
         let (mut snapshot, mut purge, mut check_size) = (every(SNAPSHOT), every(PURGE), every(CHECK_SIZE));
         let mut mark_age = every(MARK_AGE);
-        let mut missing = std::pin::pin!(shared.bus.watch());
+        let mut streams = shared.streams.clone();
+        let mut replaced = Box::pin(shared.bus.watch(streams.clone()));
         let mut tick_at = Instant::now();
         loop {
             self.status.change(|now| now.turn = Some(std::time::Instant::now()));
@@ -171,27 +195,37 @@ impl Relay {
                 biased;
                 () = self.stop.cancelled() => return Ok(()),
                 ended = workers.ended() => return Err(ended),
-                missing = &mut missing => {
-                    if let Err(error) = term.keep().await {
-                        tracing::warn!(error = format!("{error:#}"), "the snapshot could not be saved");
+                what = &mut replaced => {
+                    if what.is_log {
+                        self.memory.queues = Some(term.queues.clone());
+                        return Err(what.into());
                     }
-                    return Err(missing);
+                    // Queues and snapshot hold each room's place, so nothing is posted twice.
+                    tracing::error!(error = %what, "the page no longer knows what was in it");
+                    streams.renew(&what, shared.bus.streams(self.replicas).await?);
+                    term.save().await?;
+                    replaced = Box::pin(shared.bus.watch(streams.clone()));
                 }
                 _ = snapshot.tick() => term.keep().await?,
                 _ = purge.tick() => term.purge_old().await,
                 _ = mark_age.tick() => drop(term.mark_age()),
-                _ = check_size.tick() => term.purge_if_nearly_full().await?,
+                _ = check_size.tick() => {
+                    term.make_room().await?;
+                    // Again, if the log was full.
+                    let rules = self.rules.borrow().clone();
+                    term.put_in_force(&rules).await;
+                }
                 Ok(()) = self.rules.changed() => {
                     let rules = self.rules.borrow_and_update().clone();
-                    term.put_in_force(&rules).await?;
+                    term.put_in_force(&rules).await;
                 }
                 Ok(()) = self.rooms.changed() => {
                     workers.stop(GRACE).await;
-                    *workers = Workers::start(&self.rooms.borrow_and_update().clone(), &term.queues, shared);
+                    *workers = Workers::start(&self.rooms.borrow_and_update().clone(), &term.queues, None, shared);
                 }
                 () = sleep_until(due) => {
-                    tick_at = Instant::now() + TICK;
-                    term.tick().await;
+                    let appended = term.tick().await;
+                    tick_at = Instant::now() + if appended { TICK } else { CHECK_SIZE };
                 }
                 () = sleep(FULL), if term.queues.is_full() => {}
                 entry = term.inbox.next(), if !term.queues.is_full() => match entry {

@@ -23,6 +23,7 @@ use crate::status::metrics::{ByKind, Metrics};
 
 /// The part of the log's limit, in percent, from which on history gives way to new messages.
 const NEARLY_FULL: u64 = 85;
+const DAY: Duration = Duration::from_secs(86_400);
 
 /// The engine, inbox and queues of a leader.
 pub(super) struct Term {
@@ -33,6 +34,9 @@ pub(super) struct Term {
     pub(super) inbox: Follow,
     pub(super) queues: Arc<Queues>,
     notes: Notes,
+    /// The last entry of the log when the term began.
+    pub(super) log_end: u64,
+    said_nearly_full: Option<Instant>,
     /// The configuration in force at the end of the log, which the engine may not have reached.
     in_force: Option<String>,
     /// The sequence of the last snapshot.
@@ -49,8 +53,7 @@ impl Term {
         let log_end = streams.ops.get_info().await.context("the log cannot be read")?.state.last_sequence;
         ensure!(
             log_end >= engine.sequence(),
-            "{} ends at sequence {log_end}, but the snapshot is of sequence {}: the stream was recreated by hand. Delete \
-             it: the relay creates one that continues where the old one ended",
+            "{} ends at sequence {log_end}, but the snapshot is of sequence {}",
             bus.names.ops_stream(),
             engine.sequence()
         );
@@ -68,6 +71,8 @@ impl Term {
             inbox,
             queues: Arc::new(queues),
             notes,
+            log_end,
+            said_nearly_full: None,
             in_force,
             kept,
             clock,
@@ -120,15 +125,22 @@ impl Term {
         self.engine.sequence() - self.kept
     }
 
-    /// Appends our configuration to the log, unless it is in force already.
-    pub(super) async fn put_in_force(&mut self, rules: &Rules) -> anyhow::Result<()> {
+    /// Appends our configuration to the log, unless it is in force already. A log that takes no entry (it may be full of what
+    /// is not folded yet) is no reason not to lead by the configuration before.
+    pub(super) async fn put_in_force(&mut self, rules: &Rules) {
         if self.in_force.as_deref() == Some(rules.hash.as_str()) {
-            return Ok(());
+            return;
         }
-        append_config(&self.bus, &self.streams, rules).await?;
-        self.in_force = Some(rules.hash.clone());
-        tracing::info!(hash = rules.hash, "configuration put in force");
-        Ok(())
+        match append_config(&self.bus, &self.streams, rules).await {
+            Ok(()) => {
+                self.in_force = Some(rules.hash.clone());
+                tracing::info!(hash = rules.hash, "configuration put in force");
+            }
+            Err(error) => tracing::error!(
+                error = format!("{error:#}"),
+                "the configuration could not be put in force; trying again, the one before stays in force"
+            ),
+        }
     }
 
     pub(super) fn due_in(&self) -> Option<Duration> {
@@ -136,25 +148,36 @@ impl Term {
         Some(if self.ticked { due.since(self.clock.now(Instant::now())) } else { Duration::ZERO })
     }
 
-    pub(super) async fn tick(&mut self) {
+    /// Appends a tick; true if the log has taken it.
+    pub(super) async fn tick(&mut self) -> bool {
         let id = format!("tick-{}", uuid::Uuid::now_v7());
         let tick = TickEntry { now: self.clock.now(Instant::now()) };
         let payload = serde_json::to_vec(&tick).unwrap_or_default();
         match self.bus.append(self.bus.names.ctl("tick"), &id, payload).await {
-            Ok(_) => self.ticked = true,
-            Err(error) => tracing::warn!(error = format!("{error:#}"), "the tick could not be appended"),
+            Ok(_) => {
+                self.ticked = true;
+                true
+            }
+            Err(error) => {
+                tracing::warn!(error = format!("{error:#}"), "the tick could not be appended");
+                false
+            }
         }
     }
 
-    /// Saves a snapshot of the fold and the queues, after all its notes are written.
+    /// Saves a snapshot if entries were folded since the last.
     pub(super) async fn keep(&mut self) -> anyhow::Result<()> {
-        let ages = self.mark_age();
         // The age of what waits changes without an entry.
-        if self.kept == self.engine.sequence() && self.queues.oldest().is_none() {
-            return Ok(());
-        }
+        let is_old = self.kept != self.engine.sequence() || self.queues.oldest().is_some();
+        if is_old { self.save().await } else { Ok(()) }
+    }
+
+    /// Saves a snapshot of the fold and the queues, after all its notes are written.
+    pub(super) async fn save(&mut self) -> anyhow::Result<()> {
+        let ages = self.mark_age();
         self.notes.flush().await?;
-        let snapshot = Snapshot { ages, ..self.engine.snapshot(self.queues.keep()) };
+        let log = Some(created(&self.streams));
+        let snapshot = Snapshot { ages, log, ..self.engine.snapshot(self.queues.keep()) };
         files::save_snapshot(&self.streams.files, &snapshot).await?;
         self.kept = snapshot.sequence;
         Ok(())
@@ -175,16 +198,27 @@ impl Term {
 
     /// Purges the oldest entries of a log that is nearly full, so that there is space for new ones. If waiting deliveries are
     /// in the way, their rooms give them up. The error is that of the snapshot.
-    pub(super) async fn purge_if_nearly_full(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn make_room(&mut self) -> anyhow::Result<()> {
         let Ok(info) = self.streams.ops.get_info().await else { return Ok(()) };
         let Some(before) = history_to_give_up(&info) else { return Ok(()) };
         self.keep().await?;
         self.queues.give_up(before - 1);
         match self.purge_before(before).await {
-            Ok(()) => tracing::warn!(before, "the log is nearly full: its oldest entries are purged"),
+            Ok(()) => self.say_how_far_back().await,
             Err(error) => tracing::warn!(error = format!("{error:#}"), "the log was not purged"),
         }
         Ok(())
+    }
+
+    /// Says how far back the log reaches, at most once a day.
+    async fn say_how_far_back(&mut self) {
+        if self.said_nearly_full.is_some_and(|said| said.elapsed() < DAY) {
+            return;
+        }
+        self.said_nearly_full = Some(Instant::now());
+        let first = StreamMessage::first_from(&self.bus.js, &self.bus.names.ops_stream(), "", 1).await;
+        let reaches_back_to = first.ok().flatten().map(|first| first.at.to_string()).unwrap_or_default();
+        tracing::warn!(reaches_back_to, "the log is nearly full: its oldest entries give way to new ones");
     }
 
     /// Purges the entries before this sequence that the snapshot covers and no room needs.
@@ -239,8 +273,13 @@ async fn restore(bus: &Bus, streams: &Streams, own: &Arc<Rules>) -> anyhow::Resu
     let engine = Engine::new(rules.unwrap_or_else(|| own.clone()));
     // Saved at once: a log that vanishes must not start again at the first sequence of this one.
     files::save_rules(&streams.files, engine.rules()).await?;
-    files::save_snapshot(&streams.files, &engine.snapshot(BTreeMap::new())).await?;
+    let snapshot = Snapshot { log: Some(created(streams)), ..engine.snapshot(BTreeMap::new()) };
+    files::save_snapshot(&streams.files, &snapshot).await?;
     Ok((engine, Queues::default()))
+}
+
+fn created(streams: &Streams) -> Timestamp {
+    Timestamp::from_stream(streams.ops.cached_info().created)
 }
 
 /// The hash of the last configuration on the log.

@@ -21,13 +21,14 @@ pub struct Workers {
 }
 
 impl Workers {
-    pub fn start(rooms: &Arc<Rooms>, queues: &Arc<Queues>, shared: &Shared) -> Self {
+    /// `doubtful` is the last entry of the log when its leader was lost, if it was.
+    pub fn start(rooms: &Arc<Rooms>, queues: &Arc<Queues>, doubtful: Option<u64>, shared: &Shared) -> Self {
         let (mut tasks, mut names, stop) = (JoinSet::new(), HashMap::new(), CancellationToken::new());
         for (name, room) in &rooms.open {
             let (room, name, queue) = (room.room.clone(), name.clone(), queues.room(name));
             let what = format!("the worker of room {name}");
-            let served =
-                Served { room, name, queue, zone: rooms.zone.clone(), max_waiting: rooms.max_waiting };
+            let (zone, max_waiting) = (rooms.zone.clone(), rooms.max_waiting);
+            let served = Served { room, name, queue, zone, max_waiting, doubtful };
             let task = tasks.spawn(deliver::run(served, shared.clone(), stop.clone()));
             names.insert(task.id(), what);
         }

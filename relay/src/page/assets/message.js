@@ -80,7 +80,7 @@ function stepRow(step, room, again) {
     waits(step, room),
     step.text && h("pre", {}, step.text),
     step.together > 1 && ` (${plural(step.together, "message")} in one post)`,
-    step.possible_duplicate && h("em", {}, " possibly posted twice: the answer to an earlier attempt was lost"),
+    step.possible_duplicate && h("em", {}, " possibly posted twice: an earlier attempt may have arrived"),
     (step.post || step.link) && facts([["post", step.post], ["link", step.link && link(step.link)]]),
     attempts(step, room),
     act(step, again));

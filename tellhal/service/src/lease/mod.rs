@@ -32,7 +32,13 @@ pub struct Lease {
     pub lost: CancellationToken,
     /// The revision that won it: grows with every leader.
     pub epoch: u64,
+    /// True if the leader before did not end in order: what it was doing may have been done.
+    pub is_after_lapse: bool,
 }
+
+/// The value of the key after a leader that ended in order, and after one that had lost its lease.
+const RELEASED: &str = "";
+const LAPSED: &str = "lapsed";
 
 /// The lease ran out before the work was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,8 +66,10 @@ async fn try_once(
 ) -> Result<Option<Lease>, Box<dyn std::error::Error + Send + Sync>> {
     let entry = store.entry(key).await?;
     let revision = entry.as_ref().map_or(0, |entry| entry.revision);
-    let is_free = entry.is_none_or(|entry| entry.operation != Operation::Put || entry.value.is_empty());
-    if !watch.may_take(Instant::now(), revision, is_free) {
+    let value = entry.filter(|entry| entry.operation == Operation::Put).map(|entry| entry.value);
+    let value = value.as_deref().unwrap_or(RELEASED.as_bytes());
+    let (is_released, has_lapsed) = (value == RELEASED.as_bytes(), value == LAPSED.as_bytes());
+    if !watch.may_take(Instant::now(), revision, is_released || has_lapsed) {
         return Ok(None);
     }
     let sent = Instant::now();
@@ -73,6 +81,7 @@ async fn try_once(
         hold: Mutex::new(Hold::won(sent, epoch)),
         lost: CancellationToken::new(),
         epoch,
+        is_after_lapse: !is_released,
     }))
 }
 
@@ -122,9 +131,10 @@ impl Lease {
 
     /// Gives the lease back, so that a standby can take it at once.
     pub async fn release(&self) {
+        let value = if self.is_held() { RELEASED } else { LAPSED };
         self.answered(Answer::Refused);
         let revision = self.hold().revision;
-        if let Err(error) = self.store.update(&self.key, "".into(), revision).await {
+        if let Err(error) = self.store.update(&self.key, value.into(), revision).await {
             tracing::debug!(%error, "the lease could not be given back");
         }
     }
