@@ -84,7 +84,7 @@ fn a_pipe_of_its_own_is_data_unless_it_is_asked_for() {
         let output = place.shell(&dump).current_dir(place.dir.path()).output().unwrap();
         assert_eq!(stdout(&output), "secret rows\ndumping\n");
         let text = place.bodies()[before + 1]["text"].as_str().unwrap().to_owned();
-        assert!(text.contains(want) && text.contains("secret rows") == !option.is_empty(), "{text}");
+        assert!(text.contains(want) && text.contains("secret rows") != option.is_empty(), "{text}");
     }
     // One pipe for both, as cron has it, is captured.
     let cron = "$TELLHAL run -t cron -- sh -c 'echo out; echo err >&2' 2>&1 | cat";

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream::stream;
+use tellhal::Timestamp;
 
 use crate::bus::files;
 use crate::bus::follow::Follow;

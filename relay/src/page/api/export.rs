@@ -146,7 +146,7 @@ mod tests {
         message.fields.insert("size".into(), "3 GB".into());
         message.id = "m-1".into();
         let mut text = String::new();
-        csv(&mut text, &Entry { sequence: 7, at: Timestamp(0), message, marks: vec![] }).unwrap();
+        csv(&mut text, &Entry { sequence: 7, at: Timestamp(0), message, marks: vec![], bytes: 0 }).unwrap();
         let wanted = "\"1970-01-01T00:00:00Z\",\"info\",\"\",\"disk\",\"db1\",\"\",\"\",\"\",\"\",\
                       \"'=cmd|'/c calc'!A0\nsays \"\"no\"\", twice\",\"{\"\"size\"\":\"\"3 GB\"\"}\",\"\",\"m-1\",\"7\"\r\n";
         assert_eq!(text, wanted);
