@@ -8,6 +8,7 @@
 pub mod address;
 mod body;
 pub mod client;
+pub mod ends;
 pub mod file;
 pub mod fingerprint;
 pub mod flush;

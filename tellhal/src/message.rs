@@ -19,9 +19,9 @@ use crate::timestamp::Timestamp;
 pub const VERSION: u64 = 1;
 /// The longest text, in bytes; a longer text keeps its first 16 KiB and its last 48 KiB.
 pub const MAX_TEXT: usize = 64 * 1024;
-const TEXT_HEAD: usize = 16 * 1024;
+pub(crate) const TEXT_HEAD: usize = 16 * 1024;
 /// 48 KiB less the room for the mark, so that a shortened text is not shortened again.
-const TEXT_TAIL: usize = 48 * 1024 - 64;
+pub(crate) const TEXT_TAIL: usize = 48 * 1024 - 64;
 /// The longest title or key, in bytes.
 pub const MAX_TITLE: usize = 1024;
 /// The longest id, in bytes; a longer foreign id is hashed.

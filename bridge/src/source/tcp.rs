@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tellhal::message::MAX_TEXT;
+use tellhal::ends::Ends;
 use tellhal::tag::{MAX_TAG, UNTAGGED};
 use tellhal::{Message, Tag};
 use tokio::io::AsyncReadExt;
@@ -24,8 +24,8 @@ const SILENCE: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(60);
 /// Further connections wait in the kernel's queue.
 const CONNECTIONS: usize = 256;
-/// The most that is read of a connection, in bytes. Illegal characters of a tag are replaced, so it may be longer.
-const LARGEST: usize = MAX_TEXT + 4 * MAX_TAG;
+/// The longest first line that is a tag, in bytes. Illegal characters of a tag are replaced, so it may be longer than one.
+const FIRST_LINE: usize = 4 * MAX_TAG;
 
 /// Takes connections until `stop`, then finishes those that are open.
 pub(crate) async fn serve(listener: TcpListener, outbox: Outbox, stop: CancellationToken) {
@@ -58,47 +58,41 @@ pub(crate) async fn serve(listener: TcpListener, outbox: Outbox, stop: Cancellat
 }
 
 async fn receive(mut stream: TcpStream, peer: SocketAddr, outbox: &Outbox) {
-    let (bytes, cut) = read(&mut stream).await;
-    if let Some(message) = message(&bytes, cut, peer) {
+    if let Some(message) = message(read(&mut stream).await, peer) {
         outbox.publish("tcp", &message).await;
     }
 }
 
-/// Reads until the end, a silence or the longest time. Returns the bytes, and the number of further bytes.
-async fn read(stream: &mut TcpStream) -> (Vec<u8>, usize) {
-    let (mut bytes, mut cut) = (Vec::new(), 0);
+/// Reads until the end, a silence or the longest time. Of a long text the two ends are kept.
+async fn read(stream: &mut TcpStream) -> Ends {
+    let mut ends = Ends::new(FIRST_LINE);
     let until = Instant::now() + LONGEST;
     let mut piece = [0; 8192];
     loop {
         let deadline = until.min(Instant::now() + SILENCE);
         // An error ends the message like a normal end.
         let Ok(Ok(length @ 1..)) = tokio::time::timeout_at(deadline, stream.read(&mut piece)).await else {
-            return (bytes, cut);
+            return ends;
         };
-        let fits = length.min(LARGEST - bytes.len());
-        bytes.extend_from_slice(&piece[..fits]);
-        cut += length - fits;
+        ends.push(&piece[..length]);
     }
 }
 
-/// The message in `bytes`; `None` if they are empty.
-fn message(bytes: &[u8], cut: usize, peer: SocketAddr) -> Option<Message> {
-    let text = String::from_utf8_lossy(bytes);
-    let text = text.trim_end_matches(['\r', '\n', '\0']);
-    let (first_line, contents) = match text.split_once('\n') {
-        Some((tag, contents)) => (tag.trim(), contents),
-        // One line is a tag if its end was sent, and contents without a tag if not.
-        None if bytes.contains(&b'\n') => (text.trim(), text),
-        None => ("", text),
+/// The message in what was read; `None` if that is empty.
+fn message(mut ends: Ends, peer: SocketAddr) -> Option<Message> {
+    let first_line = ends.first_line().map(|line| String::from_utf8_lossy(&line).trim().to_owned());
+    let contents = ends.into_text();
+    let contents = contents.trim_end_matches(['\r', '\n', '\0']);
+    // One line is a tag if its end was sent, and contents without a tag if not.
+    let (first_line, contents) = match (&first_line, contents) {
+        (Some(tag), "") => (tag.as_str(), tag.as_str()),
+        (Some(tag), contents) => (tag.as_str(), contents),
+        (None, contents) => ("", contents),
     };
     if first_line.is_empty() && contents.is_empty() {
         return None;
     }
     let tag = if first_line.is_empty() { Tag::nearest(UNTAGGED) } else { Tag::nearest(first_line) };
-    let mut contents = contents.to_owned();
-    if cut > 0 {
-        contents += &format!("\n[… {cut} bytes cut …]");
-    }
     let rewritten = !first_line.is_empty() && tag.as_str() != first_line;
     let mut message = Message::new(SOURCE, tag, contents);
     if rewritten {
@@ -115,7 +109,13 @@ mod tests {
     use super::*;
 
     fn local(bytes: &[u8]) -> Option<Message> {
-        message(bytes, 0, ([127, 0, 0, 1], 9).into())
+        from([127, 0, 0, 1], bytes)
+    }
+
+    fn from(peer: [u8; 4], bytes: &[u8]) -> Option<Message> {
+        let mut ends = Ends::new(FIRST_LINE);
+        ends.push(bytes);
+        message(ends, (peer, 9).into())
     }
 
     #[test]
@@ -146,9 +146,14 @@ mod tests {
     }
 
     #[test]
-    fn cut_bytes_are_counted_and_a_remote_peer_is_named() {
-        let got = message(b"t\nx", 7, ([192, 0, 2, 1], 9).into()).unwrap();
-        assert_eq!(got.text, "x\n[… 7 bytes cut …]");
-        assert_eq!(got.fields["peer"], "192.0.2.1");
+    fn a_long_text_keeps_its_end_and_a_remote_peer_is_named() {
+        let got =
+            from([192, 0, 2, 1], format!("t\nfirst{}\nFATAL: disk full\n", "x".repeat(200_000)).as_bytes());
+        let got = got.unwrap();
+        assert!(got.text.starts_with("firstxx") && got.text.ends_with("xx\nFATAL: disk full"));
+        assert_eq!(got.text.matches("bytes cut").count(), 1);
+        assert_eq!((got.tag.as_str(), got.fields["peer"].as_str()), ("t", "192.0.2.1"));
+        let bar = local(b"t\n 1%\r 50%\r100%\ndone").unwrap();
+        assert_eq!(bar.text, "100%\ndone");
     }
 }

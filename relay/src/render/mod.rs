@@ -38,6 +38,8 @@ pub struct View {
     pub body: Vec<String>,
     /// The body's end says more than its beginning, as with a command's output.
     pub keep_end: bool,
+    /// The body has columns, which line up only in a fixed width.
+    pub table: bool,
     pub fields: Vec<(String, String)>,
     /// Title, if there is one, and address.
     pub links: Vec<(Option<String>, String)>,
@@ -65,6 +67,8 @@ impl View {
         let (headline, body) = match (title, lines.split_first()) {
             (Some(title), _) if lines.len() == 1 && lines[0] == title => (title, &[][..]),
             (Some(title), _) => (title, &lines[..]),
+            // The first row lines up only with the others.
+            (None, Some((first, _))) if is_table(&lines) => (one_line(first), &lines[..]),
             (None, Some((first, rest))) => (one_line(first), rest),
             (None, None) => {
                 (message.run.as_ref().map(|run| one_line(&run.command)).unwrap_or_default(), &[][..])
@@ -80,6 +84,7 @@ impl View {
             headline: if headline.is_empty() { "(empty)".into() } else { headline },
             body: without_blank_ends(body).to_vec(),
             keep_end: message.run.is_some(),
+            table: is_table(body),
             fields: message.fields.iter().map(field).collect(),
             links: message
                 .links
@@ -102,6 +107,7 @@ impl View {
             outcome: None,
             body: if summary.tags.len() > 1 { vec![by_tag(&summary.tags)] } else { Vec::new() },
             keep_end: false,
+            table: false,
             fields: Vec::new(),
             links: Vec::new(),
             notes: vec![format!("held back by route {}", one_line(&summary.route))],
@@ -191,7 +197,16 @@ pub fn counted_line(counted: &Counted, zone: &Zone) -> String {
     format!("… and {} more, first {first}, last {last}{worst}: {}", counted.count, by_tag(&counted.tags))
 }
 
-/// `head`, `body` and `tail` in at most `max` lines and one more that counts what was cut. The body gives way first.
+/// True if most lines have a gap between two words, as the output of `df` and `ps` has.
+fn is_table(lines: &[String]) -> bool {
+    let has_gap = |line: &&String| line.trim().contains("  ") || line.trim().contains('\t');
+    let (rows, all) = (lines.iter().filter(has_gap).count(), lines.iter().filter(|line| !line.is_empty()));
+    rows >= 2 && 2 * rows > all.count()
+}
+
+/// `head`, `body` and `tail` in at most `max` lines and one more that counts what was cut. The body gives way first: in its
+/// middle, since the reason of a failure is as often at the end of a long text as at its beginning, or with `keep_end` at
+/// its beginning.
 pub fn fit(
     head: Vec<String>,
     body: Vec<String>,
@@ -208,13 +223,11 @@ pub fn fit(
     let body_room = max - head_room - tail_room;
     let mark = format!("… ({} more lines)", total - max);
     let mut lines = head[..head_room].to_vec();
-    if keep_end {
-        lines.push(mark);
-        lines.extend_from_slice(&body[body.len() - body_room.min(body.len())..]);
-    } else {
-        lines.extend_from_slice(&body[..body_room.min(body.len())]);
-        lines.push(mark);
-    }
+    let body_room = body_room.min(body.len());
+    let first = if keep_end { 0 } else { body_room / 2 };
+    lines.extend_from_slice(&body[..first]);
+    lines.push(mark);
+    lines.extend_from_slice(&body[body.len() - (body_room - first)..]);
     lines.extend_from_slice(&tail[..tail_room]);
     lines
 }

@@ -133,10 +133,34 @@ fn a_backlog_is_listed_and_counted() {
 }
 
 #[test]
+fn a_table_keeps_its_first_row_beside_the_others() {
+    let df = "Filesystem      Size  Used Avail Use% Mounted on\n/dev/sda1        40G   25G   13G  67% /\n";
+    let mut disk = message("disk.report", df);
+    let view = View::of(&delivery(Content::Message(std::sync::Arc::new(disk.clone()))));
+    assert!(view.table);
+    assert_eq!(view.headline, "Filesystem Size Used Avail Use% Mounted on");
+    assert_eq!(view.body.join("\n") + "\n", df);
+    for (text, table) in [
+        ("a b\nc d", false),
+        ("Done.  All well.\nnothing else\nto say", false),
+        ("one  row", false),
+        ("  indented\n  code", false),
+        ("a\tb\nc\td", true),
+    ] {
+        disk.text = text.into();
+        assert_eq!(
+            View::of(&delivery(Content::Message(std::sync::Arc::new(disk.clone())))).table,
+            table,
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn the_body_gives_way_first() {
     let lines = |n: usize, name: &str| (0..n).map(|i| format!("{name}{i}")).collect::<Vec<_>>();
     let fitted = |keep_end| fit(lines(1, "h"), lines(20, "b"), lines(1, "t"), 5, keep_end);
-    assert_eq!(fitted(false), ["h0", "b0", "b1", "b2", "… (17 more lines)", "t0"]);
+    assert_eq!(fitted(false), ["h0", "b0", "… (17 more lines)", "b18", "b19", "t0"]);
     assert_eq!(fitted(true), ["h0", "… (17 more lines)", "b17", "b18", "b19", "t0"]);
     assert_eq!(fit(lines(9, "h"), vec![], lines(9, "t"), 8, false).len(), 9);
     assert_eq!(fit(lines(1, "h"), lines(3, "b"), lines(1, "t"), 5, false).len(), 5);

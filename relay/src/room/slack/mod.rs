@@ -136,9 +136,9 @@ impl room::Settings for Config {
     }
 }
 
-/// `chat.postMessage`'s and the webhook's request. Nothing in it is read as markup: `<`, `>` and `&` are escaped,
-/// and everything else that formats is switched off, so that no text can ping, link elsewhere than it says or
-/// break out of a quotation.
+/// `chat.postMessage`'s and the webhook's request. No text of a message is read as markup: `<`, `>` and `&` are escaped, and
+/// everything else that formats is switched off or without effect in a code block, so that no text can ping, link elsewhere
+/// than it says or break out of a quotation.
 #[derive(Serialize)]
 struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,7 +149,7 @@ struct Request<'a> {
     unfurl_links: bool,
     unfurl_media: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    attachments: Option<[Attachment; 1]>,
+    attachments: Option<Vec<Attachment>>,
 }
 
 /// The lines below the first, beside a bar in the severity's colour.
@@ -158,7 +158,8 @@ struct Attachment {
     #[serde(skip_serializing_if = "Option::is_none")]
     color: Option<&'static str>,
     text: String,
-    mrkdwn_in: [(); 0],
+    /// `text` for a table in a code block: fixed width is had only by markup.
+    mrkdwn_in: &'static [&'static str],
 }
 
 #[derive(Deserialize)]
@@ -201,7 +202,7 @@ impl Slack {
         Ok(Slack { endpoint, channel, workspace_url: config.workspace_url.clone(), limiter })
     }
 
-    fn request(&self, text: &str, attachment: Option<Attachment>) -> String {
+    fn request(&self, text: &str, attachments: Vec<Attachment>) -> String {
         let request = Request {
             channel: self.channel.as_deref(),
             text: escape(text),
@@ -209,7 +210,7 @@ impl Slack {
             link_names: false,
             unfurl_links: false,
             unfurl_media: false,
-            attachments: attachment.map(|attachment| [attachment]),
+            attachments: Some(attachments).filter(|attachments| !attachments.is_empty()),
         };
         serde_json::to_string(&request).unwrap_or_default()
     }
@@ -327,8 +328,8 @@ fn fitting<'a>(lines: impl Iterator<Item = &'a String>, budget: usize) -> usize 
     total.take_while(|total| *total <= budget).count()
 }
 
-/// The lines below the first; empty for a message of one line.
-fn details(view: &View, overlong_head: Vec<String>) -> Vec<String> {
+/// The lines below the first: the text, and fields, links and notes. Both empty for a message of one line.
+fn details(view: &View, overlong_head: Vec<String>) -> (Vec<String>, Vec<String>) {
     let wrap = |lines: &[String]| lines.iter().flat_map(|line| text::wrap(line, LINE)).collect::<Vec<_>>();
     let mut tail = wrap(&view.tail());
     let kept = fitting(tail.iter(), TAIL);
@@ -338,12 +339,32 @@ fn details(view: &View, overlong_head: Vec<String>) -> Vec<String> {
         tail.push(format!("… ({cut} more lines)"));
     }
     let body = [overlong_head, wrap(&view.body)].concat();
-    let kept = match view.keep_end {
-        true => fitting(body.iter().rev(), DETAILS - TAIL),
-        false => fitting(body.iter(), DETAILS - TAIL),
+    let backwards = body.iter().rev();
+    let max = match view.keep_end {
+        true => fitting(backwards, DETAILS - TAIL),
+        false => {
+            let both_ends = backwards.zip(&body).flat_map(|(last, first)| [last, first]);
+            fitting(both_ends.take(body.len()), DETAILS - TAIL)
+        }
     };
-    let max = kept + tail.len();
-    render::fit(Vec::new(), body, tail, max, view.keep_end)
+    (render::fit(Vec::new(), body, Vec::new(), max, view.keep_end), tail)
+}
+
+/// The attachments that show `body` and `tail`: one for both, unless the body is a table.
+fn attachments(view: &View, body: &[String], tail: &[String]) -> Vec<Attachment> {
+    let (color, joined) = (colour(view), |lines: &[String]| escape(&lines.join("\n")));
+    let plain = |lines: &[String]| Attachment { color, text: joined(lines), mrkdwn_in: &[] };
+    let mut attachments = Vec::new();
+    if view.table && !body.is_empty() {
+        // The only markup that could end the block.
+        let rows = joined(body).replace("```", "'''");
+        attachments.push(Attachment { color, text: format!("```\n{rows}\n```"), mrkdwn_in: &["text"] });
+    }
+    let rest = if view.table { tail.to_vec() } else { [body, tail].concat() };
+    if !rest.is_empty() {
+        attachments.push(plain(&rest));
+    }
+    attachments
 }
 
 fn colour(view: &View) -> Option<&'static str> {
@@ -366,18 +387,15 @@ impl Room for Slack {
         };
         let (false, [delivery]) = (post.is_batch(), &post.listed[..]) else {
             let shown = render::lines(post);
-            let wire = self.request(&shown.join("\n"), None);
+            let wire = self.request(&shown.join("\n"), Vec::new());
             return part(shown, wire);
         };
         let view = View::of(delivery, &post.zone);
         let marker = view.marker().map(|marker| format!("{marker} ")).unwrap_or_default();
         let mut head = text::wrap(&format!("{marker}{}", view.head()), LINE);
-        let details = details(&view, head.split_off(1));
-        let below = escape(&details.join("\n"));
-        let attachment =
-            (!details.is_empty()).then(|| Attachment { color: colour(&view), text: below, mrkdwn_in: [] });
-        let wire = self.request(&head[0], attachment);
-        part([head, details].concat(), wire)
+        let (body, tail) = details(&view, head.split_off(1));
+        let wire = self.request(&head[0], attachments(&view, &body, &tail));
+        part([head, body, tail].concat(), wire)
     }
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {

@@ -121,6 +121,30 @@ async fn a_post_has_its_address_and_no_markup() {
 }
 
 #[test]
+fn a_table_is_shown_in_fixed_width_and_cannot_leave_its_block() {
+    let room = web("http://127.0.0.1");
+    let mut message = conformance::message("Filesystem  Size\n/dev/sda1    40G ```\n<!here>       1G *x*");
+    message.fields = [("host".into(), "db1".into())].into();
+    let part = &room.render(&Post::single(conformance::delivery("m1", message)))[0];
+    let wire: serde_json::Value = serde_json::from_str(&part.wire).unwrap();
+    let wanted = serde_json::json!([
+        {"text": "```\nFilesystem  Size\n/dev/sda1    40G '''\n&lt;!here&gt;       1G *x*\n```", "mrkdwn_in": ["text"]},
+        {"text": "host=db1", "mrkdwn_in": []},
+    ]);
+    assert_eq!((&wire["attachments"], &wire["mrkdwn"]), (&wanted, &false.into()));
+}
+
+#[test]
+fn a_long_log_shows_both_ends() {
+    let room = web("http://127.0.0.1");
+    let log: String = (0..900).map(|n| format!("copied file {n} of many into the archive\n")).collect();
+    let message = conformance::message(&format!("{log}FATAL: no space left on device"));
+    let shown = room.render(&Post::single(conformance::delivery("m1", message)))[0].shown.clone();
+    assert!(shown.contains("\ncopied file 1 of") && shown.ends_with("\nFATAL: no space left on device"));
+    assert!(shown.contains(" more lines)\n") && !shown.contains("file 450 of"));
+}
+
+#[test]
 fn a_long_text_is_cut_by_lines_below_the_cap() {
     let room = web("http://127.0.0.1");
     let mut message = conformance::message(&format!("head\n{}", "<&> line of output\n".repeat(3000)));
@@ -129,7 +153,7 @@ fn a_long_text_is_cut_by_lines_below_the_cap() {
     let wire: serde_json::Value = serde_json::from_str(&part.wire).unwrap();
     let below = wire["attachments"][0]["text"].as_str().unwrap();
     assert!(below.len() <= 30_000, "{}", below.len());
-    assert!(below.ends_with(" more lines)\nleft=standing"), "{}", &below[below.len() - 60..]);
+    assert!(below.contains(" more lines)\n") && below.ends_with("line of output\nleft=standing"), "{below}");
 }
 
 #[test]
