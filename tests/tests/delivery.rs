@@ -372,3 +372,32 @@ async fn a_receipt_that_is_refused_is_written_again() {
     assert_eq!((texts(&scene.ops).len(), texts(&scene.dba).len()), (total, total), "none twice");
     wait_until("its receipts are kept", SOON, async || scene.nats.is_through("ops").await).await;
 }
+
+/// Each of them cost a consumer and a request, so that a room was silent for minutes after a purge.
+#[tokio::test]
+async fn entries_that_were_purged_while_they_waited_delay_nobody() {
+    let (nats, ops) = (NatsServer::start().await, WebhookSink::start().await);
+    ops.always(Answer::status(503));
+    let configuration = format!(
+        "default_room = \"ops\"\n[rooms.ops.webhook]\nurl = \"{}\"\nallow_private = true\nbatch = 500\n",
+        ops.url()
+    );
+    let relay = Relay::start(&nats.url(), &configuration).await;
+    let js = nats.jetstream().await;
+    let acks: Vec<_> = futures_util::future::join_all(
+        (0..4000).map(|n| js.publish("hal.ops.db1.job", format!("number {n}").into())),
+    )
+    .await;
+    for ack in acks {
+        ack.unwrap().await.unwrap();
+    }
+    let folded = async || relay.get("/metrics").await.1.contains("hal_relay_pending{room=\"ops\"} 4000");
+    wait_until("all wait", SOON, folded).await;
+    js.get_stream("HAL_OPS").await.unwrap().purge().await.unwrap();
+    js.publish("hal.ops.db1.job", "after the purge".into()).await.unwrap().await.unwrap();
+    ops.always(Answer::Normal);
+    wait_until("the next one is posted", SOON, async || {
+        texts(&ops).iter().any(|text| text == "after the purge")
+    })
+    .await;
+}

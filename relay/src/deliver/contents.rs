@@ -32,8 +32,11 @@ pub(crate) struct Contents {
 /// A pass over the log.
 struct Pass {
     follow: Follow,
-    /// The last entry read.
+    /// The last entry read, and the sequence of the one before: between them the log has no other.
     last: Option<StreamMessage>,
+    before: u64,
+    /// True if the log had no entry after the last one.
+    ended: bool,
 }
 
 impl Contents {
@@ -87,10 +90,13 @@ impl Contents {
     /// The entry `sequence` of the log; `None` if it is gone. `rest` are the deliveries to read from it on.
     async fn entry(&mut self, sequence: u64, rest: &[Waiting]) -> anyhow::Result<Option<StreamMessage>> {
         let (bus, ops) = (&self.shared.bus, &self.shared.streams.ops);
+        if self.pass.as_ref().is_some_and(|pass| pass.is_gone(sequence)) {
+            return Ok(None);
+        }
         if !self.pass.as_ref().is_some_and(|pass| pass.reaches(sequence)) {
             let is_dense = is_dense(rest);
-            self.pass =
-                is_dense.then(|| Pass::open(Follow::after(bus, ops.clone(), String::new(), sequence - 1)));
+            self.pass = is_dense
+                .then(|| Pass::open(Follow::after(bus, ops.clone(), String::new(), sequence - 1), sequence));
         }
         if let Some(pass) = &mut self.pass {
             match pass.entry(sequence).await {
@@ -107,8 +113,18 @@ impl Contents {
 }
 
 impl Pass {
-    fn open(follow: Follow) -> Self {
-        Pass { follow, last: None }
+    /// A pass from the entry `sequence` on.
+    fn open(follow: Follow, sequence: u64) -> Self {
+        Pass { follow, last: None, before: sequence - 1, ended: false }
+    }
+
+    /// True if the pass has met the gap in which the entry `sequence` was: a log that was purged has many in a row.
+    fn is_gone(&self, sequence: u64) -> bool {
+        match &self.last {
+            _ if sequence <= self.before => false,
+            Some(last) if sequence <= last.sequence => sequence < last.sequence,
+            _ => self.ended,
+        }
     }
 
     /// True if the pass gets to `sequence` soon.
@@ -127,9 +143,11 @@ impl Pass {
             }
             self.follow.ready().await?;
             if self.follow.at_end() {
+                self.ended = true;
                 return Ok(None);
             }
-            self.last = Some(self.follow.next().await?);
+            let next = self.follow.next().await?;
+            self.before = self.last.replace(next).map_or(self.before, |last| last.sequence);
         }
     }
 }

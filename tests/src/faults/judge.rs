@@ -15,9 +15,8 @@ use super::chaos::{Chaos, Kind};
 use super::producers::{Fate, Sent};
 use crate::WebhookSink;
 
-/// A message that a purge or deletion of the log can have taken from a room that works: acknowledged so long before, or so
-/// short after, since the acknowledgement was under way.
-const BEHIND: Duration = Duration::from_secs(60);
+const WITHOUT_TEXT: &str = "the text of this message is lost";
+/// A message whose acknowledgement is noted so short after a purge or deletion of the log was in it before.
 const UNDER_WAY: Duration = Duration::from_secs(5);
 /// The time before a post in which a fault can be the cause of its repetition.
 const EARLIER: Duration = Duration::from_secs(5);
@@ -152,7 +151,8 @@ fn count(
             last_at = post.at;
         }
         let mut repeated = None;
-        for text in post.texts() {
+        // The relay says so of a message whose entry was purged while it waited.
+        for text in post.texts().into_iter().filter(|text| !text.starts_with(WITHOUT_TEXT)) {
             let message = by_text.get(text.as_str());
             if message.is_none_or(|message| message.fate == Fate::Refused) {
                 count.invented.push(text.clone());
@@ -181,7 +181,7 @@ fn count(
         if posted.contains_key(&message.text) || dead.contains(message.text.as_str()) {
             continue;
         }
-        if is_gone_with_the_log(chaos, room, message) {
+        if is_gone_with_the_log(chaos, message) {
             count.gone_with_the_log += 1;
         } else {
             count.lost.push(message.text.clone());
@@ -197,12 +197,10 @@ fn cause(chaos: &Chaos, first: Instant, second: Instant) -> Option<Kind> {
     Kind::ALL.into_iter().find(is_between)
 }
 
-fn is_gone_with_the_log(chaos: &Chaos, room: &str, message: &Sent) -> bool {
+/// True if the message was in a log that was purged or deleted before it was posted.
+fn is_gone_with_the_log(chaos: &Chaos, message: &Sent) -> bool {
     let mut faults = chaos.of(Kind::LogPurged).chain(chaos.of(Kind::LogDeleted));
-    faults.any(|fault| {
-        let is_behind = room == "dead" || message.at + BEHIND >= fault.from;
-        is_behind && message.at <= fault.until + UNDER_WAY
-    })
+    faults.any(|fault| message.at <= fault.until + UNDER_WAY)
 }
 
 /// The room and the text of each dead letter.
