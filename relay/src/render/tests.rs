@@ -1,5 +1,6 @@
 //! The lines of messages, summaries and backlogs.
 
+use service::zone::Zone;
 use tellhal::message::Link;
 
 use super::*;
@@ -136,7 +137,7 @@ fn a_backlog_is_listed_and_counted() {
 fn a_table_keeps_its_first_row_beside_the_others() {
     let df = "Filesystem      Size  Used Avail Use% Mounted on\n/dev/sda1        40G   25G   13G  67% /\n";
     let mut disk = message("disk.report", df);
-    let view = View::of(&delivery(Content::Message(std::sync::Arc::new(disk.clone()))));
+    let view = View::of(&delivery(Content::Message(std::sync::Arc::new(disk.clone()))), &Zone::default());
     assert!(view.table);
     assert_eq!(view.headline, "Filesystem Size Used Avail Use% Mounted on");
     assert_eq!(view.body.join("\n") + "\n", df);
@@ -149,7 +150,7 @@ fn a_table_keeps_its_first_row_beside_the_others() {
     ] {
         disk.text = text.into();
         assert_eq!(
-            View::of(&delivery(Content::Message(std::sync::Arc::new(disk.clone())))).table,
+            View::of(&delivery(Content::Message(std::sync::Arc::new(disk.clone()))), &Zone::default()).table,
             table,
             "{text}"
         );
