@@ -244,7 +244,7 @@ fn a_script_without_an_interpreter_runs_as_under_nice_and_timeout() {
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("/none:{}:{}", place.dir.path().display(), std::env::var("PATH").unwrap());
     for name in [script.to_str().unwrap(), "plain job", "./plain job"] {
-        let mut command = place.tellhal(&["run", "-t", "job", "--", name, "two words", "x"]);
+        let mut command = place.tellhal(&["run", "--output", "-t", "job", "--", name, "two words", "x"]);
         let output = command.env("PATH", &path).current_dir(place.dir.path()).output().unwrap();
         assert_eq!((status(&output), stdout(&output).as_str()), (3, "2 two words\n"), "{output:?}");
         let last = place.bodies().pop().unwrap();

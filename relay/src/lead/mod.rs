@@ -159,9 +159,8 @@ impl Relay {
         });
         let result = shared.lease.bound(self.follow(&mut term, &mut workers, shared)).await;
         workers.stop(GRACE).await;
-        if let Ok(Err(error)) = shared.lease.bound(term.keep()).await {
-            tracing::warn!(error = format!("{error:#}"), "the last snapshot could not be saved");
-        }
+        // Without the lease, the snapshot is its successor's.
+        let _ = shared.lease.bound(term.try_keep()).await;
         result?
     }
 
@@ -206,7 +205,7 @@ impl Relay {
                     term.save().await?;
                     replaced = Box::pin(shared.bus.watch(streams.clone()));
                 }
-                _ = snapshot.tick() => term.keep().await?,
+                _ = snapshot.tick() => term.try_keep().await,
                 _ = purge.tick() => term.purge_old().await,
                 _ = mark_age.tick() => drop(term.mark_age()),
                 _ = check_size.tick() => {
@@ -234,7 +233,7 @@ impl Relay {
                         term.fold(entry).await?;
                         self.status.change(|now| now.folded = sequence);
                         if term.unkept() >= SNAPSHOT_ENTRIES {
-                            term.keep().await?;
+                            term.try_keep().await;
                         }
                     }
                     Err(error) => {

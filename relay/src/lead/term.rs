@@ -42,6 +42,8 @@ pub(super) struct Term {
     in_force: Option<String>,
     /// The sequence of the last snapshot.
     kept: u64,
+    /// The sequence of the last attempt at one.
+    tried: u64,
     clock: StreamClock,
     /// True once a tick was appended. The first is due at once, since the clock cannot know how long nobody led.
     ticked: bool,
@@ -76,6 +78,7 @@ impl Term {
             said_nearly_full: None,
             in_force,
             kept,
+            tried: kept,
             clock,
             ticked: false,
         })
@@ -121,9 +124,9 @@ impl Term {
         self.engine.sequence()
     }
 
-    /// The number of entries that were folded since the last snapshot.
+    /// The number of entries that were folded since the last snapshot, or the last attempt at one.
     pub(super) fn unkept(&self) -> u64 {
-        self.engine.sequence() - self.kept
+        self.engine.sequence() - self.kept.max(self.tried)
     }
 
     /// Appends our configuration to the log, unless it is in force already. A log that takes no entry (it may be full of what
@@ -171,6 +174,17 @@ impl Term {
         // The age of what waits changes without an entry.
         let is_old = self.kept != self.engine.sequence() || self.queues.oldest().is_some();
         if is_old { self.save().await } else { Ok(()) }
+    }
+
+    /// The same; a snapshot that cannot be saved is no reason to stop leading.
+    pub(super) async fn try_keep(&mut self) {
+        self.tried = self.engine.sequence();
+        if let Err(error) = self.keep().await {
+            tracing::warn!(
+                error = format!("{error:#}"),
+                "the snapshot could not be saved; trying again in a minute"
+            );
+        }
     }
 
     /// Saves a snapshot of the fold and the queues, after all its notes are written.
