@@ -1,14 +1,18 @@
 //! The command line: subcommands, options and help texts. Their implementations are in `commands/`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
+use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tellhal::message::{Severity, Status};
 use tellhal::tag::Pattern;
 
 use crate::config::Flags;
+
+mod dashes;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,8 +38,7 @@ inbox_prefix = \"_INBOX_db1\"            # if the credentials allow only that"
     };
 }
 
-const AFTER: &str = concat!(
-    "\
+const AFTER: &str = "\
 Exit status 0 means that the message is kept: the server has it, or the spool holds it for later.
 Others: 64 wrong usage, 65 message never accepted, 75 message not kept, 77 not permitted,
 78 wrong configuration.
@@ -45,11 +48,7 @@ and so does one that differs from it in one letter if options or only one word f
 that begins with - goes after --. Standard input (-p) is read to its end, however long that takes,
 and at most 1 GiB of it. Of a text over 64 KiB the first 16 and the last 48 KiB are kept.
 
-Configuration: ~/.config/tellhal/tellhal.toml, then /etc/tellhal/tellhal.toml. Every key is optional:
-
-",
-    config_example!()
-);
+Configuration: ~/.config/tellhal/tellhal.toml, then /etc/tellhal/tellhal.toml. Every key is optional:";
 
 /// Publishes one tagged message for the right chat room.
 #[derive(Debug, Parser)]
@@ -58,7 +57,7 @@ Configuration: ~/.config/tellhal/tellhal.toml, then /etc/tellhal/tellhal.toml. E
     version,
     about = "One line from any script to the right chat room, without ever stalling the job",
     before_help = EXAMPLES,
-    after_help = AFTER,
+    after_help = flow(AFTER) + "\n\n" + config_example!(),
     override_usage = "tellhal TAG MESSAGE\n       COMMAND | tellhal -p TAG\n       tellhal -t TAG [OPTIONS] MESSAGE\n       tellhal SUBCOMMAND …"
 )]
 pub(crate) struct SendCli {
@@ -79,10 +78,13 @@ pub(crate) struct Send {
     /// Read the message from standard input
     #[arg(short, long)]
     pub(crate) pipe: bool,
+    /// Read the message from a file
+    #[arg(short, long, value_name = "FILE", conflicts_with = "pipe")]
+    pub(crate) file: Option<PathBuf>,
     /// Print the message that is sent
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// With -p, send nothing when standard input is empty; without this it is an error
+    /// With -p or -f, send nothing when the input is empty; without this it is an error
     #[arg(short = 'e', long)]
     pub(crate) skip_empty: bool,
     /// Fail unless the server acknowledges the message; it is kept in the spool all the same
@@ -96,7 +98,7 @@ pub(crate) struct Send {
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct About {
     /// debug, info, notice, warning, error or critical, or another logger's name or number for one
-    #[arg(short, long, value_name = "LEVEL")]
+    #[arg(short, long, value_name = "LEVEL", value_parser = OneOf::<Severity>::new(Severity::ALL.map(Severity::as_str)), hide_possible_values = true)]
     pub(crate) severity: Option<Severity>,
     /// Headline of one line
     #[arg(long)]
@@ -111,7 +113,7 @@ pub(crate) struct About {
     #[arg(long)]
     pub(crate) key: Option<String>,
     /// started, succeeded, failed or resolved
-    #[arg(long)]
+    #[arg(long, value_parser = OneOf::<Status>::new(Status::ALL.map(Status::as_str)), hide_possible_values = true)]
     pub(crate) status: Option<Status>,
     /// Full host name, if not this machine's
     #[arg(long, value_name = "NAME")]
@@ -145,13 +147,14 @@ pub(crate) enum Command {
         /// Shell to complete for
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
+    /// Print the manual page, or that of a subcommand
     #[cfg(feature = "pages")]
-    #[command(hide = true)]
-    Man,
+    Man {
+        /// Subcommand
+        name: Option<String>,
+    },
     /// Print the message's JSON Schema
     #[cfg(feature = "pages")]
-    #[command(hide = true)]
     Schema,
 }
 
@@ -167,7 +170,7 @@ own, as in … | gzip: that is data. --output captures it too. A daemon that out
 use --no-output, or redirect the daemon's output.";
 
 #[derive(Debug, Args)]
-#[command(after_help = RUN_HELP, override_usage = "tellhal run -t TAG [OPTIONS] -- COMMAND [ARGUMENTS]")]
+#[command(after_help = flow(RUN_HELP), override_usage = "tellhal run -t TAG [OPTIONS] -- COMMAND [ARGUMENTS]")]
 pub(crate) struct Run {
     /// Tag of the messages
     #[arg(short, long, value_name = "TAG")]
@@ -208,7 +211,7 @@ the command first. Listening needs a listener's credentials: a host's may only p
 permission for STREAM.MSG.GET, a message whose headers cannot be read is skipped.";
 
 #[derive(Debug, Args)]
-#[command(after_help = LISTEN_HELP)]
+#[command(after_help = flow(LISTEN_HELP))]
 pub(crate) struct Listen {
     /// Tags to listen to: * stands for one word, a last > for all words that follow
     #[arg(required_unless_present_any = ["list", "remove"])]
@@ -294,7 +297,11 @@ pub(crate) fn parse(args: Vec<OsString>) -> Result<Invocation, clap::Error> {
 // Not inlined, for the stack that only it needs.
 #[inline(never)]
 fn options(args: Vec<OsString>) -> Result<SendCli, clap::Error> {
-    SendCli::try_parse_from(args)
+    let mut cli = SendCli::try_parse_from(dashes::shield(args, SendCli::command))?;
+    cli.send.words = cli.send.words.into_iter().map(dashes::bare).collect();
+    let title = cli.send.about.title.take().map(|title| dashes::bare(title.into()));
+    cli.send.about.title = title.map(|title| title.to_string_lossy().into_owned());
+    Ok(cli)
 }
 
 /// The words of `tellhal TAG MESSAGE` without any option, the most frequent call in scripts: clap would give
@@ -349,6 +356,46 @@ pub(crate) fn is_subcommand(word: &str) -> bool {
     const NAMES: [&str; 9] =
         ["run", "listen", "flush", "status", "check", "completions", "man", "schema", "help"];
     NAMES.contains(&word)
+}
+
+/// `text` with each paragraph in one line: clap wraps it to the terminal's width. Indented lines stay as they are.
+fn flow(text: &str) -> String {
+    let mut lines: Vec<String> = Vec::new();
+    let is_prose = |line: &str| !line.is_empty() && !line.starts_with(' ');
+    for line in text.lines() {
+        match lines.last_mut().filter(|last| is_prose(last) && is_prose(line)) {
+            Some(last) => *last += &format!(" {line}"),
+            None => lines.push(line.to_owned()),
+        }
+    }
+    lines.join("\n")
+}
+
+/// One of the words that completions offer, or another that its type reads, such as `WARN`.
+#[derive(Clone)]
+struct OneOf<T>(Vec<&'static str>, std::marker::PhantomData<T>);
+
+impl<T> OneOf<T> {
+    fn new(words: impl IntoIterator<Item = &'static str>) -> Self {
+        OneOf(words.into_iter().collect(), std::marker::PhantomData)
+    }
+}
+
+impl<T: FromStr<Err = String> + Clone + std::marker::Send + Sync + 'static> TypedValueParser for OneOf<T> {
+    type Value = T;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        arg: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<T, clap::Error> {
+        StringValueParser::new().try_map(|text| text.parse::<T>()).parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.0.iter().map(PossibleValue::new)))
+    }
 }
 
 fn field(text: &str) -> Result<(String, String), String> {
@@ -407,6 +454,38 @@ mod tests {
         }
         assert_eq!(plain(&["tellhal".into()]), None);
         assert_eq!(plain(&["tellhal".into(), "a".into(), "-v".into()]), None);
+    }
+
+    #[test]
+    fn help_has_paragraphs_and_completions_know_the_words() {
+        assert_eq!(
+            flow("One\ntwo.\n\nExamples:\n  a\n  b\n\nThree\nfour"),
+            "One two.\n\nExamples:\n  a\n  b\n\nThree four"
+        );
+        let command = documented();
+        let words = |id: &str| -> Vec<String> {
+            let arg = command.get_arguments().find(|arg| arg.get_id() == id).unwrap();
+            arg.get_possible_values().iter().map(|value| value.get_name().to_owned()).collect()
+        };
+        assert_eq!(words("severity"), Severity::ALL.map(Severity::as_str));
+        assert_eq!(words("status"), ["started", "succeeded", "failed", "resolved"]);
+        let Invocation::Send(cli) = parsed("tellhal -s FATAL -f x.log a") else { panic!("not a message") };
+        assert_eq!(
+            (cli.send.about.severity, cli.send.file),
+            (Some(Severity::Critical), Some("x.log".into()))
+        );
+    }
+
+    #[test]
+    fn the_options_with_values_are_known() {
+        let command = SendCli::command();
+        for arg in
+            command.get_arguments().filter(|arg| arg.get_action().takes_values() && !arg.is_positional())
+        {
+            let long = arg.get_long().map(|long| format!("--{long}"));
+            let short = arg.get_short().map(|short| format!("-{short}"));
+            assert!(long.into_iter().chain(short).all(|option| dashes::takes_value(&option)), "{arg}");
+        }
     }
 
     #[test]

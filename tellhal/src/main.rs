@@ -51,7 +51,7 @@ fn other(cli: Cli) -> Outcome {
         #[cfg(feature = "pages")]
         Command::Completions { shell } => commands::print::completions(shell),
         #[cfg(feature = "pages")]
-        Command::Man => commands::print::manual(),
+        Command::Man { name } => commands::print::manual(name.as_deref()),
         #[cfg(feature = "pages")]
         Command::Schema => commands::print::schema(),
     }

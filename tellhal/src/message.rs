@@ -92,6 +92,9 @@ pub enum Status {
 }
 
 impl Status {
+    /// All states.
+    pub const ALL: [Status; 4] = [Status::Started, Status::Succeeded, Status::Failed, Status::Resolved];
+
     /// The status' name.
     pub fn as_str(self) -> &'static str {
         match self {

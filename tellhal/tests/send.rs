@@ -77,7 +77,7 @@ fn a_wrong_command_line_is_64_with_one_reason_and_nothing_is_stored() {
     let place = Place::new();
     let long = "a".repeat(129);
     let cases: [(&[&str], &str); 24] = [
-        (&[], "no tag and no message"),
+        (&[], "tellhal --help shows all"),
         (&["backup"], "no message for tag backup"),
         (&["flsuh"], "did you mean tellhal flush?"),
         (&["flsh", "now"], "did you mean tellhal flush? A message with the tag flsh needs tellhal -t flsh"),
@@ -161,6 +161,40 @@ fn standard_input_may_be_long_endless_closed_or_empty() {
 }
 
 #[test]
+fn a_file_is_read_as_logger_reads_it() {
+    let place = Place::new();
+    let file = place.path("log");
+    std::fs::write(&file, "one\n 1%\r99%\ntwo\n").unwrap();
+    let shown = file.to_str().unwrap();
+    assert_eq!(ended(&mut place.tellhal(&["-f", shown, "a"])), (0, String::new()));
+    assert_eq!(ended(&mut place.tellhal(&["-t", "a", "--file", shown])), (0, String::new()));
+    assert_eq!(status(&feed(&mut place.tellhal(&["-f", "-", "a"]), b"piped")), 0);
+    assert_eq!(place.texts(), ["one\n99%\ntwo", "one\n99%\ntwo", "piped"]);
+    for (args, reason) in [
+        (&["-f", "/none", "a"][..], "cannot read /none: No such file"),
+        (&["-f", "/", "a"], "cannot read /: Is a directory"),
+        (&["-f", "/dev/null", "a"], "/dev/null was empty"),
+        (&["-f", shown, "a", "x"], "a message on the command line too"),
+        (&["-f", shown, "-p", "a"], "cannot be used with"),
+    ] {
+        let (status, stderr) = ended(&mut place.tellhal(args));
+        assert_eq!((status, stderr.contains(reason)), (64, true), "{args:?}: {stderr}");
+    }
+    assert_eq!(ended(&mut place.tellhal(&["-e", "-f", "/dev/null", "a"])), (0, String::new()));
+}
+
+#[test]
+fn a_message_may_begin_with_a_dash() {
+    let place = Place::new();
+    for args in [&["disk.report", "-5 degrees"][..], &["-s", "error", "temp", "-5", "outside"]] {
+        assert_eq!(ended(&mut place.tellhal(args)), (0, String::new()));
+    }
+    assert_eq!(ended(&mut place.tellhal(&["--title", "-5 today", "a", "--- x ---"])), (0, String::new()));
+    assert_eq!(place.texts(), ["-5 degrees", "-5 outside", "--- x ---"]);
+    assert_eq!(place.bodies()[2]["title"], "-5 today");
+}
+
+#[test]
 fn a_terminal_on_standard_input_is_mentioned() {
     let place = Place::new();
     let script = "printf 'typed\\n\\004' | script -qec '$TELLHAL -p a' /dev/null";
@@ -224,9 +258,16 @@ fn the_schema_in_the_repository_is_current() {
     let committed =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/message.schema.json")).unwrap();
     assert_eq!(committed, printed, "tellhal schema > tellhal/message.schema.json");
-    for (args, want) in
-        [(&["man"][..], ".TH tellhal"), (&["completions", "bash"], "complete -F"), (&["--help"], "Examples:")]
-    {
+    for (args, want) in [
+        (&["man"][..], ".TH tellhal 1"),
+        (&["man", "run"], ".TH tellhal-run 1"),
+        (&["man", "listen"], ".TH tellhal-listen 1"),
+        (&["completions", "bash"], "debug info notice warning error critical"),
+        (&["completions", "bash"], "started succeeded failed resolved"),
+        (&["--help"], "Examples:"),
+        (&["--help"], "Print the manual page"),
+        (&["--help"], "Print the message's JSON Schema"),
+    ] {
         let output = place.tellhal(args).output().unwrap();
         assert_eq!(status(&output), 0);
         assert!(stdout(&output).contains(want), "{args:?}");

@@ -14,9 +14,21 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Outcome {
     print(&bytes)
 }
 
-pub(crate) fn manual() -> Outcome {
+/// The page of tellhal, or of one of its subcommands: `tellhal-run(1)`.
+pub(crate) fn manual(name: Option<&str>) -> Outcome {
+    let mut command = documented();
+    command.build();
+    if let Some(name) = name {
+        let names: Vec<String> = command.get_subcommands().map(|known| known.get_name().to_owned()).collect();
+        let found = command.find_subcommand(name).cloned();
+        command = found.ok_or_else(|| {
+            let hint = tellhal::nearest::hint(name, names.iter().map(String::as_str));
+            Failure::usage(format!("there is no subcommand {name}; {hint}"))
+        })?;
+    }
     let mut bytes = Vec::new();
-    let page = clap_mangen::Man::new(documented()).manual("User Commands");
+    let title = name.map_or_else(|| "tellhal".into(), |name| format!("tellhal-{name}"));
+    let page = clap_mangen::Man::new(command).title(title).manual("User Commands");
     page.render(&mut bytes).map_err(|error| Failure::new(Exit::TEMPORARY, error))?;
     print(&bytes)
 }

@@ -2,7 +2,9 @@
 //! The new message goes first; the rest of the time is for older messages in the spool.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use tellhal::flush::Flushed;
@@ -40,7 +42,7 @@ fn tag_and_words(args: &Send) -> Result<(Tag, Vec<OsString>), Failure> {
         None => {
             let (tag, words) = args.words.split_first().ok_or_else(|| {
                 Failure::usage(
-                    "no tag and no message; for example: tellhal backup.mysql \"Nightly backup finished\"",
+                    "no tag and no message; for example: tellhal backup.mysql \"Nightly backup finished\"; tellhal --help shows all",
                 )
             })?;
             (tag.to_string_lossy().into_owned(), words.to_vec())
@@ -54,6 +56,9 @@ fn tag_and_words(args: &Send) -> Result<(Tag, Vec<OsString>), Failure> {
 fn text(args: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
     if args.pipe {
         return piped(args, tag, words);
+    }
+    if let Some(path) = &args.file {
+        return filed(args, path, tag, words);
     }
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
     let text = words.join(" ");
@@ -85,8 +90,28 @@ fn piped(args: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, F
     }
     let read = input::read(std::io::stdin().lock())
         .map_err(|error| Failure::new(Exit::TEMPORARY, format!("cannot read standard input: {error}")))?;
+    take(args, read, "standard input")
+}
+
+/// The text of a file, whatever kind of file it is: `logger -f` reads a FIFO too.
+fn filed(args: &Send, path: &Path, tag: &Tag, words: &[OsString]) -> Result<Option<String>, Failure> {
+    if path == Path::new("-") {
+        return piped(args, tag, words);
+    }
+    if !words.is_empty() {
+        let what = "-f reads the message from a file, but there is a message on the command line too";
+        return Err(Failure::usage(what));
+    }
+    let shown = path.display().to_string();
+    let read = File::open(path).and_then(input::read);
+    let read = read.map_err(|error| Failure::usage(format!("cannot read {shown}: {error}")))?;
+    take(args, read, &shown)
+}
+
+/// The text that was read from `name`; `None` for an empty one that is allowed to be empty.
+fn take(args: &Send, read: input::Input, name: &str) -> Result<Option<String>, Failure> {
     if read.endless {
-        say("standard input does not end; sending its first 1 GiB, shortened");
+        say(format!("{name} does not end; sending its first 1 GiB, shortened"));
     }
     debug_assert!(read.text.len() <= MAX_TEXT);
     if !read.text.trim().is_empty() || args.about.title.is_some() {
@@ -95,7 +120,7 @@ fn piped(args: &Send, tag: &Tag, words: &[OsString]) -> Result<Option<String>, F
     if args.skip_empty {
         return Ok(None);
     }
-    let what = "standard input was empty, so nothing was sent";
+    let what = format!("{name} was empty, so nothing was sent");
     Err(Failure::usage(format!("{what}; -e allows that, --title sends a title alone")))
 }
 
