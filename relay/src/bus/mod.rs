@@ -265,7 +265,7 @@ impl Bus {
         let stream = match self.js.get_stream(&name).await {
             Ok(stream) if fits(&stream.cached_info().config, &want) => return Ok(stream),
             // The leader is about to make it anew.
-            Ok(stream) if stream.cached_info().config.subjects == [renumber::closed(&name)] => {
+            Ok(stream) if stream.cached_info().config.subjects == [closed(&name)] => {
                 return Ok(stream);
             }
             Ok(stream) => {
@@ -304,6 +304,11 @@ fn is_short_of_storage(error: &CreateStreamError) -> bool {
 
 fn refused_as(error: &CreateStreamError, codes: &[ErrorCode]) -> bool {
     matches!(error.kind(), CreateStreamErrorKind::JetStream(error) if codes.contains(&error.error_code()))
+}
+
+/// The only subject of a log that is being renumbered.
+fn closed(stream: &str) -> String {
+    format!("{stream}.closed")
 }
 
 fn addresses(config: &NatsConfig) -> String {

@@ -14,7 +14,7 @@ use tellhal::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::follow::Follow;
-use super::{Bus, Streams, files};
+use super::{Bus, Streams, closed, files};
 use crate::engine::snapshot::Snapshot;
 
 /// The header that the server adds to the messages it copies.
@@ -69,11 +69,6 @@ async fn close(bus: &Bus, ops: &Stream) -> anyhow::Result<()> {
     let subjects = vec![closed(&config.name)];
     bus.js.update_stream(Config { subjects, ..config }).await.context("the log cannot be closed")?;
     Ok(())
-}
-
-/// The only subject of a log that is being renumbered.
-pub(super) fn closed(stream: &str) -> String {
-    format!("{stream}.closed")
 }
 
 /// Lets the server copy the log.

@@ -231,6 +231,17 @@ impl Params {
         value.parse().map(Some).map_err(|error| Problem::bad(format!("{name}: {error}")))
     }
 
+    /// Our own names only: other systems' names and numbers are for messages.
+    pub(super) fn severity(&self) -> Result<Option<Severity>, Problem> {
+        let severity: Option<Severity> = self.parse("severity")?;
+        let is_ours = severity.is_none_or(|severity| self.get("severity") == Some(severity.as_str()));
+        if is_ours {
+            Ok(severity)
+        } else {
+            Err(Problem::bad("severity: only the names of tellhal's severities"))
+        }
+    }
+
     fn number(&self, name: &str, or: usize, most: usize) -> Result<usize, Problem> {
         match self.parse::<usize>(name)? {
             None => Ok(or),
@@ -336,7 +347,7 @@ impl Params {
         self.words("source", &sources)?;
         Ok(Filter {
             tags: self.choice("tag")?,
-            severity: self.parse("severity")?,
+            severity: self.severity()?,
             sources: self.choice("source")?,
             hosts: self.names("host")?,
             keys: self.names("key")?,

@@ -47,7 +47,7 @@ fn message(params: &Params) -> Result<Message, Problem> {
     let source = params.word("source")?.unwrap_or("host");
     let mut message = Message::new(source, tag, params.text("text").unwrap_or_default());
     message.time = params.parse::<Timestamp>("at")?.unwrap_or(message.time);
-    message.severity = params.parse("severity")?.unwrap_or_default();
+    message.severity = params.severity()?.unwrap_or_default();
     message.status = params.parse("status")?;
     message.title = params.text("title").map(str::to_owned);
     message.key = params.text("key").map(str::to_owned);
