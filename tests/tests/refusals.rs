@@ -91,7 +91,8 @@ async fn a_relay_with_a_changed_configuration_leads_when_the_log_is_full_of_what
     let mut first = Relay::start(&nats.url(), &hook(&sink)).await;
     first.process().terminate(SOON).await;
     let mut taken = 0;
-    while js.publish("hal.ops.db1.disk", format!("{taken}").into()).await.unwrap().await.is_ok() {
+    let text = "x".repeat(500);
+    while js.publish("hal.ops.db1.disk", format!("{taken} {text}").into()).await.unwrap().await.is_ok() {
         taken += 1;
     }
     let changed = format!(

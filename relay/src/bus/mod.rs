@@ -263,24 +263,20 @@ impl Bus {
     async fn stream(&self, want: Config) -> anyhow::Result<Stream> {
         let name = want.name.clone();
         let stream = match self.js.get_stream(&name).await {
-            Ok(stream) if fits(&stream.cached_info().config, &want) => return Ok(stream),
-            // The leader is about to make it anew.
-            Ok(stream) if stream.cached_info().config.subjects == [closed(&name)] => {
-                return Ok(stream);
-            }
-            Ok(stream) => {
-                let config = keep_limits(stream.cached_info().config.clone(), &want);
-                let update = self.js.update_stream(&config).await;
-                update.with_context(|| {
-                    format!("stream {name} cannot be changed to the settings the relay needs")
-                })?;
-                self.js.get_stream(&name).await?
-            }
+            Ok(stream) => stream,
             Err(error) if is_missing(&error) => {
                 self.create(want.clone()).await.with_context(|| format!("stream {name}"))?
             }
             Err(error) => return Err(error).with_context(|| format!("stream {name}")),
         };
+        let have = &stream.cached_info().config;
+        // The leader is about to make a closed one anew.
+        if fits(have, &want) || have.subjects == [closed(&name)] {
+            return Ok(stream);
+        }
+        let update = self.js.update_stream(&keep_limits(have.clone(), &want)).await;
+        update.with_context(|| format!("stream {name} cannot be changed to the settings the relay needs"))?;
+        let stream = self.js.get_stream(&name).await?;
         if !fits(&stream.cached_info().config, &want) {
             bail!(
                 "stream {name} does not have the settings that the relay needs: {:?}",
