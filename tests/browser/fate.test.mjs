@@ -191,7 +191,7 @@ shows("a dead letter is tried again, another given up", { rooms: { gone }, route
 
   await page.goto(`/messages/${first.id}`);
   await page.getByLabel("Room gone").getByText("✓ posted").first().waitFor();
-  await page.getByText(/tried again by operator; before: 127\.0\.0\.1: answered 404/).waitFor();
+  await page.getByText(/tried again: by operator; before: 127\.0\.0\.1: answered 404/).waitFor();
   await page.goto(`/messages/${second.id}`);
   await page.getByText(/– dropped: dead letter given up by operator/).waitFor();
   await page.goto("/rooms");
