@@ -38,22 +38,22 @@ impl Paint {
         }
     }
 
-    /// What is as it should be.
+    /// The colour of a thing that is as it should be.
     pub fn good(self, text: &str) -> String {
         self.code("32", text)
     }
 
-    /// What may need somebody.
+    /// The colour of a thing that may need somebody.
     pub fn caution(self, text: &str) -> String {
         self.code("33", text)
     }
 
-    /// What needs somebody.
+    /// The colour of a thing that needs somebody.
     pub fn bad(self, text: &str) -> String {
         self.code("1;31", text)
     }
 
-    /// What is less important than the rest.
+    /// The look of text that is less important than the rest.
     pub fn faint(self, text: &str) -> String {
         self.code("2", text)
     }

@@ -1,4 +1,4 @@
-//! What the relay asks of the server's storage: sizes that fit, and replicas.
+//! The sizes of the relay's streams fit the server's storage, and their replicas are as configured.
 
 #![expect(clippy::unwrap_used, reason = "in a test a failed step is a failed test")]
 

@@ -97,6 +97,11 @@ async fn a_relay_killed_in_the_middle_of_a_post_posts_at_most_twice() {
     relay.restart().await;
     all_arrived(&a, 3).await;
     check(&a, 3);
+    wait_until("the receipts are stored", SOON, async || nats.is_through("a").await).await;
+    let sent = nats.jetstream().await.get_stream("HAL_SENT").await.unwrap();
+    let first = sent.direct_get_first_for_subject("hal.sent.a").await.unwrap();
+    let first: serde_json::Value = serde_json::from_slice(&first.payload).unwrap();
+    assert_eq!(first["possible_duplicate"], true, "the second post of it says so: {first}");
 }
 
 #[tokio::test]

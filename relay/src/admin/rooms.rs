@@ -10,7 +10,7 @@ use crate::status::RoomState;
 /// The longest wait of a command for what the server knows.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is known of the rooms.
+/// The rooms' states and dead letters, as far as they are known.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Empty if no relay has led yet.

@@ -89,7 +89,7 @@ impl List {
     }
 }
 
-/// What a letter is about, then why it is dead and its id.
+/// The message of a letter, then the reason why it is dead, then its id: a line each.
 fn lines(letter: &Letter, paint: Paint) -> String {
     let Letter { at, room, id, tries, repeats, .. } = letter;
     let severity = letter.severity.map_or("?", Severity::as_str);

@@ -86,7 +86,7 @@ fn place(room: &str, id: &str, repeats: Option<u64>) -> String {
     }
 }
 
-/// What became of a message, line by line, with times in `zone`.
+/// A message's headline and the events after it, a line each, with times in `zone`.
 fn timeline(fate: &Fate, rooms: &BTreeMap<String, RoomState>, zone: &Zone, paint: Paint) -> String {
     let located = &fate.located;
     let mut lines: Vec<(Timestamp, String)> =
@@ -120,7 +120,7 @@ fn timeline(fate: &Fate, rooms: &BTreeMap<String, RoomState>, zone: &Zone, paint
     text
 }
 
-/// What the receipt says of the message `id`.
+/// The receipt's words about the message `id`.
 fn sentence(receipt: &Receipt, id: &str, paint: Paint) -> String {
     let mut what = painted(FateState::of(receipt.outcome_of(id)), paint);
     if receipt.outcome == Outcome::Listed {

@@ -119,7 +119,7 @@ impl Batch {
         self.ids.len() > 1
     }
 
-    /// What the receipt says of each delivery: the outcome, and the numbers of those that are listed if some are not.
+    /// The outcome for the receipt, and the numbers of the listed deliveries if some are not listed.
     pub(super) fn outcome(&self) -> (Outcome, Vec<u32>) {
         let mut listed = Vec::new();
         if self.counted.is_some() {
@@ -248,20 +248,11 @@ mod tests {
         assert_eq!(fitting((1..=6).map(waiting).collect(), 3).len(), 6);
     }
 
-    const SEVERITIES: [Severity; 6] = [
-        Severity::Debug,
-        Severity::Info,
-        Severity::Notice,
-        Severity::Warning,
-        Severity::Error,
-        Severity::Critical,
-    ];
-
     proptest! {
         #[test]
         fn each_is_listed_or_counted_once(kinds in prop::collection::vec((0usize..6, 0usize..3), 1..80), most in 1usize..12) {
             let text = |size: usize| "x".repeat(size * (MAX_BYTES / 8));
-            let deliveries = kinds.iter().zip(1..).map(|((severity, size), n)| delivery(n, SEVERITIES[*severity], &text(*size)));
+            let deliveries = kinds.iter().zip(1..).map(|((severity, size), n)| delivery(n, Severity::ALL[*severity], &text(*size)));
             let deliveries: Vec<Arc<Delivery>> = deliveries.collect();
             let batch = batch(most, deliveries.iter().cloned());
             let post = batch.post(&Zone::default());

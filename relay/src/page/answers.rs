@@ -30,7 +30,7 @@ const TAKEN: Duration = Duration::from_secs(60);
 /// The part of an answer that is sent at once.
 const PART: usize = 64 << 10;
 
-/// What is left of the memory for answers.
+/// The bytes that further answers may take.
 #[derive(Clone)]
 pub(super) struct Answers {
     made: Arc<Semaphore>,

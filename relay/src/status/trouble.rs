@@ -87,7 +87,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(120);
 
-    /// What is told at each of the seconds.
+    /// True for each of the seconds at which the room is told.
     fn told(trouble: &Trouble, begin: Instant, seconds: &[u64], worst: Severity) -> Vec<bool> {
         let at = |second: &u64| {
             trouble.ailment(begin + Duration::from_secs(*second), PATIENCE, || worst).is_some()

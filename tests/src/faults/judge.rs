@@ -1,4 +1,4 @@
-//! What came of a run: messages, losses, order, repeats by cause, silence.
+//! The figures of a run: messages, losses, order, repeats by cause, silence.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;

@@ -11,7 +11,7 @@ export function ends(earlier, later) {
 
 const ENDINGS = { succeeded: "succeeded", resolved: "resolved", failed: "failed", started: "no end was told, started again" };
 
-// What became of it, in words with a link; null if it is not known or not over.
+// The end of the story in words with a link; null if it is not known or not over.
 export function chip({ message, over, due }) {
   if (over) {
     const good = over.status === "succeeded" || over.status === "resolved";

@@ -9,7 +9,7 @@ const EVERY = 2_000; // ms
 const minutes = (at) => plural(Math.max(1, Math.floor((Date.now() - Date.parse(at)) / 60_000)), "minute");
 const named = (rooms) => rooms.map(({ room }) => room).join(", ");
 
-// What is wrong, the worst first: where it is shown, and words.
+// The problems, the worst first: the address of each one's page, and its words.
 function wrongs({ problem, config_error, failing, waiting, dead }) {
   const late = waiting.reduce((sum, { pending }) => sum + pending, 0);
   const oldest = waiting.map((each) => each.oldest).sort()[0];

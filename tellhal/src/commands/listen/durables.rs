@@ -24,7 +24,7 @@ struct Durable {
     last: Option<String>,
 }
 
-/// What the names of this user's consumers begin with: a listener's credentials allow only those.
+/// The beginning of the names of this user's consumers: a listener's credentials allow only those.
 pub(super) fn prefix(settings: &Settings) -> String {
     let user = settings.nats.user.clone().or_else(crate::commands::user).unwrap_or_default();
     format!("listen-{}-", tellhal::tag::legal_token(&user))
