@@ -318,8 +318,9 @@ async fn a_bad_reload_leaves_the_old_configuration_in_force() {
     let mut scene = Scene::start(BACKUPS).await;
     let url = scene.nats.url();
     scene.relay.reload(&url, "default_room = \"nowhere\"\n[rooms.ops.webhoook]\nurl = 1\n");
-    let refused =
-        async || scene.relay.get("/metrics").await.1.contains("hal_relay_config_last_reload_successful 0");
+    let refused = async || {
+        scene.relay.get("/metrics").await.1.contains("\nhal_relay_config_last_reload_successful 0\n")
+    };
     wait_until("it is refused", SOON, refused).await;
     assert!(scene.relay.log().contains("config.toml:"), "{}", scene.relay.log());
     scene.publish("backup.mysql", "still").await;

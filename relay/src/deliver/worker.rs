@@ -84,6 +84,9 @@ struct Worker {
 impl Worker {
     /// Sends one post, and stores the receipt of the one before meanwhile.
     async fn step(&mut self) -> Result<(), Interrupted> {
+        if self.outlet.stop.is_cancelled() {
+            return Err(Interrupted::Stopped);
+        }
         let after = self.posted.as_ref().map(|receipt| receipt.place).unwrap_or_default();
         let idle = self.outlet.queue.len_after(after) == 0 || self.outlet.room.limiter().wait().is_some();
         // One refused message is no reason to give up others.
