@@ -24,6 +24,12 @@ pub(crate) const TEXT_HEAD: usize = 16 * 1024;
 pub(crate) const TEXT_TAIL: usize = 48 * 1024 - 64;
 /// The longest title or key, in bytes.
 pub const MAX_TITLE: usize = 1024;
+/// The longest names and values of all fields together, in bytes; those beyond are left out, in the order of their names.
+pub const MAX_FIELDS: usize = 64 * 1024;
+/// The most links; those beyond are left out.
+pub const MAX_LINKS: usize = 50;
+/// The longest address of a link, in bytes; a link with a longer one is left out.
+pub const MAX_URL: usize = 4096;
 /// The longest id, in bytes; a longer foreign id is hashed.
 pub const MAX_ID: usize = 64;
 /// A sender's time is shown beside the stream's if they differ by more than this.
@@ -66,10 +72,10 @@ pub struct Message {
     /// The state of that thing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<Status>,
-    /// Additional values by name.
+    /// Additional values by name, at most 64 KiB of names and values.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fields: BTreeMap<String, String>,
-    /// Links to more information.
+    /// Links to more information, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
     /// The command that `tellhal run` ran.
@@ -133,7 +139,7 @@ impl FromStr for Status {
 /// A link to more information.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Link {
-    /// `http://…` or `https://…`.
+    /// `http://…` or `https://…`, at most 4 KiB.
     pub url: String,
     /// The link's text; the address itself when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -223,7 +229,7 @@ pub enum Mark {
     SenderTime(Timestamp),
     /// The message waited in its sender's spool, since this time by the stream's clock.
     Waited(Timestamp),
-    /// The text was longer than 64 KiB.
+    /// The text was longer than 64 KiB, or another value was longer than its limit.
     Shortened,
     /// The message was for this room, which cannot take it any more.
     ForRoom(String),
@@ -262,7 +268,7 @@ impl fmt::Display for Mark {
             Mark::Unclear(values) => write!(f, "not understood: {values}"),
             Mark::SenderTime(at) => write!(f, "sender's clock says {at}"),
             Mark::Waited(since) => write!(f, "waited in the spool since {since}"),
-            Mark::Shortened => f.write_str("text shortened"),
+            Mark::Shortened => f.write_str("shortened"),
             Mark::ForRoom(room) => write!(f, "for room {room}"),
             Mark::IdTaken(id) => write!(f, "id {id} is another source's"),
             Mark::Unthrottled => f.write_str("not throttled, too many different messages"),
@@ -305,9 +311,8 @@ pub fn read(source: &str, tag: &str, payload: &[u8], sequence: u64, at: Timestam
         marks.push(Mark::TagRewritten);
         message.fields.insert("tag".into(), clip(if tag.is_empty() { source } else { tag }, MAX_TITLE));
     }
-    if message.text.len() > MAX_TEXT {
+    if bound(&mut message) {
         marks.push(Mark::Shortened);
-        message.text = shorten(std::mem::take(&mut message.text));
     }
     Received { message, marks }
 }
@@ -347,10 +352,10 @@ fn fill(message: &mut Message, object: Map<String, Value>, marks: &mut Vec<Mark>
             marks.push(Mark::BodyDiffers(format!("{name} {}", clip(&in_body, MAX_TITLE))));
         }
     }
-    message.host = body.word("host").map(|host| clip(&host, MAX_TITLE));
-    message.user = body.word("user").map(|user| clip(&user, MAX_TITLE));
-    message.title = body.word("title").map(|title| clip(&title, MAX_TITLE));
-    message.key = body.word("key").map(|key| clip(&key, MAX_TITLE));
+    message.host = body.word("host");
+    message.user = body.word("user");
+    message.title = body.word("title");
+    message.key = body.word("key");
     message.severity = body.severity();
     message.status = body.one_of("status");
     message.text = body.anything("text").unwrap_or_default();
@@ -367,6 +372,42 @@ fn legal_id(id: &str) -> String {
         return id.into();
     }
     fingerprint(&[id.as_bytes()])
+}
+
+/// Brings every value within its limit, since a message is written again in deliveries, dead letters and posts; true if one was
+/// longer.
+fn bound(message: &mut Message) -> bool {
+    let Message { host, user, title, key, text, fields, links, run, .. } = message;
+    let command = run.as_mut().map(|run| &mut run.command);
+    let lines = [host.as_mut(), user.as_mut(), title.as_mut(), key.as_mut(), command];
+    let mut is_long = false;
+    for line in lines.into_iter().flatten() {
+        is_long |= line.len() > MAX_TITLE;
+        line.truncate(line.floor_char_boundary(MAX_TITLE));
+    }
+    if text.len() > MAX_TEXT {
+        is_long = true;
+        *text = shorten(std::mem::take(text));
+    }
+    let (all_fields, mut left) = (fields.len(), MAX_FIELDS);
+    fields.retain(|name, value| {
+        let size = name.len() + value.len();
+        if size > left && name.len() < left {
+            is_long = true;
+            value.truncate(value.floor_char_boundary(left - name.len()));
+        }
+        let fits = name.len() + value.len() <= left;
+        left -= if fits { name.len() + value.len() } else { 0 };
+        fits
+    });
+    let all_links = links.len();
+    links.retain(|link| link.url.len() <= MAX_URL);
+    links.truncate(MAX_LINKS);
+    for title in links.iter_mut().filter_map(|link| link.title.as_mut()) {
+        is_long |= title.len() > MAX_TITLE;
+        title.truncate(title.floor_char_boundary(MAX_TITLE));
+    }
+    is_long || fields.len() < all_fields || links.len() < all_links
 }
 
 fn clip(text: &str, max: usize) -> String {
@@ -541,6 +582,42 @@ mod tests {
         let got = shorten(text);
         assert!(got.starts_with("first") && got.ends_with("last") && got.contains("bytes cut"));
         assert!(got.len() <= MAX_TEXT + 40);
+    }
+
+    #[test]
+    fn every_value_is_bounded() {
+        let long = "é".repeat(300_000);
+        let links = |count: usize, url: &str| format!("{{\"url\":\"{url}\",\"title\":\"x\"}},").repeat(count);
+        let fields: String = (0..9000).map(|n| format!("\"f{n:04}\":\"{}\",", "v".repeat(28))).collect();
+        let parts = [
+            format!("\"run\":{{\"command\":\"{long}\"}}"),
+            format!("\"title\":\"{long}\""),
+            format!("\"key\":\"{long}\""),
+            format!("\"host\":\"{long}\""),
+            format!("\"fields\":{{\"a\":\"kept\",\"b\":\"{long}\",\"c\":\"left out\"}}"),
+            format!("\"fields\":{{\"a\":\"kept\",\"{long}\":\"x\"}}"),
+            format!("\"fields\":{{{fields}\"a\":\"kept\"}}"),
+            format!("\"links\":[{}\"https://a.b\"]", links(5000, "https://c.d")),
+            format!("\"links\":[{}\"https://a.b\"]", links(1, &long)),
+            format!("\"links\":[{{\"url\":\"https://a.b\",\"title\":\"{long}\"}}]"),
+        ];
+        for part in parts {
+            let Received { message, marks } =
+                read_at("a", format!(r#"{{"v":1,"text":"x",{part}}}"#).as_bytes());
+            assert_eq!(marks, [Mark::Shortened], "{part:.40}");
+            let size = serde_json::to_vec(&message).unwrap().len();
+            assert!(size < 100_000 && message.text == "x", "{part:.40}: {size}");
+            let first = message.fields.get("a");
+            assert!(message.fields.is_empty() || first.is_some_and(|first| first == "kept"), "{part:.40}");
+            assert!(message.links.len() <= MAX_LINKS);
+        }
+        let largest = format!(
+            r#"{{"v":1,"text":"x","title":"{0}","run":{{"command":"{0}"}},"fields":{{"f":"{1}"}},"links":["{2}"]}}"#,
+            "t".repeat(MAX_TITLE),
+            "v".repeat(MAX_FIELDS - 1),
+            "l".repeat(MAX_URL)
+        );
+        assert_eq!(read_at("a", largest.as_bytes()).marks, []);
     }
 
     proptest! {

@@ -236,6 +236,15 @@ fn a_message_that_cannot_be_kept_is_reported_and_the_status_is_still_the_command
 }
 
 #[test]
+fn a_command_that_cannot_be_watched_for_want_of_files_runs_all_the_same() {
+    let place = Place::new();
+    let script = "ulimit -n 5; exec $TELLHAL run --output -t job -- sh -c 'echo ran; exit 3'";
+    let output = place.shell(script).output().unwrap();
+    assert_eq!((status(&output), stdout(&output).as_str()), (3, "ran\n"));
+    assert!(stderr(&output).contains("the command runs without tellhal"), "{}", stderr(&output));
+}
+
+#[test]
 fn a_script_without_an_interpreter_runs_as_under_nice_and_timeout() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();

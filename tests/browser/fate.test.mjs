@@ -68,8 +68,27 @@ shows("a message that waits is followed until it is settled", { rooms: { hook: (
   const { id } = await made.publish("db1", "job", { text: "wait for it" });
   const page = await user.page(`/messages/${id}`);
   await page.getByLabel("Room hook").getByText("↻ not taken yet, tried again").first().waitFor();
+  const other = await made.publish("db1", "job", { text: "and for this" });
+  await page.goto(`/messages/${other.id}`);
+  const why = page.getByLabel("Room hook").locator(".steps p").first();
+  const all = /The room has failed since .*, last at .*: 127\.0\.0\.1: answered 503 Service Unavailable.*Next try at .*2 messages wait\. State of hook/s;
+  await until("it says why it waits", async () => all.test(await why.innerText()));
+  await why.getByRole("link", { name: "State of hook" }).click();
+  await page.waitForURL(/\/rooms$/);
+  await page.goto(`/messages/${id}`);
   made.sinks.hook.answer(taken);
   await page.getByLabel("Room hook").getByText("✓ posted").first().waitFor();
+});
+
+shows("a summary is told apart from its message, posted or dead", { rooms: { hook: taken, gone }, routes: '[[routes]]\nname = "all"\nrooms = ["hook", "gone"]\nthrottle = "1s"\n' }, async (made, user) => {
+  const { id } = await made.publish("db1", "job", { text: "again and again" });
+  for (const n of [1, 2]) await made.publish("db1", "job", { text: `again and again ${n}` });
+  const steps = async () => (await made.api(`/api/messages/${id}`)).rooms.map((room) => room.steps.length);
+  await until("both rooms had the summary", async () => `${await steps()}` === "2,2");
+  const page = await user.page(`/messages/${id}`);
+  await page.getByLabel("Room hook").getByText("the summary of its repeats: ✓ posted").waitFor();
+  await page.getByLabel("Room gone").getByText("the summary of 2 repeats: ✗ dead letter").waitFor();
+  assert.equal(await page.getByLabel("Room hook").locator(".steps > li").count(), 2);
 });
 
 const ALL = '[[routes]]\nname = "all"\nrooms = ["hook", "gone"]\n';

@@ -6,8 +6,9 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { filterCases, repository } from "./harness.mjs";
 
-// A zone in which days do not begin with UTC's.
+// A zone in which days do not begin with UTC's; node has it too, to compare with.
 process.env.TZ = "America/New_York";
+globalThis.document = { body: { dataset: { zone: "America/New_York" } } };
 
 // The scripts are written for a browser; these need only a part of dom.js.
 const source = (name) => readFileSync(join(repository, "relay/src/page/assets", name), "utf8");

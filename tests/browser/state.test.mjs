@@ -173,7 +173,7 @@ shows("a row that is opened shows its whole text", {}, async (made, user) => {
   await until("it is whole", async () => !(await cut()));
 });
 
-shows("all times are in one named zone, with UTC on hover, and a typed time stays what it was", { browser: { timezoneId: "Asia/Tokyo" } }, async (made, user) => {
+shows("all times are in the configured zone, with UTC on hover, and a typed time stays what it was", { config: 'zone = "Asia/Tokyo"', browser: { timezoneId: "America/New_York" } }, async (made, user) => {
   await made.publish("db1", "job", { text: "one" });
   const page = await user.page("/?text=one");
   await page.getByText("times in Asia/Tokyo").waitFor();

@@ -24,7 +24,7 @@ pub use events::Events;
 pub use http::{Answer, Reply};
 pub use irc::IrcClient;
 pub use ircd::{Inspircd, Ngircd};
-pub use nats::{NatsOptions, NatsServer};
+pub use nats::{NatsOptions, NatsServer, largest_message};
 pub use ports::Port;
 pub use process::Process;
 pub use proxy::{Fault, Proxy};

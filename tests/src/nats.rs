@@ -169,3 +169,14 @@ fn configuration(options: &NatsOptions, port: &Port, dir: &TempDir) -> String {
     }
     text + &options.extra + "\n"
 }
+
+/// A message about as large as the server takes, each value within its own limit: control characters take six bytes each as JSON.
+pub fn largest_message(text: &str) -> String {
+    let control = |count: usize| "\\u0001".repeat(count);
+    let link = format!("{{\"url\":\"{}\",\"title\":\"{}\"}},", control(4096), control(1024));
+    let (links, field) = (link.repeat(20), control(64 * 1024 - 1));
+    format!(
+        "{{\"v\":1,\"text\":\"{text}\",\"fields\":{{\"f\":\"{field}\"}},\"links\":[{links}{}]}}",
+        link.trim_end_matches(',')
+    )
+}

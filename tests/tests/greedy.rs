@@ -139,3 +139,28 @@ async fn answers_that_are_not_read_take_a_limited_amount_of_memory() {
     assert!(waves.iter().all(|more| *more < 250), "{waves:?}");
     wait_until("every message is found again", SOON, async || through().await == MESSAGES).await;
 }
+
+#[tokio::test]
+async fn open_pages_that_do_not_read_hold_no_messages() {
+    const MESSAGES: usize = 700;
+    let nats = NatsServer::start().await;
+    let mut relay = Relay::start(&nats.url(), CONFIG).await;
+    let pid = relay.process().pid();
+    let mut pages = Vec::new();
+    for _ in 0..20 {
+        pages.push(unread(&relay, "/api/stream").await);
+    }
+    let are_open = async || relay.get("/metrics").await.1.contains("\nhal_relay_page_readers 20\n");
+    wait_until("the pages are open", SOON, are_open).await;
+    let before = memory(pid);
+    // Each takes six times as many bytes on a page, since every character is escaped.
+    publish(&nats, MESSAGES, &"\u{1}".repeat(60_000)).await;
+    let newest = async || {
+        let page: Value = serde_json::from_str(&relay.get("/api/messages?limit=1").await.1).unwrap();
+        page["messages"][0]["sequence"].as_u64().is_some_and(|sequence| sequence >= MESSAGES as u64)
+    };
+    wait_until("the page has the newest", SOON, newest).await;
+    let more = memory(pid).saturating_sub(before) / MIB;
+    assert!(more < 120, "{more} MiB more than {}", before / MIB);
+    drop(pages);
+}

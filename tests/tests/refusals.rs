@@ -10,7 +10,9 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, DiscardPolicy};
 use tests::process::Signal;
 use tests::wait::SOON;
-use tests::{FakeSlack, NatsOptions, NatsServer, Relay, WebhookSink, find, tellhal, wait_until};
+use tests::{
+    FakeSlack, NatsOptions, NatsServer, Relay, WebhookSink, find, largest_message, tellhal, wait_until,
+};
 
 fn hook(sink: &WebhookSink) -> String {
     format!("default_room = \"hook\"\n[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n", sink.url())
@@ -187,13 +189,14 @@ async fn a_long_text_is_shortened_with_a_mark_and_a_payload_beyond_the_server_is
 
 /// Payloads that have broken renderers, parsers and limits of other programs.
 fn nasty() -> Vec<Vec<u8>> {
-    // The server's largest payload: the relay's delivery of it must not be larger.
     let fields: String = (0..26_200).map(|n| format!("\"f{n:05}\":\"{}\",", "v".repeat(28))).collect();
     let links = "{\"url\":\"javascript:alert(1)\"},".repeat(5_000);
     let texts = [
         "[".repeat(10_000) + &"]".repeat(10_000),
         format!("{{\"v\":1,\"text\":{}1{}}}", "[".repeat(10_000), "]".repeat(10_000)),
         format!("{{\"v\":1,\"text\":\"t\",\"fields\":{{{fields}\"z\":\"z\"}}}}"),
+        largest_message("t"),
+        format!("{{\"v\":1,\"text\":\"t\",\"run\":{{\"command\":\"{}\"}}}}", "A".repeat(1_048_500)),
         format!("{{\"v\":1,\"text\":\"t\",\"links\":[{links}{{}}]}}"),
         "{\"v\":1,\"text\":\"\\ud800\",\"title\":\"\\udfff\"}".into(),
         "{\"v\":1e999,\"text\":\"t\"}".into(),
@@ -270,9 +273,7 @@ async fn a_dead_letter_of_the_largest_message_is_kept_shortened() {
     let _relay = Relay::start(&nats.url(), &hook(&sink)).await;
     let js = nats.jetstream().await;
     sink.next([tests::Answer::status(400)]);
-    let fields: String = (0..26_200).map(|n| format!("\"f{n:05}\":\"{}\",", "v".repeat(28))).collect();
-    let largest = format!("{{\"v\":1,\"text\":\"large\",\"fields\":{{{fields}\"z\":\"z\"}}}}");
-    js.publish("hal.ops.db1.large", largest.into()).await.unwrap().await.unwrap();
+    js.publish("hal.ops.db1.large", largest_message("large").into()).await.unwrap().await.unwrap();
     js.publish("hal.ops.db1.nice", "the next".into()).await.unwrap().await.unwrap();
     wait_until("the next arrives", SOON, async || sink.texts() == ["the next"]).await;
     let dead = js.get_stream("HAL_DEAD").await.unwrap();

@@ -8,11 +8,13 @@ use async_nats::jetstream::kv::{Operation, Store};
 use async_nats::jetstream::stream::State as LogState;
 use schemars::JsonSchema;
 use serde::Serialize;
+use service::zone::Zone;
 use tellhal::timestamp::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::Operator;
 use super::rooms::Known;
+use crate::bus::NEARLY_FULL;
 use crate::bus::message::last;
 use crate::config::Config;
 use crate::engine::Rules;
@@ -23,8 +25,6 @@ use crate::status::{RoomState, State};
 /// The longest wait for a renewal of the lease, of which there is one each second.
 const RENEWED: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(200);
-/// The part of the log's limit, in percent, from which on its history gives way to new messages.
-const NEARLY_FULL: u64 = 85;
 
 /// One point.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -55,7 +55,7 @@ pub async fn points(config: &Config, servers: &str) -> Vec<Point> {
     let mut points = vec![
         point("server", Ok(server)),
         point("leader", words(leader(&operator).await)),
-        point("log", words(log(&operator).await)),
+        point("log", words(log(&operator, &config.zone).await)),
         point("config", words(configuration(&operator, config).await)),
     ];
     points.extend(rooms.into_iter().map(|(name, words)| point(name, words)));
@@ -91,11 +91,11 @@ async fn lease(state: &Store) -> anyhow::Result<Option<u64>> {
     Ok(held.map(|entry| entry.revision))
 }
 
-async fn log(operator: &Operator) -> anyhow::Result<Result<String, String>> {
+async fn log(operator: &Operator, zone: &Zone) -> anyhow::Result<Result<String, String>> {
     let log = operator.log().await?;
     let (state, config) = (&log.cached_info().state, &log.cached_info().config);
     let most = u64::try_from(config.max_bytes).ok().filter(|most| *most > 0);
-    let words = filled(state, most);
+    let words = filled(state, most, zone);
     let is_nearly_full = most.is_some_and(|most| state.bytes > most / 100 * NEARLY_FULL);
     Ok(if is_nearly_full {
         Err(format!("{words}: nearly full, its oldest entries give way"))
@@ -104,11 +104,12 @@ async fn log(operator: &Operator) -> anyhow::Result<Result<String, String>> {
     })
 }
 
-fn filled(state: &LogState, most: Option<u64>) -> String {
+fn filled(state: &LogState, most: Option<u64>, zone: &Zone) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let most = most.map_or_else(String::new, |most| format!(" of {}", mib(most)));
     let last = Timestamp::from_stream(state.last_timestamp);
-    let last = if state.messages > 0 { format!(", the last at {last}") } else { String::new() };
+    let last =
+        if state.messages > 0 { format!(", the last at {}", zone.moment(last)) } else { String::new() };
     format!("{} entries, {}{most} MiB{last}", state.messages, mib(state.bytes))
 }
 
@@ -128,7 +129,9 @@ fn rooms(config: &Config, known: &Known) -> Vec<(&'static str, Result<String, St
     let is_failing = |state: &RoomState| matches!(state.state, State::Retrying | State::Broken);
     let failing: Vec<String> = states()
         .filter(|(_, state)| is_failing(state))
-        .map(|(name, state)| state.why().map_or_else(|| name.clone(), |why| format!("{name}: {why}")))
+        .map(|(name, state)| {
+            state.why(&config.zone).map_or_else(|| name.clone(), |why| format!("{name}: {why}"))
+        })
         .collect();
     let rooms = match failing.is_empty() {
         true => Ok(format!("none of {} fails", config.rooms.len())),
@@ -137,7 +140,7 @@ fn rooms(config: &Config, known: &Known) -> Vec<(&'static str, Result<String, St
     let waiting: u64 = states().map(|(_, state)| state.pending).sum();
     let oldest = states().filter_map(|(_, state)| state.oldest).min();
     let waiting = match oldest.filter(|_| waiting > 0) {
-        Some(oldest) => format!("{waiting} deliveries, the oldest since {oldest}"),
+        Some(oldest) => format!("{waiting} deliveries, the oldest since {}", config.zone.moment(oldest)),
         None => "nothing".into(),
     };
     let dead = known.dead.iter().flatten().map(|(room, count)| format!("{count} of {room}"));

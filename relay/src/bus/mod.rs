@@ -25,6 +25,8 @@ use tokio::sync::watch;
 
 /// Age of messages in the log after which they may be purged.
 pub const LOG_AGE: Duration = Duration::from_secs(7 * 86_400);
+/// The part of the log's limit, in percent, from which on history gives way to new messages.
+pub const NEARLY_FULL: u64 = 85;
 /// Distance in sequences from the last snapshot to the start of a recreated log: more than is ever folded between two
 /// snapshots.
 const GAP: u64 = 10_000_000;

@@ -10,6 +10,7 @@ use relay::admin::trace::{NAMED, SHORTEST};
 use relay::admin::{Operator, one_line};
 use relay::config::Config;
 use service::config::Configuration as _;
+use service::zone::Zone;
 use tellhal::Severity;
 use tellhal::paint::Paint;
 
@@ -79,19 +80,21 @@ impl Dead {
 
 impl List {
     async fn run(self) -> anyhow::Result<()> {
-        let operator = Operator::connect(&Config::load(&self.path.config)?.nats).await?;
+        let config = Config::load(&self.path.config)?;
+        let operator = Operator::connect(&config.nats).await?;
         let letters = dead::list(&operator, self.room.as_deref(), DeliverPolicy::All).await?;
         if self.json {
             return print_json(&letters);
         }
         let paint = Paint::of(&std::io::stdout());
-        Ok(print(&letters.iter().map(|letter| lines(letter, paint)).collect::<String>())?)
+        Ok(print(&letters.iter().map(|letter| lines(letter, &config.zone, paint)).collect::<String>())?)
     }
 }
 
-/// The message of a letter, then the reason why it is dead, then its id: a line each.
-fn lines(letter: &Letter, paint: Paint) -> String {
-    let Letter { at, room, id, tries, repeats, .. } = letter;
+/// The message of a letter with its time in `zone`, then the reason why it is dead, then its id: a line each.
+fn lines(letter: &Letter, zone: &Zone, paint: Paint) -> String {
+    let Letter { room, id, tries, repeats, .. } = letter;
+    let at = zone.moment(letter.at);
     let severity = letter.severity.map_or("?", Severity::as_str);
     let severity = letter.severity.map_or_else(|| severity.into(), |known| paint.severity(known, severity));
     let (tag, headline) = (one_line(letter.tag.as_deref().unwrap_or("-")), one_line(&letter.headline));
@@ -200,11 +203,11 @@ mod tests {
     fn the_list_says_what_a_letter_is_about() {
         let plain = "1970-01-01T00:00:00Z  ops  error backup.mysql: backup failed later\n    \
                      ✗ no such [2J channel after 3 tries\n    01234567-a/ops\n";
-        assert_eq!(lines(&letter(1, "01234567-a/ops"), Paint::NONE), plain);
-        let coloured = lines(&letter(1, "01234567-a/ops"), Paint::ALWAYS);
+        assert_eq!(lines(&letter(1, "01234567-a/ops"), &Zone::default(), Paint::NONE), plain);
+        let coloured = lines(&letter(1, "01234567-a/ops"), &Zone::default(), Paint::ALWAYS);
         assert!(coloured.contains("\u{1b}[31merror\u{1b}[0m"), "{coloured}");
         let summary = Letter { repeats: Some(7), ..letter(1, "r/01234567/sum/ops") };
-        assert!(lines(&summary, Paint::NONE).contains("backup.mysql: 7 repeats, the last: backup failed"));
+        assert!(lines(&summary, &Zone::default(), Paint::NONE).contains("backup.mysql: 7 repeats, the last: backup failed"));
     }
 
     #[test]

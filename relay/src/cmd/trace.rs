@@ -103,7 +103,7 @@ fn timeline(fate: &Fate, rooms: &BTreeMap<String, RoomState>, zone: &Zone, paint
         lines.push((retry.at, format!("{}: {}", retry.room, one_line(&retry.reason))));
     }
     for delivery in &fate.waiting {
-        let why = rooms.get(&delivery.room).and_then(RoomState::why);
+        let why = rooms.get(&delivery.room).and_then(|room| room.why(zone));
         let why = why.map_or_else(String::new, |why| format!("; {}", one_line(&why)));
         let waiting = painted(FateState::Waiting, paint);
         lines.push((delivery.at, format!("{}: {waiting} since then{why}", delivery.room)));

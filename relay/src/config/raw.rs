@@ -35,7 +35,7 @@ pub struct File {
     pub default_room: Option<String>,
     /// The room of all messages in the environment `dev`. Required there.
     pub dev_room: Option<String>,
-    /// The time zone of the times that people read in rooms, such as `Europe/Berlin`; `UTC` when absent. Data are always in UTC.
+    /// The time zone of the times that people read in rooms and on the page, such as `Europe/Berlin`; `UTC` when absent. Data are always in UTC.
     pub zone: Option<String>,
     /// The time that a delivery waits for a relay that has its room; `10m` when absent.
     pub stranded_after: Option<String>,

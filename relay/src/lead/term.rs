@@ -11,7 +11,7 @@ use tellhal::Timestamp;
 use crate::bus::files;
 use crate::bus::follow::Follow;
 use crate::bus::message::{StreamMessage, last};
-use crate::bus::{self, Bus, Streams};
+use crate::bus::{self, Bus, NEARLY_FULL, Streams};
 use crate::deliver::Shared;
 use crate::deliver::notes::Notes;
 use crate::deliver::queues::Queues;
@@ -22,8 +22,6 @@ use crate::engine::{Engine, Output, Rules};
 use crate::lead::clock::StreamClock;
 use crate::status::metrics::{ByKind, Metrics};
 
-/// The part of the log's limit, in percent, from which on history gives way to new messages.
-const NEARLY_FULL: u64 = 85;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// The engine, inbox and queues of a leader.

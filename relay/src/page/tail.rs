@@ -1,5 +1,5 @@
-//! One reader of the log for all open pages: keeps the last messages and passes on new ones.
-//! It never waits for a page; a page that falls behind is disconnected and resumes by itself.
+//! One reader of the log for all open pages: keeps the last messages, of which each page takes its next ones at its own pace.
+//! It never waits for a page; a page that falls behind what is kept is disconnected and resumes by itself.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,6 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::{Info, Stream};
 use tellhal::timestamp::Timestamp;
 use time::OffsetDateTime;
-use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -25,8 +24,6 @@ const RECENT: usize = 200;
 /// The largest number of messages in memory, and of their bytes.
 const KEPT: usize = 1000;
 const KEPT_BYTES: usize = 4 << 20;
-/// The number of messages that a page may fall behind the log before it is disconnected.
-const LAG: usize = 1024;
 /// The pause before the log is tried again.
 const PAUSE: Duration = Duration::from_millis(200);
 /// The longest wait for the log by a request.
@@ -40,6 +37,8 @@ const QUIET: Duration = Duration::from_secs(5);
 pub(super) struct Tail {
     kept: Mutex<Kept>,
     reached: watch::Sender<Reached>,
+    /// The relay's own problem, if it has one.
+    problem: watch::Sender<Option<String>>,
 }
 
 /// The progress of the tail after its start.
@@ -59,14 +58,18 @@ struct Kept {
     bytes: usize,
     /// Every message after this sequence, up to `last`, is among `frames`.
     complete_after: u64,
-    /// The last sequence that was read.
-    last: u64,
-    live: broadcast::Sender<Frame>,
+    /// The last sequence that was read. The channel ends when another log takes the place of this one.
+    last: watch::Sender<u64>,
 }
 
-/// Frames for a page to show at once, and the receiver of those that follow without a gap. A `live` frame ends the
-/// former; if the tail has not reached the log's end yet, it sends that frame later.
-pub(super) type Joined = (Vec<Frame>, broadcast::Receiver<Frame>);
+/// An open page's place in the messages that are kept.
+pub(super) struct Place {
+    /// The messages up to this sequence were taken.
+    after: u64,
+    last: watch::Receiver<u64>,
+    reached: watch::Receiver<Reached>,
+    is_live: bool,
+}
 
 /// The last messages of the log.
 pub(super) struct Recent {
@@ -79,28 +82,71 @@ pub(super) struct Recent {
 
 impl Tail {
     pub(super) fn new() -> Self {
-        Tail { kept: Mutex::new(Kept::new()), reached: watch::Sender::new(Reached::Nothing) }
+        let (reached, problem) = (watch::Sender::new(Reached::Nothing), watch::Sender::default());
+        Tail { kept: Mutex::new(Kept::new()), reached, problem }
     }
 
-    /// The last messages and all later ones.
-    pub(super) fn join(&self) -> Joined {
+    /// The place before the last messages.
+    pub(super) fn join(&self) -> Place {
         let kept = self.lock();
-        self.joined(&kept, kept.frames.len().saturating_sub(RECENT))
+        let before = kept.frames.len().checked_sub(RECENT + 1).and_then(|index| kept.frames.get(index));
+        self.place_after(&kept, before.and_then(Frame::sequence).unwrap_or(kept.complete_after))
     }
 
-    /// All messages after `sequence`, if the tail still has them.
-    pub(super) fn join_after(&self, sequence: u64) -> Option<Joined> {
+    /// The place after the message `sequence`, if all later ones are kept.
+    pub(super) fn join_after(&self, sequence: u64) -> Option<Place> {
+        let kept = self.lock();
+        (sequence >= kept.complete_after).then(|| self.place_after(&kept, sequence))
+    }
+
+    fn place_after(&self, kept: &Kept, after: u64) -> Place {
+        let (last, reached) = (kept.last.subscribe(), self.reached.subscribe());
+        Place { after, last, reached, is_live: false }
+    }
+
+    /// The next frames of a page: about `bytes` of messages, or the `live` frame once the page has every message and the
+    /// log's end was reached. Waits for them. The error is that the page must begin again. Cancel safe.
+    pub(super) async fn next(&self, place: &mut Place, bytes: usize) -> anyhow::Result<Vec<Frame>> {
+        loop {
+            // Before the look at what is kept, so that no later message is missed.
+            place.last.has_changed().context("the log was replaced by a new one")?;
+            place.last.mark_unchanged();
+            let end = *place.reached.borrow_and_update() == Reached::End;
+            let frames = self.after(place.after, bytes).context("the page fell behind the log")?;
+            if let Some(last) = frames.last().and_then(Frame::sequence) {
+                place.after = last;
+                return Ok(frames);
+            }
+            if end && !place.is_live {
+                place.is_live = true;
+                return Ok(vec![Frame::live()]);
+            }
+            tokio::select! {
+                _ = place.last.changed() => {}
+                _ = place.reached.changed(), if !place.is_live => {}
+            }
+        }
+    }
+
+    /// Messages after `sequence`, at least one if there is one, else about `bytes`; `None` if some are not kept.
+    fn after(&self, sequence: u64, bytes: usize) -> Option<Vec<Frame>> {
         let kept = self.lock();
         if sequence < kept.complete_after {
             return None;
         }
         let seen = |frame: &Frame| frame.sequence().is_some_and(|at| at <= sequence);
-        Some(self.joined(&kept, kept.frames.partition_point(seen)))
+        let (first, mut size) = (kept.frames.partition_point(seen), 0);
+        let fits = |frame: &&Frame| {
+            let fits = size < bytes;
+            size += frame.bytes.len();
+            fits
+        };
+        Some(kept.frames.range(first..).take_while(fits).cloned().collect())
     }
 
-    fn joined(&self, kept: &Kept, start: usize) -> Joined {
-        let live = self.is_placed().then(Frame::live);
-        (kept.frames.iter().skip(start).cloned().chain(live).collect(), kept.live.subscribe())
+    /// The relay's own problem, and its changes.
+    pub(super) fn problem(&self) -> watch::Receiver<Option<String>> {
+        self.problem.subscribe()
     }
 
     /// All messages in memory. Waits up to a second for the log: before it was reached, they are not known.
@@ -110,7 +156,7 @@ impl Tail {
         }
         let kept = self.lock();
         let entries = kept.frames.iter().rev().filter_map(|frame| frame.entry.clone()).collect();
-        Ok(Recent { entries, complete_after: kept.complete_after, last: kept.last })
+        Ok(Recent { entries, complete_after: kept.complete_after, last: kept.last() })
     }
 
     /// The sequence and time of the newest message in memory.
@@ -122,7 +168,7 @@ impl Tail {
     /// The last sequence that was read, once the log's end was reached.
     pub(super) async fn last(&self) -> u64 {
         self.until(Reached::End).await;
-        self.lock().last
+        self.lock().last()
     }
 
     async fn until(&self, reached: Reached) {
@@ -132,12 +178,9 @@ impl Tail {
 
     /// Waits up to a second until this sequence was read.
     pub(super) async fn reached(&self, sequence: u64) {
-        let mut live = self.lock().live.subscribe();
-        let reading = async {
-            while self.lock().last < sequence && !matches!(live.recv().await, Err(RecvError::Closed)) {}
-        };
+        let mut last = self.lock().last.subscribe();
         // After a timeout the caller finds the message a moment later.
-        let _ = tokio::time::timeout(AGAIN, reading).await;
+        let _ = tokio::time::timeout(AGAIN, last.wait_for(|last| *last >= sequence)).await;
     }
 
     /// True once the log's end was reached.
@@ -174,7 +217,7 @@ impl Tail {
         let stream = bus.js.get_stream(&name).await.with_context(|| format!("stream {name}"))?;
         let log = stream.cached_info();
         self.check(log);
-        let last = self.lock().last;
+        let last = self.lock().last();
         let start = if last > 0 { last + 1 } else { start_of_last(&stream, filter.clone()).await? };
         self.begin(log.created, start - 1);
         let mut follow = Follow::after(bus, stream.clone(), filter, start - 1);
@@ -198,9 +241,7 @@ impl Tail {
 
     fn place(&self, at_end: bool) {
         if at_end && !self.is_placed() {
-            let kept = self.lock();
             self.reached.send_replace(Reached::End);
-            let _ = kept.live.send(Frame::live());
         }
     }
 
@@ -208,7 +249,7 @@ impl Tail {
     fn check(&self, log: &Info) -> bool {
         let mut kept = self.lock();
         let anew =
-            kept.log.is_some_and(|created| created != log.created) || kept.last > log.state.last_sequence;
+            kept.log.is_some_and(|created| created != log.created) || kept.last() > log.state.last_sequence;
         if anew {
             warn!(stream = log.config.name, "the log was replaced by a new one");
             *kept = Kept::new();
@@ -225,22 +266,23 @@ impl Tail {
             *reached = (*reached).max(Reached::Log);
             first
         });
-        if kept.last == 0 {
-            (kept.complete_after, kept.last) = (after, after);
+        if kept.last() == 0 {
+            kept.complete_after = after;
+            kept.last.send_replace(after);
         }
     }
 
-    /// Passes on the relay's own state when it changes.
+    /// Passes on the relay's own problem when it changes.
     async fn tell(&self, shared: &Shared) {
         let mut every = tokio::time::interval(STATE);
-        let mut sent = None;
         loop {
             every.tick().await;
             let now = shared.problem();
-            if sent.replace(now.clone()) != Some(now.clone()) {
-                // An error means that no page is open.
-                let _ = self.lock().live.send(Frame::state(now));
-            }
+            self.problem.send_if_modified(|told| {
+                let is_new = *told != now;
+                *told = now;
+                is_new
+            });
         }
     }
 
@@ -248,19 +290,17 @@ impl Tail {
         let mut kept = self.lock();
         let sequence = frame.sequence().unwrap_or_default();
         // A recreated consumer may begin too early.
-        if sequence <= kept.last {
+        if sequence <= kept.last() {
             return;
         }
-        kept.last = sequence;
         kept.bytes += frame.bytes.len();
-        kept.frames.push_back(frame.clone());
+        kept.frames.push_back(frame);
         while kept.frames.len() > KEPT || kept.bytes > KEPT_BYTES {
             let Some(gone) = kept.frames.pop_front() else { break };
             kept.bytes -= gone.bytes.len();
             kept.complete_after = gone.sequence().unwrap_or_default();
         }
-        // Sent under the lock, so that a page that joins misses no message. An error means that no page is open.
-        let _ = kept.live.send(frame);
+        kept.last.send_replace(sequence);
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {
@@ -270,8 +310,11 @@ impl Tail {
 
 impl Kept {
     fn new() -> Self {
-        let live = broadcast::Sender::new(LAG);
-        Kept { log: None, frames: VecDeque::new(), bytes: 0, complete_after: 0, last: 0, live }
+        Kept { log: None, frames: VecDeque::new(), bytes: 0, complete_after: 0, last: watch::Sender::new(0) }
+    }
+
+    fn last(&self) -> u64 {
+        *self.last.borrow()
     }
 }
 

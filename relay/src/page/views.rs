@@ -148,10 +148,9 @@ fn page(view: &View, site: &Site, caller: &Caller, query: &str, wrong: Option<&s
         "<nav aria-label=\"Views\">{}</nav>\n<p id=\"connection\" role=\"status\"></p>\n<div id=\"session\">{session}</div>\n{STRIP}",
         links.join("\n")
     );
-    let data = match caller.credential {
-        Credential::Local => format!("data-role=\"{}\"", caller.role.as_str()),
-        _ => format!("data-role=\"{}\" data-needs=\"token\"", caller.role.as_str()),
-    };
+    let needs = if let Credential::Local = caller.credential { "" } else { " data-needs=\"token\"" };
+    let zone = site.shared.rooms.borrow().zone.clone();
+    let data = format!("data-role=\"{}\" data-zone=\"{zone}\"{needs}", caller.role.as_str());
     match wrong {
         None => {
             frame(view.title, &scripts(&[view.script, STATE]), &data, &header, &unfolded(view.main, query))

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use service::zone::Zone;
 use tellhal::timestamp::Timestamp;
 
 use crate::delivery::{Attempts, Outcome, Receipt};
@@ -42,7 +43,7 @@ pub struct RoomState {
     pub last_success: Option<Timestamp>,
     pub last_error: Option<String>,
     pub last_error_at: Option<Timestamp>,
-    /// The first failure since the last success.
+    /// The first failure since the last success, for people; `trouble` has it by a clock that nobody sets.
     pub failing_since: Option<Timestamp>,
     /// The time of the next try.
     pub retry_at: Option<Timestamp>,
@@ -56,12 +57,13 @@ pub struct RoomState {
 }
 
 impl RoomState {
-    /// The reason why deliveries wait, in words; `None` for a room that does not fail.
-    pub fn why(&self) -> Option<String> {
+    /// The reason why deliveries wait, in words, with times in `zone`; `None` for a room that does not fail.
+    pub fn why(&self, zone: &Zone) -> Option<String> {
         let (since, error) = (self.failing_since?, self.last_error.as_ref()?);
-        let mut why = format!("the room has failed since {since}: {}", tellhal::text::one_line(error));
+        let error = tellhal::text::one_line(error);
+        let mut why = format!("the room has failed since {}: {error}", zone.moment(since));
         if let Some(retry_at) = self.retry_at {
-            why += &format!("; next try at {retry_at}");
+            why += &format!("; next try at {}", zone.moment(retry_at));
         }
         Some(why)
     }

@@ -5,14 +5,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio::sync::broadcast::{self, error::TryRecvError};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -23,7 +21,7 @@ use crate::index::filter::Filter;
 use crate::page::Site;
 use crate::page::event::{Frame, KEEP_ALIVE};
 use crate::page::params::{AFTER, FILTER, Params};
-use crate::page::tail::Joined;
+use crate::page::tail::Place;
 use service::http::problem::Problem;
 
 const QUIET: Duration = Duration::from_secs(15);
@@ -69,6 +67,7 @@ struct Reader {
     /// The last sequence that was sent or filtered out; messages up to it are not sent again.
     seen: Option<u64>,
     source: Source,
+    problem: watch::Receiver<Option<String>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -81,15 +80,16 @@ enum Source {
         until: u64,
         _turn: OwnedSemaphorePermit,
     },
-    Live(broadcast::Receiver<Frame>),
+    Live(Place),
 }
 
 impl Reader {
     fn new(site: Arc<Site>, permit: OwnedSemaphorePermit, filter: Filter, seen: Option<u64>) -> Self {
         let shutdown = site.shutdown.clone();
+        let problem = site.tail.problem();
         let queue = VecDeque::from([Frame::state(site.shared.problem())]);
         site.shared.metrics.page_readers.inc();
-        Reader { site, shutdown, filter, queue, seen, source: Source::Start, _permit: permit }
+        Reader { site, shutdown, filter, queue, seen, source: Source::Start, problem, _permit: permit }
     }
 
     /// The next bytes to send; `None` ends the connection.
@@ -153,20 +153,15 @@ impl Reader {
                     self.source = Source::Start;
                 }
             },
-            Source::Live(live) => {
-                let mut next = live.recv().await.context("the page fell behind the log")?;
-                loop {
-                    if next.sequence().is_none_or(|sequence| self.seen.is_none_or(|seen| seen < sequence)) {
-                        self.queue.push_back(next);
-                    }
-                    // Messages that arrived meanwhile are sent with it.
-                    next = match live.try_recv() {
-                        Ok(frame) => frame,
-                        Err(TryRecvError::Empty) => break,
-                        Err(error) => return Err(error).context("the page fell behind the log"),
-                    };
+            Source::Live(place) => tokio::select! {
+                // Messages that arrived meanwhile are sent together.
+                frames = self.site.tail.next(place, TOGETHER) => self.queue.extend(frames?),
+                changed = self.problem.changed() => {
+                    changed?;
+                    let problem = self.problem.borrow_and_update().clone();
+                    self.queue.push_back(Frame::state(problem));
                 }
-            }
+            },
         }
         Ok(())
     }
@@ -174,7 +169,7 @@ impl Reader {
     async fn start(&mut self) -> anyhow::Result<()> {
         let tail = &self.site.tail;
         let Some(seen) = self.seen else {
-            self.go_live(self.site.tail.join());
+            self.source = Source::Live(tail.join());
             return Ok(());
         };
         let last = tail.last().await;
@@ -188,8 +183,8 @@ impl Reader {
                 return Ok(());
             }
         }
-        if let Some(joined) = tail.join_after(seen) {
-            self.go_live(joined);
+        if let Some(place) = tail.join_after(seen) {
+            self.source = Source::Live(place);
             return Ok(());
         }
         // Messages that were read and not sent yet take memory for each reader.
@@ -199,11 +194,6 @@ impl Reader {
         let scan = Box::new(Scan::open(&bus.js, &bus.connections, log, bus.names.all_ops(), from).await?);
         self.source = Source::Behind { scan, until: last, _turn };
         Ok(())
-    }
-
-    fn go_live(&mut self, (frames, live): Joined) {
-        self.queue.extend(frames);
-        self.source = Source::Live(live);
     }
 }
 

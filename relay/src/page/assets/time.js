@@ -1,6 +1,6 @@
-// Times in the one zone of the page, with UTC on hover.
+// Times in the configured zone, as in the rooms, with UTC on hover.
 
-export const ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone;
+export const ZONE = document.body.dataset.zone;
 
 const format = (options) => new Intl.DateTimeFormat("en-GB", { timeZone: ZONE, ...options });
 const CLOCK = format({ hour: "2-digit", minute: "2-digit", second: "2-digit" });

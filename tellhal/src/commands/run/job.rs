@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -18,6 +19,7 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::event::Event;
 use super::output::{Capture, Copier, Outputs};
+use crate::exit::say;
 
 /// The signals to end, reload or poke a process: HUP, INT, QUIT, USR1, USR2 and TERM.
 const PASSED_ON: [i32; 6] = [1, 2, 3, 10, 12, 15];
@@ -64,7 +66,12 @@ impl Job {
     /// Starts `command`. Its output is captured where the command cannot notice that.
     pub(super) fn start(command: &[OsString], capture: Capture) -> Result<Job, Ended> {
         let started = Instant::now();
-        let not_started = |error: std::io::Error| {
+        let not_started = |mut error: std::io::Error| {
+            if is_shortage(&error) {
+                // The command comes first: it takes this process.
+                say(format!("{error}: the command runs without tellhal, and no message tells its end"));
+                error = Command::new(&command[0]).args(&command[1..]).exec();
+            }
             let status = if error.kind() == std::io::ErrorKind::NotFound { 127 } else { 126 };
             let how = How::NotStarted(status, error.to_string());
             Ended { how, duration: started.elapsed(), text: String::new(), cut: 0 }
@@ -118,6 +125,12 @@ fn spawn(command: &[OsString], capture: Capture) -> std::io::Result<(Child, Vec<
         }
         started => started,
     }
+}
+
+/// True if files, processes or memory are used up, so that another process cannot be started.
+fn is_shortage(error: &std::io::Error) -> bool {
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::AGAIN, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|error| shortages.contains(&error))
 }
 
 /// The file that is executed for `program`: the first one in `PATH`, unless it is a path itself.

@@ -13,7 +13,7 @@ use bench_pipeline::{load, relay_process, runtime, sink};
 
 /// The deliveries that wait for the dead room before anything is measured: as many as may.
 const WAITING: usize = 50_000;
-const PER_SECOND: f64 = 2_000.0;
+const PER_SECOND: f64 = 1_000.0;
 
 fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
