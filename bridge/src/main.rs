@@ -3,6 +3,8 @@
 //! Messages of other systems become messages on the bus; the bridge never posts into a room. Sources are one file each
 //! under `source/`, and only `outbox` publishes.
 
+mod acl;
+mod command;
 mod config;
 mod health;
 mod metrics;
@@ -45,8 +47,30 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show who may give which chat command
+    Acl {
+        #[command(subcommand)]
+        action: Acl,
+    },
     /// Print the JSON Schema of the configuration
     Schema,
+}
+
+#[derive(Subcommand)]
+enum Acl {
+    /// Say whether a person may give a command, and which line of the configuration decides
+    ///
+    /// hal-bridge acl explain oncall main/#ops deploy production
+    #[command(verbatim_doc_comment)]
+    Explain {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        asked: acl::Asked,
+    },
 }
 
 #[derive(clap::Args)]
@@ -61,6 +85,9 @@ fn main() -> ExitCode {
         match cli.command {
             Command::Run { path } => run::run(path.config).await,
             Command::Check { path, json } => check_command(&path.config, json, Listeners::of),
+            Command::Acl { action: Acl::Explain { path, json, asked } } => {
+                acl::explain(&path.config, &asked, json)
+            }
             Command::Schema => print_json(&Config::schema()),
         }
     })

@@ -1,6 +1,7 @@
 //! The bridge's configuration. Files, secrets, paths and reloads behave as in every service: see
 //! [`service::config`].
 
+mod commands;
 mod raw;
 
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use service::config::{Configuration, Problem, listen_address};
 use tellhal::nats::NatsConfig;
 
+use crate::command::policy::Policy;
 use raw::{DEFAULT_HTTP, DEFAULT_TCP, File};
 
 type Checks<'a> = service::config::Checks<'a, File>;
@@ -23,15 +25,15 @@ pub(crate) struct Config {
     pub(crate) http: SocketAddr,
     /// The TCP port for old scripts, if it is wanted.
     pub(crate) tcp: Option<SocketAddr>,
+    /// Who may give which command.
+    pub(crate) policy: Policy,
     /// Problems despite which it can be used.
     pub(crate) warnings: Vec<Problem>,
 }
 
 /// Parts of the configuration that are checked and not built yet: the key, and its name in a sentence.
-const NOT_BUILT: [(&str, &str); 7] = [
+const NOT_BUILT: [(&str, &str); 5] = [
     ("chat", "chats are not built yet"),
-    ("people", "people are not built yet"),
-    ("commands", "chat commands are not built yet"),
     ("schedules", "schedules are not built yet"),
     ("monitors", "monitors are not built yet"),
     ("webhooks", "webhooks are not built yet"),
@@ -56,10 +58,16 @@ impl Configuration for Config {
         let state_dir = service::config::state_dir::<Self>(state_dir.as_deref());
         let http = checks.only("http", |raw| raw.http.clone()).unwrap_or_default();
         let tcp = checks.only("tcp", |raw| raw.tcp.clone());
+        if let Some(document) = checks.owner("commands") {
+            let hint = "hal-bridge acl explain shows who may give which";
+            let problem = document.warning("commands", "commands are checked, and not answered yet", hint);
+            checks.problems.push(problem);
+        }
         Config {
             spool: spool.unwrap_or_else(|| default_spool(state_dir)),
             nats: checks.nats(|raw| raw.nats.clone()),
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),
+            policy: commands::check(checks),
             tcp: tcp.map(|tcp| listen(checks, "tcp.listen", tcp.listen, DEFAULT_TCP, tcp.allow_remote)),
             warnings: Vec::new(),
         }

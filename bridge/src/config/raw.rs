@@ -87,43 +87,70 @@ pub(super) struct IrcChat {
     trigger: Option<String>,
 }
 
+/// A person, with all accounts. A nick or a display name is none: everybody can choose those.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Person {
-    name: Option<String>,
-    roles: Vec<String>,
-    /// A services account.
-    irc: Option<String>,
-    /// `T1/U1`: workspace and user.
-    slack: Option<String>,
-    matrix: Option<String>,
-    xmpp: Option<String>,
+    /// One word of `A-Z a-z 0-9 _ -`.
+    pub(super) name: Option<String>,
+    /// The roles, which `allow` of commands names.
+    pub(super) roles: Vec<String>,
+    /// An account with the network's services, such as `oncall`; `chat/oncall` if there are several IRC chats.
+    pub(super) irc: Option<OneOrMany>,
+    /// Workspace and user: `T024BE7LD/U2147483697`.
+    pub(super) slack: Option<OneOrMany>,
+    /// A user id, such as `@oncall:example.com`.
+    pub(super) matrix: Option<OneOrMany>,
+    /// A JID without a resource, such as `oncall@example.com`.
+    pub(super) xmpp: Option<OneOrMany>,
+    /// The name of a token of the relay's page.
+    pub(super) page: Option<OneOrMany>,
 }
 
+/// A rule about one command. The first of a command's rules whose rooms and arguments fit decides alone.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Command {
-    /// `*` stands for every other command that is served.
-    name: Option<String>,
-    args: Vec<Argument>,
+    /// The command's name; `*` stands for every command that is served and has no rule of its own.
+    pub(super) name: Option<String>,
+    /// The arguments in their order; any are taken when absent.
+    pub(super) args: Option<Vec<Argument>>,
+    /// The values that arguments must have for the rule to fit, such as `{ target = "production" }`.
+    pub(super) when: BTreeMap<String, OneOrMany>,
+    /// The rooms in which the rule fits, such as `main/#ops`; every room when absent.
+    pub(super) rooms: Option<OneOrMany>,
     /// The roles that may give the command.
-    allow: Vec<String>,
-    approve: Option<Approve>,
-    timeout: Option<String>,
+    pub(super) allow: Vec<String>,
+    /// Whether somebody must say so once more; `none` when absent.
+    pub(super) approve: Option<Approve>,
+    /// The time for an answer, from a second to a day; `60s` when absent.
+    pub(super) timeout: Option<String>,
 }
 
+/// An argument of a command.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Argument {
-    name: Option<String>,
-    one_of: Vec<String>,
+    /// One word of `A-Z a-z 0-9 _ -`.
+    pub(super) name: Option<String>,
+    /// The values that it can have; every value when absent.
+    pub(super) one_of: Vec<String>,
+    /// A regular expression for the whole value.
+    pub(super) pattern: Option<String>,
+    /// The value when it is not given; it must be given when absent.
+    pub(super) default: Option<String>,
+    /// Masks the value wherever it would be shown.
+    pub(super) secret: bool,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Approve {
+    /// It runs at once.
     None,
+    /// The person must confirm it.
     Confirm,
+    /// Another person who may give the command must approve it.
     SecondPerson,
 }
 

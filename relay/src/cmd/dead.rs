@@ -207,7 +207,10 @@ mod tests {
         let coloured = lines(&letter(1, "01234567-a/ops"), &Zone::default(), Paint::ALWAYS);
         assert!(coloured.contains("\u{1b}[31merror\u{1b}[0m"), "{coloured}");
         let summary = Letter { repeats: Some(7), ..letter(1, "r/01234567/sum/ops") };
-        assert!(lines(&summary, &Zone::default(), Paint::NONE).contains("backup.mysql: 7 repeats, the last: backup failed"));
+        assert!(
+            lines(&summary, &Zone::default(), Paint::NONE)
+                .contains("backup.mysql: 7 repeats, the last: backup failed")
+        );
     }
 
     #[test]

@@ -1,0 +1,98 @@
+//! `hal-bridge acl explain`: whether a person may give a command, and which line of the configuration decides.
+
+use std::path::Path;
+
+use anyhow::bail;
+use serde::Serialize;
+use service::config::Configuration as _;
+use service::process::{print, print_json};
+use tellhal::nearest;
+use tellhal::paint::Paint;
+
+use crate::command::policy::{Approval, Policy, Request, Verdict};
+use crate::config::Config;
+
+/// A command that somebody might give.
+#[derive(clap::Args)]
+pub(crate) struct Asked {
+    /// The person's name in [[people]]; - stands for an account of nobody
+    person: String,
+    /// Chat and room, such as main/#ops
+    room: String,
+    /// The command's name
+    command: String,
+    /// The words after it
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct Explained {
+    allowed: bool,
+    /// The reason why it is not.
+    reason: Option<String>,
+    approve: Option<Approval>,
+    /// The arguments, with secret ones masked.
+    arguments: Vec<(String, String)>,
+    /// The rules that were looked at; the last one decides.
+    rules: Vec<Looked>,
+}
+
+#[derive(Serialize)]
+struct Looked {
+    at: String,
+    decides: bool,
+    words: String,
+}
+
+pub(crate) fn explain(path: &Path, asked: &Asked, json: bool) -> anyhow::Result<()> {
+    let explained = explained(&Config::load(path)?.policy, asked)?;
+    if json { print_json(&explained) } else { Ok(print(&lines(&explained, Paint::of(&std::io::stdout())))?) }
+}
+
+fn explained(policy: &Policy, asked: &Asked) -> anyhow::Result<Explained> {
+    let Asked { person: name, room, command, words } = asked;
+    let person = policy.people.named(name);
+    if person.is_none() && name != "-" {
+        let names = policy.people.by_name.keys().map(String::as_str);
+        bail!("there is no person {name}: {}", nearest::hint(name, names));
+    }
+    let (verdict, steps) = policy.decide(&Request { person, room, command, words });
+    let rules = steps
+        .into_iter()
+        .map(|step| Looked { at: step.at, decides: step.decides, words: step.words })
+        .collect();
+    let no = |reason: String, rules| Explained {
+        allowed: false,
+        reason: Some(reason),
+        approve: None,
+        arguments: Vec::new(),
+        rules,
+    };
+    Ok(match verdict {
+        Verdict::Denied(reason) | Verdict::Wrong(reason) => no(reason, rules),
+        Verdict::Allowed { approval, values, .. } => Explained {
+            allowed: true,
+            reason: None,
+            approve: Some(approval),
+            arguments: values.iter().map(|value| (value.name.clone(), value.shown().to_owned())).collect(),
+            rules,
+        },
+    })
+}
+
+fn lines(explained: &Explained, paint: Paint) -> String {
+    let mut text = String::new();
+    for Looked { at, decides, words } in &explained.rules {
+        let mark = match (decides, explained.allowed) {
+            (false, _) => paint.faint("–"),
+            (true, true) => paint.good("✓"),
+            (true, false) => paint.bad("✗"),
+        };
+        text += &format!("{mark} {at}: {words}\n");
+    }
+    text + &match (&explained.reason, explained.approve) {
+        (Some(reason), _) => format!("{}: {reason}\n", paint.bad("not allowed")),
+        (None, approval) => format!("{}, {}\n", paint.good("allowed"), approval.unwrap_or_default()),
+    }
+}
