@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 use service::config::Configuration as _;
 use service::process::{print, print_json};
@@ -10,6 +10,7 @@ use tellhal::nearest;
 use tellhal::paint::Paint;
 
 use crate::command::policy::{Approval, Policy, Request, Verdict};
+use crate::command::words::words;
 use crate::config::Config;
 
 /// A command that somebody might give.
@@ -19,11 +20,9 @@ pub(crate) struct Asked {
     person: String,
     /// Chat and room, such as main/#ops
     room: String,
-    /// The command's name
-    command: String,
-    /// The words after it
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    words: Vec<String>,
+    /// The command and its arguments: the line as it would be typed in one argument, or a word in each
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -51,12 +50,17 @@ pub(crate) fn explain(path: &Path, asked: &Asked, json: bool) -> anyhow::Result<
 }
 
 fn explained(policy: &Policy, asked: &Asked) -> anyhow::Result<Explained> {
-    let Asked { person: name, room, command, words } = asked;
+    let Asked { person: name, room, command } = asked;
     let person = policy.people.named(name);
     if person.is_none() && name != "-" {
         let names = policy.people.by_name.keys().map(String::as_str);
         bail!("there is no person {name}: {}", nearest::hint(name, names));
     }
+    let typed = match command.as_slice() {
+        [line] => words(line).map_err(|unclear| anyhow!("{unclear}"))?,
+        words => words.to_vec(),
+    };
+    let [command, words @ ..] = typed.as_slice() else { bail!("there is no command in the line") };
     let (verdict, steps) = policy.decide(&Request { person, room, command, words });
     let rules = steps
         .into_iter()

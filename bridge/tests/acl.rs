@@ -90,6 +90,14 @@ fn it_says_which_line_decides() {
              not allowed: only a person with the role operator may, and this account is nobody's\n",
         ),
         (&["-", "main/#ops", "help"], "allowed, at once\n"),
+        (
+            &["oncall", "main/#ops", "say “two words” —all"],
+            "✓ bridge.toml:27 commands[2]: the role operator may, at once\nallowed, at once\n",
+        ),
+        (
+            &["oncall", "main/#ops", "deploy pro\u{200b}duction"],
+            "hal-bridge: there is a hidden character (\\u{200b}) after \"deploy pro\"; type the command again\n",
+        ),
         (&["oncal", "main/#ops", "help"], "hal-bridge: there is no person oncal: did you mean oncall?\n"),
     ] {
         assert_eq!(explain(args), want, "{args:?}");

@@ -7,3 +7,4 @@
 pub(crate) mod argument;
 pub(crate) mod person;
 pub(crate) mod policy;
+pub(crate) mod words;
