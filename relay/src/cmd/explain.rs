@@ -12,6 +12,7 @@ use relay::room::{self, registry};
 use serde::Serialize;
 use service::config::Configuration as _;
 use tellhal::message::{Message, Severity, Status};
+use tellhal::paint::Paint;
 use tellhal::tag::{Tag, is_token};
 use tellhal::timestamp::Timestamp;
 
@@ -86,7 +87,7 @@ impl Explain {
         if json {
             print_json(&report)?;
         } else {
-            print(&page(&report))?;
+            print(&page(&report, Paint::of(&std::io::stdout())))?;
         }
         Ok(())
     }
@@ -116,10 +117,11 @@ fn shown(config: &Config, delivery: &Delivery, shared: &room::Shared) -> Shown {
 }
 
 /// The report as a page for a terminal.
-fn page(report: &Report) -> String {
+fn page(report: &Report, paint: Paint) -> String {
     let Explanation { message, verdicts, .. } = report.explanation;
     let Verdicts { routes, dropped_by, by_default, instead_of } = verdicts;
-    let mut out = format!("{} {} from {}\n\nroutes\n", message.severity, message.tag, message.source);
+    let severity = paint.severity(message.severity, message.severity.as_str());
+    let mut out = format!("{severity} {} from {}\n\nroutes\n", message.tag, message.source);
     let mut refusals = 0;
     let listed = routes.iter().filter(|route| {
         // If there are many routes, those for other tags are only counted.
@@ -128,7 +130,7 @@ fn page(report: &Report) -> String {
         route.verdict == Verdict::Matches || (near && refusals <= LISTED)
     });
     let listed: Vec<&RouteVerdict> = listed.collect();
-    listed.iter().for_each(|route| out += &route_lines(route));
+    listed.iter().for_each(|route| out += &route_lines(route, paint));
     match routes.len() - listed.len() {
         0 if routes.is_empty() => out += "  none\n",
         0 => {}
@@ -151,11 +153,11 @@ fn page(report: &Report) -> String {
     out
 }
 
-fn route_lines(route: &RouteVerdict) -> String {
+fn route_lines(route: &RouteVerdict, paint: Paint) -> String {
     let mark = match route.verdict {
-        Verdict::Matches => "✓",
-        Verdict::Refuses => "✗",
-        Verdict::NotAsked => "-",
+        Verdict::Matches => paint.good("✓"),
+        Verdict::Refuses => paint.faint("✗"),
+        Verdict::NotAsked => paint.faint("-"),
     };
     let mut out = format!("  {mark} {}", route.name);
     if let Some(refused) = &route.refused {

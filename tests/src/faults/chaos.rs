@@ -170,6 +170,21 @@ impl Chaos {
         self.faults.iter().filter(move |fault| fault.kind == kind)
     }
 
+    /// True if no post could be made at this time: no majority of servers or no relay ran, or the log was full.
+    pub(super) fn is_hopeless(&self, at: Instant) -> bool {
+        let servers = self.cluster.servers.len();
+        let now = self.faults.iter().filter(|fault| fault.from <= at && at < fault.until);
+        let (mut down, mut is_full) = (vec![false; self.states.len()], false);
+        for fault in now {
+            is_full |= fault.kind == Kind::LogFull;
+            if let Some(number) = fault.of {
+                down[number] = true;
+            }
+        }
+        let count = |down: &[bool]| down.iter().filter(|down| **down).count();
+        is_full || 2 * count(&down[..servers]) >= servers || count(&down[servers..]) == down.len() - servers
+    }
+
     /// Copies the logs of all processes into a folder.
     pub(super) fn save_logs(&self, folder: &Path) {
         std::fs::create_dir_all(folder).expect("a folder for the logs");

@@ -18,6 +18,8 @@ use crate::WebhookSink;
 const WITHOUT_TEXT: &str = "the text of this message is lost";
 /// A message whose acknowledgement is noted so short after a purge or deletion of the log was in it before.
 const UNDER_WAY: Duration = Duration::from_secs(5);
+/// The step in which a silence is looked at.
+const STEP: Duration = Duration::from_millis(100);
 /// The time before a post in which a fault can be the cause of its repetition.
 const EARLIER: Duration = Duration::from_secs(5);
 
@@ -35,6 +37,22 @@ struct Count {
     /// Posts with messages that an earlier post had, by their cause.
     repeated: BTreeMap<Option<Kind>, usize>,
     silence: Duration,
+    /// The same without the time in which no post could be made.
+    needless_silence: Duration,
+}
+
+impl Count {
+    fn was_silent(&mut self, chaos: &Chaos, time: Range<Instant>) {
+        let silence = time.end.duration_since(time.start);
+        self.silence = self.silence.max(silence);
+        // Looked at in steps, and only if it may be the longest.
+        if silence > self.needless_silence {
+            let steps = u32::try_from(silence.as_millis() / STEP.as_millis()).unwrap_or(u32::MAX);
+            let hopeless = (0..steps).filter(|step| chaos.is_hopeless(time.start + STEP * *step)).count();
+            let needless = silence.saturating_sub(STEP * u32::try_from(hopeless).unwrap_or(u32::MAX));
+            self.needless_silence = self.needless_silence.max(needless);
+        }
+    }
 }
 
 /// The result of a run.
@@ -71,16 +89,16 @@ impl fmt::Display for Verdict {
         writeln!(f, "messages: {kept} kept, {unknown} unknown, {refused} refused\n")?;
         writeln!(
             f,
-            "| room | posts | messages | dead | lost | gone with the log | invented | out of order | repeated posts, by cause | longest silence |"
+            "| room | posts | messages | dead | lost | gone with the log | invented | out of order | repeated posts, by cause | longest silence | while servers, relay and log were there |"
         )?;
-        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|---|--:|")?;
+        writeln!(f, "|---|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|")?;
         for (room, count) in &self.rooms {
             let cause =
                 |cause: &Option<Kind>| cause.map_or("UNEXPLAINED".to_owned(), |kind| kind.to_string());
             let repeated = count.repeated.iter().map(|(kind, number)| format!("{} {number}", cause(kind)));
             writeln!(
                 f,
-                "| {room} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} s |",
+                "| {room} | {} | {} | {} | {} | {} | {} | {} | {} | {:.1} s | {:.1} s |",
                 count.posts,
                 count.messages,
                 count.dead,
@@ -89,7 +107,8 @@ impl fmt::Display for Verdict {
                 count.invented.len(),
                 count.disordered.len(),
                 list(repeated.collect()),
-                count.silence.as_secs_f64()
+                count.silence.as_secs_f64(),
+                count.needless_silence.as_secs_f64()
             )?;
         }
         for (room, count) in &self.rooms {
@@ -147,7 +166,7 @@ fn count(
     let (mut last, mut last_at) = (0, run.start);
     for post in &posts {
         if post.at <= run.end {
-            count.silence = count.silence.max(post.at.duration_since(last_at));
+            count.was_silent(chaos, last_at..post.at);
             last_at = post.at;
         }
         let mut repeated = None;
@@ -173,7 +192,7 @@ fn count(
             *count.repeated.entry(cause).or_default() += 1;
         }
     }
-    count.silence = count.silence.max(run.end.saturating_duration_since(last_at));
+    count.was_silent(chaos, last_at..run.end.max(last_at));
     let dead: BTreeSet<&str> =
         letters.iter().filter(|(of, _)| of == room).map(|(_, text)| text.as_str()).collect();
     (count.messages, count.dead) = (posted.len(), dead.len());
