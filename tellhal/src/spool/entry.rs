@@ -44,9 +44,13 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Broken> {
     let header = std::str::from_utf8(&bytes[..end]).map_err(|_| Broken::Header)?;
     let rest = header.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(' ')).ok_or(Broken::Header)?;
     let (length, sum) = rest.split_once(' ').ok_or(Broken::Header)?;
-    let length: u64 = length.parse().map_err(|_| Broken::Header)?;
+    let number: u64 = length.parse().map_err(|_| Broken::Header)?;
+    // Nobody writes +5 or 05.
+    if number.to_string() != length {
+        return Err(Broken::Header);
+    }
     let body = &bytes[end + 1..];
-    if length != body.len() as u64 {
+    if number != body.len() as u64 {
         return Err(Broken::Length);
     }
     if checksum(body) != sum {
@@ -88,6 +92,8 @@ mod tests {
             (b"tellhal-spool 2 1 x\n".to_vec(), Broken::Header),
             (b"tellhal-spool 1 99999999999999999999 x\n".to_vec(), Broken::Header),
             (b"tellhal-spool 1 9223372036854775808 x\n".to_vec(), Broken::Length),
+            (text.replacen("spool 1 ", "spool 1 +", 1).into_bytes(), Broken::Header),
+            (text.replacen("spool 1 ", "spool 1 0", 1).into_bytes(), Broken::Header),
             (whole[..whole.len() - 1].to_vec(), Broken::Length),
             ([whole.as_slice(), b"junk"].concat(), Broken::Length),
             (text.replace("done", "gone").into_bytes(), Broken::Checksum),
