@@ -218,16 +218,11 @@ fn the_designed_configuration_is_read_whole() {
     let config = dir.path().join("bridge.toml");
     std::fs::write(&config, DESIGNED).unwrap();
     let output = check(&config, "hal-bridge");
-    let missing =
-        ["chats are", "people are", "chat commands are", "schedules are", "monitors are", "webhooks are"];
-    for part in missing
-        .map(|part| format!("{part} not built yet"))
-        .into_iter()
-        .chain(["mqtt is not built yet".into()])
-    {
-        assert!(output.contains(&part), "{part} in\n{output}");
+    for part in ["chats are", "schedules are", "monitors are", "webhooks are", "mqtt is"] {
+        assert!(output.contains(&format!("{part} not built yet")), "{part} in\n{output}");
     }
-    assert!(output.ends_with("the configuration is refused: 7 errors\n"), "{output}");
+    assert!(output.contains("warning: commands: commands are checked, and not answered yet"), "{output}");
+    assert!(output.ends_with("the configuration is refused: 5 errors, 1 warning\n"), "{output}");
 }
 
 #[test]

@@ -176,6 +176,8 @@ stop = true
     assert!(text.contains("messages wait for it: ") || text.contains("message waits for it: "), "{text}");
     assert!(text.contains("127.0.0.1: answered 502 Bad Gateway"), "{text}");
 
+    // A relay that is killed between a post and its receipt would post again.
+    wait_until("the post has its receipt", SOON, async || scene.nats.is_through("dba").await).await;
     // The next leader knows that it was told.
     scene.relay.kill();
     scene.relay.restart().await;

@@ -42,11 +42,15 @@ const ODD: [&str; 16] = [
 ];
 
 fn requests() -> Vec<Vec<u8>> {
-    let head = |line: &str| format!("{line} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n");
+    let head =
+        |line: &str| format!("{line} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {TOKEN}\r\n");
     let message = r#"{"tag":"fuzz.http","text":"a text","severity":"error","fields":{"size":"12"}}"#;
     let post = |path: &str, body: &str| {
         let length = body.len();
-        format!("{}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}", head(&format!("POST {path}")))
+        format!(
+            "{}Content-Type: application/json\r\nContent-Length: {length}\r\n\r\n{body}",
+            head(&format!("POST {path}"))
+        )
     };
     let gets = [
         "/",

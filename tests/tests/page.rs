@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::wait::SOON;
-use tests::{NatsServer, Process, Relay, WebhookSink, find, wait_until};
+use tests::{Events, NatsServer, Process, Relay, WebhookSink, find, wait_until};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
@@ -190,8 +190,14 @@ async fn subjects_that_are_not_utf8_cost_one_connection_and_not_one_each() {
     wait_until("the room has all of them, in order", SOON, async || sink.texts() == want).await;
     want.reverse();
     wait_until("the page too", SOON, async || search(&relay, "limit=100").await == want).await;
+    // So many that the odd ones are only in the log, where each new reader meets them.
+    publish(&nats, 100..1150).await;
+    for _ in 0..3 {
+        let mut page = Events::open(relay.http(), "/api/stream?after=0").await.unwrap();
+        page.until("the last message", |event| event.data.contains("number 1149.")).await;
+    }
     let lost = relay.log().matches("disconnected from NATS").count();
-    assert!((1..=4).contains(&lost), "{lost} connections were lost\n{}", relay.log());
+    assert!((1..=3).contains(&lost), "{lost} connections were lost\n{}", relay.log());
 }
 
 #[tokio::test]

@@ -7,13 +7,10 @@ use service::config::{OneOrMany, duration_in};
 use tellhal::nearest;
 use tellhal::tag::is_token;
 
-use super::Checks;
-use super::raw::{self, Chat, File};
+use super::raw::{self, Chat, Checks, Document};
 use crate::command::argument::{Argument, Pattern};
 use crate::command::person::{Account, People, Person};
 use crate::command::policy::{ANY, Approval, OPEN, Policy, Rule};
-
-type Document = service::config::Document<File>;
 
 /// The time of a command without a `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(60);

@@ -11,9 +11,7 @@ use service::config::{Configuration, Problem, listen_address};
 use tellhal::nats::NatsConfig;
 
 use crate::command::policy::Policy;
-use raw::{DEFAULT_HTTP, DEFAULT_TCP, File};
-
-type Checks<'a> = service::config::Checks<'a, File>;
+use raw::{Checks, DEFAULT_HTTP, DEFAULT_TCP, File};
 
 /// A configuration that can run.
 #[derive(Clone, Debug)]

@@ -11,6 +11,9 @@ use service::platform::irc;
 use service::secret::Secret;
 use tellhal::nats::NatsConfig;
 
+pub(super) type Document = service::config::Document<File>;
+pub(super) type Checks<'a> = service::config::Checks<'a, File>;
+
 pub(super) const DEFAULT_HTTP: &str = "127.0.0.1:8481";
 /// The original's port.
 pub(super) const DEFAULT_TCP: &str = "127.0.0.1:7890";

@@ -19,14 +19,14 @@ use tellhal::nats::NatsConfig;
 use tellhal::subject::Names;
 use tokio::sync::watch;
 
+use crate::bus::connections::Connections;
 use crate::bus::scan::Scan;
 
 /// An operator's connection to the streams.
 pub struct Operator {
     pub jetstream: Context,
     pub names: Names,
-    /// Changes with every connection.
-    pub connections: watch::Receiver<u64>,
+    pub connections: Connections,
 }
 
 impl Operator {
@@ -44,7 +44,7 @@ impl Operator {
         let client =
             options.connect(&servers).await.with_context(|| format!("NATS at {}", servers.join(", ")))?;
         let (jetstream, names) = (async_nats::jetstream::new(client), nats.names().context("[nats]")?);
-        Ok(Operator { jetstream, names, connections })
+        Ok(Operator { jetstream, names, connections: Connections::new(connections) })
     }
 
     /// The log. It is an error if the log does not exist.

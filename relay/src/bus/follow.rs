@@ -10,13 +10,13 @@ use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
 use async_nats::jetstream::stream::Stream;
 use futures_util::{FutureExt as _, StreamExt as _};
-use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use crate::bus::Bus;
+use crate::bus::connections::Connections;
 use crate::bus::message::StreamMessage;
 
-/// After a message that breaks the connection, each is requested by itself for this time, or for this number of messages if
+/// After a message that breaks the connection, all readers of that client request each by itself for this time, or for this number of messages if
 /// more are there at once. The server stores subjects and headers unchecked, and the client drops the connection when it cannot
 /// parse them: one such message seldom comes alone.
 const CAREFUL: Duration = Duration::from_secs(60);
@@ -35,8 +35,8 @@ pub struct Follow {
     stream: Stream,
     /// Only messages of this subject; all when empty.
     filter: String,
-    /// Each change is an interruption: a consumer does not outlive its connection.
-    connections: watch::Receiver<u64>,
+    /// Each change is an interruption.
+    connections: Connections,
     from: DeliverPolicy,
     /// The sequence of the last message read; `None` before the first consumer.
     after: Option<u64>,
@@ -58,11 +58,11 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// A reader of `stream` starting at `from`: of all messages, or of those with the subject `filter`. `connections`
-    /// changes with every connection of `js`.
+    /// A reader of `stream` starting at `from`: of all messages, or of those with the subject `filter`. `connections` are those
+    /// of `js`.
     pub fn new(
         js: &Context,
-        connections: &watch::Receiver<u64>,
+        connections: &Connections,
         stream: Stream,
         filter: String,
         from: DeliverPolicy,
@@ -79,7 +79,7 @@ impl Follow {
             is_replaced: false,
             alone: None,
             is_suspect: false,
-            careful: None,
+            careful: connections.careful_until().map(|until| (until, CAREFUL_MESSAGES)),
             interruptions: 0,
             at_end: false,
         }
@@ -93,12 +93,16 @@ impl Follow {
 
     /// Prepares the next message, so that `at_end` is known. An error is only for the log, as with `next`.
     pub async fn ready(&mut self) -> anyhow::Result<()> {
-        if self.connections.has_changed().unwrap_or(false) {
-            self.connections.mark_unchanged();
+        if self.connections.count.has_changed().unwrap_or(false) {
+            self.connections.count.mark_unchanged();
             self.is_replaced = self.messages.is_some();
         }
         if self.alone.is_some() || self.messages.is_some() {
             return Ok(());
+        }
+        if self.is_suspect && !self.is_careful() {
+            // Another reader may have met the message first.
+            self.careful = self.connections.careful_until().map(|until| (until, CAREFUL_MESSAGES));
         }
         if self.is_suspect || self.is_careful() {
             self.alone = self.next_alone().await?;
@@ -149,7 +153,7 @@ impl Follow {
                 tokio::select! {
                     biased;
                     next = messages.next() => Some(next),
-                    _ = self.connections.changed() => {
+                    _ = self.connections.count.changed() => {
                         self.is_replaced = true;
                         continue;
                     }
@@ -193,7 +197,7 @@ impl Follow {
                     "the subject or the headers of a message cannot be parsed; the next messages are requested one by one"
                 );
             }
-            self.careful = Some((Instant::now() + CAREFUL, CAREFUL_MESSAGES));
+            self.careful = Some((self.connections.be_careful(CAREFUL), CAREFUL_MESSAGES));
         } else if let Some((_, left)) = &mut self.careful {
             *left = left.saturating_sub(1);
         }

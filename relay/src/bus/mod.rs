@@ -1,6 +1,7 @@
 //! The connection to NATS and the relay's streams: created if they are missing, and checked against the relay's needs if
 //! they exist. Limits that an operator has changed (sizes, ages) are left alone.
 
+pub mod connections;
 pub mod files;
 pub mod follow;
 pub mod message;
@@ -23,6 +24,8 @@ use tellhal::refusal::redact;
 use tellhal::{Names, Publisher};
 use tokio::sync::watch;
 
+use self::connections::Connections;
+
 /// Age of messages in the log after which they may be purged.
 pub const LOG_AGE: Duration = Duration::from_secs(7 * 86_400);
 /// The part of the log's limit, in percent, from which on history gives way to new messages.
@@ -43,8 +46,7 @@ pub struct Bus {
     pub client: Client,
     pub js: Context,
     pub names: Names,
-    /// Grows with every connection: readers of streams start a new consumer when it changes.
-    pub connections: watch::Receiver<u64>,
+    pub connections: Connections,
     config: NatsConfig,
 }
 
@@ -108,6 +110,7 @@ impl Bus {
             .ack_timeout(Duration::from_secs(5))
             .backpressure_on_inflight(false)
             .build(client.clone());
+        let connections = Connections::new(connections);
         Ok(Bus { client, js, names, connections, config: config.clone() })
     }
 
@@ -123,7 +126,7 @@ impl Bus {
     /// Waits for the first connection. The connection that retries does not report its errors (a certificate,
     /// credentials), so a second one is tried beside it, which does.
     pub async fn connected(&self) -> anyhow::Result<()> {
-        let mut connections = self.connections.clone();
+        let mut connections = self.connections.count.clone();
         let deadline = tokio::time::Instant::now() + Duration::from_secs(3);
         tokio::select! {
             biased;

@@ -6,8 +6,8 @@ use anyhow::Context as _;
 use async_nats::jetstream::Context;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::stream::Stream;
-use tokio::sync::watch;
 
+use crate::bus::connections::Connections;
 use crate::bus::follow::Follow;
 use crate::bus::message::StreamMessage;
 
@@ -21,7 +21,7 @@ impl Scan {
     /// The messages of `stream` whose subject matches `filter`, from `from` on.
     pub async fn open(
         js: &Context,
-        connections: &watch::Receiver<u64>,
+        connections: &Connections,
         stream: Stream,
         filter: String,
         from: DeliverPolicy,

@@ -168,7 +168,7 @@ impl Ledger {
 
 /// Publishes and waits for the acknowledgement, which does not come if the connection is replaced meanwhile.
 async fn send(bus: &Bus, subject: &str, publish: PublishMessage) -> Result<u64, PublishError> {
-    let mut connections = bus.connections.clone();
+    let mut connections = bus.connections.count.clone();
     connections.mark_unchanged();
     let ack = bus.js.send_publish(subject.to_owned(), publish).await?;
     tokio::select! {

@@ -1,5 +1,5 @@
 //! The relay with many waiting messages, for a dead room and a million in the log: its memory, and the
-//! times until it is ready and until it delivers after the server's restart. `backlog [--messages N]`.
+//! times until it is ready and until it delivers after the server's restart. `backlog [--messages N] [--without-index]`.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -18,16 +18,19 @@ const FIRST: usize = 2_000;
 const RETURNS: usize = 3;
 /// Number of waiting deliveries: fewer than a room's queue holds.
 const FOR_DEAD_ROOM: usize = 40_000;
+/// Leaves out the page's index, for the memory of everything else.
+const WITHOUT_INDEX: &str = "--without-index";
 
 fn main() -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let args: Vec<String> = std::env::args().skip(1).collect();
-    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let words: Vec<&str> = args.iter().map(String::as_str).filter(|word| *word != WITHOUT_INDEX).collect();
+    let with_index = words.len() == args.len();
     match words[..] {
         ["sink", address] => runtime()?.block_on(sink::serve(address.parse()?)),
-        [] => runtime()?.block_on(run(1_000_000)),
-        ["--messages", number] => runtime()?.block_on(run(number.parse().context("--messages")?)),
-        _ => bail!("usage: backlog [--messages N]"),
+        [] => runtime()?.block_on(run(1_000_000, with_index)),
+        ["--messages", number] => runtime()?.block_on(run(number.parse().context("--messages")?, with_index)),
+        _ => bail!("usage: backlog [--messages N] [{WITHOUT_INDEX}]"),
     }
 }
 
@@ -42,8 +45,8 @@ struct Bench {
     folder: tempfile::TempDir,
 }
 
-async fn run(messages: usize) -> anyhow::Result<()> {
-    let mut bench = Bench::start().await?;
+async fn run(messages: usize, with_index: bool) -> anyhow::Result<()> {
+    let mut bench = Bench::start(with_index).await?;
     let context = load::connect(bench.nats.address).await?;
     load::publish(&context, 0..FIRST, None).await?;
     relay_process::drained(&context).await?;
@@ -93,12 +96,17 @@ async fn run(messages: usize) -> anyhow::Result<()> {
 }
 
 impl Bench {
-    async fn start() -> anyhow::Result<Self> {
+    async fn start(with_index: bool) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
         let nats = servers::nats(folder.path(), free_address()?, None)?;
         let sink = Sink::start(&folder.path().join("sink.log"))?;
         let program = relay_process::program()?.context("hal-relay is not built")?;
         let (config, page) = relay_process::configure(folder.path(), nats.address, &sink.url(), 1, None)?;
+        if !with_index {
+            // A place where no file can be made.
+            let text = std::fs::read_to_string(&config)?;
+            std::fs::write(&config, format!("state_dir = \"/dev/null/none\"\n{text}"))?;
+        }
         let (relay, ready) = relay_process::start(&program, folder.path(), &config, page).await?;
         let mut table = Table::new(&["what", "RSS MiB", "peak MiB", "seconds"]);
         table.row(vec!["ready on an empty server".into(), "–".into(), "–".into(), seconds(ready)]);
