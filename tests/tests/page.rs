@@ -53,6 +53,19 @@ async fn indexed(relay: &Relay, total: usize) {
     wait_until(&format!("{total} messages are search"), SOON, all).await;
 }
 
+/// Waits until the index has `total` messages: only it knows the sources. Until then, the page's connection may be lost at any
+/// time by a message that the client cannot parse.
+async fn in_index(relay: &Relay, total: usize) {
+    let all = async || {
+        let (_, sources) = relay.get("/api/sources").await;
+        let sources: Value = serde_json::from_str(&sources).unwrap();
+        let counts =
+            sources["names"].as_array().into_iter().flatten().map(|each| each["count"].as_u64().unwrap());
+        counts.sum::<u64>() == total as u64
+    };
+    wait_until("the index has them", SOON, all).await;
+}
+
 #[tokio::test]
 async fn the_index_outlives_the_relay_and_is_made_again_when_it_is_lost() {
     let nats = NatsServer::start().await;
@@ -150,15 +163,7 @@ async fn headers_that_cannot_be_read_stop_nobody() {
     wait_until("the room has all of them, in order", SOON, async || sink.texts() == want).await;
     want.reverse();
     wait_until("the page too", SOON, async || search(&relay, "").await == want).await;
-    // Only the index knows the sources. Until it has read these messages, the page's connection may be lost at any time.
-    let indexed = async || {
-        let (_, sources) = relay.get("/api/sources").await;
-        let sources: Value = serde_json::from_str(&sources).unwrap();
-        let counts =
-            sources["names"].as_array().into_iter().flatten().map(|each| each["count"].as_u64().unwrap());
-        counts.sum::<u64>() == want.len() as u64
-    };
-    wait_until("the index has them", SOON, indexed).await;
+    in_index(&relay, want.len()).await;
     assert_eq!(search(&relay, "text=odd").await.len(), HEADERS.len());
     let newest = api(&relay, "/api/messages?text=odd").await["messages"][3]["sequence"].as_u64().unwrap();
     let one = api(&relay, &format!("/api/messages/seq-{newest}")).await;
@@ -190,12 +195,17 @@ async fn subjects_that_are_not_utf8_cost_one_connection_and_not_one_each() {
     wait_until("the room has all of them, in order", SOON, async || sink.texts() == want).await;
     want.reverse();
     wait_until("the page too", SOON, async || search(&relay, "limit=100").await == want).await;
+    in_index(&relay, 60).await;
     let lost = || relay.log().matches("disconnected from NATS").count();
     // Inbox, tail and index may all meet the first before one of them knows it.
     let before = lost();
     assert!((1..=4).contains(&before), "{before} connections were lost\n{}", relay.log());
-    // So many that the odd ones are only in the log, where each new reader meets them.
-    publish(&nats, 100..1150).await;
+    // So much that the odd ones are only in the log, where each new reader meets them.
+    let js = nats.jetstream().await;
+    for _ in 0..80 {
+        js.publish("hal.ops.db1.large", "x".repeat(60_000).into()).await.unwrap().await.unwrap();
+    }
+    publish(&nats, 1149..1150).await;
     for _ in 0..3 {
         let mut page = Events::open(relay.http(), "/api/stream?after=0").await.unwrap();
         page.until("the last message", |event| event.data.contains("number 1149.")).await;
