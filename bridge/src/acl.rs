@@ -20,8 +20,8 @@ pub(crate) struct Asked {
     person: String,
     /// Chat and room, such as main/#ops
     room: String,
-    /// The command and its arguments: the line as it would be typed in one argument, or a word in each
-    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    /// The line as it would be typed, in quotes; or its words, if none begins with a dash
+    #[arg(required = true, value_name = "LINE")]
     command: Vec<String>,
 }
 

@@ -81,7 +81,7 @@ fn it_says_which_line_decides() {
              not allowed: version: \"1; rm -rf /\" is not possible: it must match [0-9.]+\n",
         ),
         (
-            &["oncall", "main/#ops", "uptime", "--all"],
+            &["oncall", "main/#ops", "uptime --all"],
             "✓ bridge.toml:27 commands[2]: the role operator may, at once\nallowed, at once\n",
         ),
         (
@@ -103,7 +103,7 @@ fn it_says_which_line_decides() {
         assert_eq!(explain(args), want, "{args:?}");
     }
     let json: serde_json::Value =
-        serde_json::from_str(&explain(&["--json", "oncall", "x/y", "deploy", "production"])).unwrap();
+        serde_json::from_str(&explain(&["oncall", "x/y", "deploy", "production", "--json"])).unwrap();
     assert_eq!(json["approve"], "second-person");
     assert_eq!(json["arguments"], serde_json::json!([["target", "production"], ["version", "0"]]));
     assert_eq!(json["rules"][0]["decides"], true);
