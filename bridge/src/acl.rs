@@ -9,7 +9,7 @@ use service::process::{print, print_json};
 use tellhal::nearest;
 use tellhal::paint::Paint;
 
-use crate::command::policy::{Approval, Policy, Request, Verdict};
+use crate::command::policy::{Approval, Policy, Request, Step, Verdict};
 use crate::command::words::words;
 use crate::config::Config;
 
@@ -34,14 +34,7 @@ struct Explained {
     /// The arguments, with secret ones masked.
     arguments: Vec<(String, String)>,
     /// The rules that were looked at; the last one decides.
-    rules: Vec<Looked>,
-}
-
-#[derive(Serialize)]
-struct Looked {
-    at: String,
-    decides: bool,
-    words: String,
+    rules: Vec<Step>,
 }
 
 pub(crate) fn explain(path: &Path, asked: &Asked, json: bool) -> anyhow::Result<()> {
@@ -61,11 +54,7 @@ fn explained(policy: &Policy, asked: &Asked) -> anyhow::Result<Explained> {
         words => words.to_vec(),
     };
     let [command, words @ ..] = typed.as_slice() else { bail!("there is no command in the line") };
-    let (verdict, steps) = policy.decide(&Request { person, room, command, words });
-    let rules = steps
-        .into_iter()
-        .map(|step| Looked { at: step.at, decides: step.decides, words: step.words })
-        .collect();
+    let (verdict, rules) = policy.decide(&Request { person, room, command, words });
     let no = |reason: String, rules| Explained {
         allowed: false,
         reason: Some(reason),
@@ -87,7 +76,7 @@ fn explained(policy: &Policy, asked: &Asked) -> anyhow::Result<Explained> {
 
 fn lines(explained: &Explained, paint: Paint) -> String {
     let mut text = String::new();
-    for Looked { at, decides, words } in &explained.rules {
+    for Step { at, decides, words } in &explained.rules {
         let mark = match (decides, explained.allowed) {
             (false, _) => paint.faint("–"),
             (true, true) => paint.good("✓"),

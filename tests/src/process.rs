@@ -117,3 +117,10 @@ impl Drop for Process {
         }
     }
 }
+
+/// The resident memory of a process, in bytes.
+pub fn memory(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+    line.trim().strip_suffix(" kB").and_then(|text| text.parse::<u64>().ok()).expect("a number of kB") * 1024
+}

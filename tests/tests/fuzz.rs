@@ -1,12 +1,12 @@
 //! Changed requests, byte by byte, to every port of both services: none ends a service, or keeps it from answering.
 //!
 //! `FUZZ_CASES=500000 cargo test -p tests --test fuzz` runs for about an hour; a failure prints the seed, which `FUZZ_SEED` repeats.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use fastrand::Rng;
+use tests::process::memory;
 use tests::wait::SOON;
 use tests::{Bridge, NatsServer, Port, Relay, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -102,13 +102,6 @@ async fn send(address: SocketAddr, bytes: Vec<u8>) {
     let _ = timeout(PATIENCE, talk).await;
 }
 
-/// The process's memory, in MiB.
-fn memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() / 1024
-}
-
 #[tokio::test]
 async fn no_request_ends_a_service_or_keeps_it_from_answering() {
     let number = |name: &str, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
@@ -121,7 +114,8 @@ async fn no_request_ends_a_service_or_keeps_it_from_answering() {
     let mut bridge = Bridge::start(&nats.url(), &tcp).await;
     let ports = [relay.http(), bridge.http(), port.addr()];
     let pids = [relay.process().pid(), bridge.process().pid()];
-    let before = pids.map(memory);
+    let mebibytes = |pid| memory(pid) >> 20;
+    let before = pids.map(mebibytes);
     let (mut rng, requests) = (Rng::with_seed(seed), requests());
     for _ in 0..cases / AT_ONCE as u64 {
         let send = |_| {
@@ -137,7 +131,7 @@ async fn no_request_ends_a_service_or_keeps_it_from_answering() {
     for log in [relay.log(), bridge.log()] {
         assert!(!log.contains("panicked"), "seed {seed}: {log}");
     }
-    let after = pids.map(memory);
+    let after = pids.map(mebibytes);
     let grown = before.iter().zip(after).any(|(before, after)| after > before + 150);
     assert!(!grown, "seed {seed}: {before:?} MiB before, {after:?} MiB after");
 }

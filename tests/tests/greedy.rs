@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::http::get;
+use tests::process::memory;
 use tests::wait::SOON;
 use tests::{Bridge, NatsServer, Port, Relay, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -27,13 +28,6 @@ async fn idle(address: SocketAddr) -> Vec<TcpStream> {
 /// The number of the process's open files.
 fn files(pid: u32) -> usize {
     std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
-}
-
-/// The process's memory, in bytes.
-fn memory(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
 }
 
 #[tokio::test]

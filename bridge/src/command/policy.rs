@@ -1,4 +1,4 @@
-//! Who may give which command: by role, room and arguments. What no rule allows is denied.
+//! The rights to give commands, by role, room and arguments. A command that no rule allows is denied.
 //!
 //! The rules of a command's own name decide, in their order; those of `*` only for commands without a rule of their own. The
 //! first rule whose room and arguments fit decides alone: a later rule cannot allow what it denies.
@@ -17,7 +17,7 @@ pub(crate) const ANY: &str = "*";
 /// The commands that everybody may give.
 pub(crate) const OPEN: [&str; 2] = ["help", "whoami"];
 
-/// What a command needs before it runs.
+/// The consent that a command needs before it runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Approval {
@@ -91,7 +91,7 @@ pub(crate) enum Verdict {
 }
 
 /// A rule, and what it says to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Step {
     /// The rule's place in the configuration.
     pub(crate) at: String,
@@ -135,7 +135,7 @@ impl Policy {
     /// The rules that are about a command.
     fn rules_of(&self, command: &str) -> Vec<&Rule> {
         let named = |name: &str| self.rules.iter().filter(|rule| rule.name == name).collect::<Vec<_>>();
-        // Nobody can type `*` to get past a command's own rules.
+        // A command that is typed as `*` has only the rules for any other, as every command without its own.
         let own = named(command);
         if own.is_empty() { named(ANY) } else { own }
     }

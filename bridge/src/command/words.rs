@@ -75,7 +75,7 @@ fn word(text: &str) -> Result<(String, &str), Unclear> {
                         return Ok((word, rest));
                     }
                     if word.is_empty() || word.ends_with('=') {
-                        // What follows an empty quote is a part of the same word, and no quote.
+                        // Text right after an empty quote belongs to the same word; a quote in it is a character.
                         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
                         word.push_str(&rest[..end]);
                         return Ok((word, &rest[end..]));

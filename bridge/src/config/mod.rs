@@ -23,7 +23,7 @@ pub(crate) struct Config {
     pub(crate) http: SocketAddr,
     /// The TCP port for old scripts, if it is wanted.
     pub(crate) tcp: Option<SocketAddr>,
-    /// Who may give which command.
+    /// The people, and the rules of commands.
     pub(crate) policy: Policy,
     /// Problems despite which it can be used.
     pub(crate) warnings: Vec<Problem>,

@@ -124,7 +124,7 @@ pub(super) struct Command {
     pub(super) rooms: Option<OneOrMany>,
     /// The roles that may give the command.
     pub(super) allow: Vec<String>,
-    /// Whether somebody must say so once more; `none` when absent.
+    /// The consent that the command needs before it runs; `none` when absent.
     pub(super) approve: Option<Approve>,
     /// The time for an answer, from a second to a day; `60s` when absent.
     pub(super) timeout: Option<String>,

@@ -1,4 +1,4 @@
-//! What readers that share a client's connection know of it: when it was replaced, and that a message breaks it.
+//! The state of a client's connection for all readers that share it: its replacements, and messages that break it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

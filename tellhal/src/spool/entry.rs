@@ -45,7 +45,7 @@ pub fn parse(bytes: &[u8]) -> Result<Message, Broken> {
     let rest = header.strip_prefix(MAGIC).and_then(|rest| rest.strip_prefix(' ')).ok_or(Broken::Header)?;
     let (length, sum) = rest.split_once(' ').ok_or(Broken::Header)?;
     let number: u64 = length.parse().map_err(|_| Broken::Header)?;
-    // Nobody writes +5 or 05.
+    // `parse` takes +5 and 05 too, which `encode` never writes.
     if number.to_string() != length {
         return Err(Broken::Header);
     }
