@@ -1,9 +1,9 @@
 //! `/healthz`, `/readyz` and `/metrics`, for supervisors and Prometheus.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::State as Extract;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +12,8 @@ use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::chat::session::State;
+use crate::chat::sessions::States;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 
@@ -21,29 +23,55 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 const LIMITS: Limits = Limits { requests: 64, patience: serve::PATIENCE, always: &["/healthz", "/readyz"] };
 
 /// Serves until `stop`, which comes last: while the process drains, `/healthz` still answers.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    outbox: Outbox,
-    metrics: Arc<Metrics>,
-    stop: CancellationToken,
-) {
+pub(crate) async fn serve(listener: TcpListener, health: Health, stop: CancellationToken) {
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n"))
-        .route("/readyz", get(readyz).with_state(outbox))
-        .route("/metrics", get(render).with_state(metrics));
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(render))
+        .with_state(health);
     serve::serve(listener, routes, LIMITS, stop).await;
 }
 
-/// Ready means that a message would reach the log now.
-async fn readyz(State(outbox): State<Outbox>) -> Response {
-    match outbox.trouble().await {
-        None => "ready\n".into_response(),
-        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n")).into_response(),
+/// The parts whose state is told. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Health {
+    outbox: Outbox,
+    metrics: Arc<Metrics>,
+    pub(crate) chats: States,
+}
+
+impl Health {
+    pub(crate) fn new(outbox: Outbox, metrics: Arc<Metrics>) -> Health {
+        Health { outbox, metrics, chats: States::default() }
+    }
+
+    /// A line for each chat.
+    fn chats(&self) -> String {
+        let chats = self.chats.lock().unwrap_or_else(PoisonError::into_inner);
+        let line = |(name, state): (&String, &Arc<Mutex<State>>)| {
+            let state = match &*state.lock().unwrap_or_else(PoisonError::into_inner) {
+                State::StandingBy => "another bridge has it, or it is still to be won".to_owned(),
+                State::Held(None) => "heard".to_owned(),
+                State::Held(Some(trouble)) => format!("not heard: {trouble}"),
+                State::NoLease(trouble) => format!("no lease: {trouble}"),
+            };
+            format!("chat {name}: {state}\n")
+        };
+        chats.iter().map(line).collect()
     }
 }
 
-async fn render(State(metrics): State<Arc<Metrics>>) -> Response {
-    match metrics.text() {
+/// Ready means that a message would reach the log now, and that leases can be won; never that a chat's platform is there.
+async fn readyz(Extract(health): Extract<Health>) -> Response {
+    let chats = health.chats();
+    match health.outbox.trouble().await {
+        None => format!("ready\n{chats}").into_response(),
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n{chats}")).into_response(),
+    }
+}
+
+async fn render(Extract(health): Extract<Health>) -> Response {
+    match health.metrics.text() {
         Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }

@@ -1,9 +1,12 @@
 //! hal-bridge: the command line.
 //!
-//! Messages of other systems become messages on the bus; the bridge never posts into a room. Sources are one file each
-//! under `source/`, and only `outbox` publishes.
+//! Messages of other systems become messages on the bus: sources are one file each under `source/`, and only `outbox`
+//! publishes. Commands that people give in a chat (`chat/`, one file each) are checked and asked of handlers (`command/`); the
+//! bridge runs none itself, and speaks in a chat only when spoken to.
 
 mod acl;
+mod bus;
+mod chat;
 mod command;
 mod config;
 mod health;
@@ -20,11 +23,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use service::config::{Configuration as _, check_command};
-use service::process::print_json;
+use service::process::{print, print_json};
 
 use config::Config;
 
-/// Publishes messages of other systems on the bus.
+/// Answers chat commands, and publishes messages of other systems on the bus.
 #[derive(Parser)]
 #[command(name = "hal-bridge", version, about)]
 struct Cli {
@@ -51,6 +54,11 @@ enum Command {
     Acl {
         #[command(subcommand)]
         action: Acl,
+    },
+    /// Print the public key that handlers know the bridge by, for tellhal serve --bridge-key
+    Key {
+        #[command(flatten)]
+        path: ConfigPath,
     },
     /// Print the JSON Schema of the configuration
     Schema,
@@ -88,6 +96,10 @@ fn main() -> ExitCode {
             Command::Acl { action: Acl::Explain { path, json, asked } } => {
                 acl::explain(&path.config, &asked, json)
             }
+            Command::Key { path } => {
+                let key = Config::load(&path.config)?.signing_key.read()?;
+                Ok(print(&format!("{}\n", key.public_key()))?)
+            }
             Command::Schema => print_json(&Config::schema()),
         }
     })
@@ -98,20 +110,28 @@ fn main() -> ExitCode {
 struct Listeners {
     http: String,
     tcp: Option<String>,
+    chats: Vec<String>,
 }
 
 impl Listeners {
     fn of(config: &Config) -> Self {
-        Listeners { http: config.http.to_string(), tcp: config.tcp.map(|address| address.to_string()) }
+        Listeners {
+            http: config.http.to_string(),
+            tcp: config.tcp.map(|address| address.to_string()),
+            chats: config.chats.keys().cloned().collect(),
+        }
     }
 }
 
 impl fmt::Display for Listeners {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
         write!(f, "health on {}", self.http)?;
-        match &self.tcp {
-            Some(tcp) => write!(f, ", old scripts on {tcp}"),
-            None => f.write_str(", no sources"),
+        if let Some(tcp) = &self.tcp {
+            write!(f, ", old scripts on {tcp}")?;
+        }
+        match self.chats.as_slice() {
+            [] => f.write_str(", commands on the page alone"),
+            chats => write!(f, ", commands on the page and in {}", chats.join(", ")),
         }
     }
 }

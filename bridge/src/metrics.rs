@@ -18,6 +18,12 @@ pub(crate) struct ReloadOutcome {
     pub(crate) kind: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CommandOutcome {
+    pub(crate) chat: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
 /// All metrics, behind cheap handles.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -30,6 +36,8 @@ pub(crate) struct Metrics {
     pub(crate) connected: Gauge,
     /// 1 while the files and the configuration in force are the same.
     pub(crate) config_ok: Gauge,
+    /// `chat` is the kind of chat, `outcome` the kind of the last entry in the audit.
+    pub(crate) commands: Family<CommandOutcome, Counter>,
     /// `kind` is accepted or refused.
     pub(crate) reloads: Family<ReloadOutcome, Counter>,
 }
@@ -50,9 +58,11 @@ impl Default for Metrics {
             config_ok.clone(),
         );
         registry.register("config_reloads", "Changed configurations by outcome", reloads.clone());
+        let commands = Family::default();
+        registry.register("commands", "Chat commands by kind of chat and outcome", commands.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of hal-bridge", build);
-        Metrics { registry, messages, flushed, spooled, connected, config_ok, reloads }
+        Metrics { registry, messages, flushed, spooled, connected, config_ok, reloads, commands }
     }
 }
 

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use service::config::{Problems, watch};
 use tellhal::message::{Message, Severity, Status};
 use tellhal::tag::Tag;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::chat::sessions::{Sessions, States};
+use crate::command::Commands;
+use crate::command::policy::Policy;
 use crate::config::Config;
 use crate::metrics::{Metrics, ReloadOutcome};
 use crate::outbox::{Outbox, SOURCE};
@@ -17,6 +20,15 @@ use crate::source::Sources;
 
 /// The source of the bridge's own messages in the metrics.
 const OWN: &str = "own";
+
+/// The parts that a changed configuration changes.
+pub(crate) struct Parts {
+    pub(crate) sources: Sources,
+    pub(crate) sessions: Sessions,
+    pub(crate) commands: Commands,
+    pub(crate) states: States,
+    pub(crate) policy: watch::Sender<Arc<Policy>>,
+}
 
 /// The configuration in force, and the new versions of its files.
 pub(crate) struct Reload {
@@ -48,10 +60,10 @@ impl Reload {
     }
 
     /// Takes new versions until the watcher ends.
-    pub(crate) async fn run(&mut self, sources: &mut Sources) {
+    pub(crate) async fn run(&mut self, parts: &mut Parts) {
         while let Some(config) = self.versions.recv().await {
             let applied = match config {
-                Ok(config) => self.apply(config, sources).await,
+                Ok(config) => self.apply(config, parts).await,
                 Err(problems) => Err(problems.report(false)),
             };
             match applied {
@@ -62,13 +74,19 @@ impl Reload {
         std::future::pending().await
     }
 
-    async fn apply(&mut self, config: Config, sources: &mut Sources) -> Result<(), String> {
+    async fn apply(&mut self, config: Config, parts: &mut Parts) -> Result<(), String> {
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let old = &self.in_force;
-        if (&config.nats, config.http, &config.spool) != (&old.nats, old.http, &old.spool) {
-            tracing::warn!("[nats], [http] and spool change only with a restart");
+        if (&config.nats, config.http, &config.spool) != (&old.nats, old.http, &old.spool)
+            || (&config.handlers, &config.signing_key) != (&old.handlers, &old.signing_key)
+        {
+            tracing::warn!("[nats], [http], [handlers] and spool change only with a restart");
         }
-        sources.change(&config, &self.outbox).await.map_err(|error| format!("{error:#}"))?;
+        parts.sources.change(&config, &self.outbox).await.map_err(|error| format!("{error:#}"))?;
+        // Rights change first: a chat that goes on is asked with the new ones at once.
+        parts.policy.send_replace(Arc::new(config.policy.clone()));
+        let Parts { sessions, commands, states, .. } = parts;
+        sessions.change(&config.chats, config.dev_rooms.as_deref(), commands, states).await;
         self.in_force = config;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! The service from start to end: opens its listeners, runs the sources, and on SIGTERM takes nothing new and finishes.
+//! The service from start to end: opens its listeners, runs sources and chats, and on SIGTERM takes nothing new and finishes.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,14 +9,19 @@ use service::config::start;
 use service::process::{drain, until_signal};
 use tellhal::{Outlet, Publisher};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bus::Bus;
+use crate::chat::page;
+use crate::chat::sessions::Sessions;
+use crate::command::Commands;
 use crate::config::Config;
-use crate::health;
+use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
-use crate::reload::Reload;
+use crate::reload::{Parts, Reload};
 use crate::source::Sources;
 
 /// The longest time that a running task may take to finish after SIGTERM.
@@ -34,26 +39,51 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let publisher = Publisher::service(&config.nats, "hal-bridge").await?;
     let metrics = Arc::new(Metrics::default());
     let outbox = Outbox::new(Outlet::new(publisher.clone(), config.spool.clone()), metrics.clone());
+    let (policy, rules) = watch::channel(Arc::new(config.policy.clone()));
+    let bus = bus(&config, &publisher).await?;
+    tracing::info!(key = bus.public_key(), "signs its requests to handlers");
+    let commands = Commands::new(bus, owner(), rules, metrics.clone());
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Health outlives `stop`: it answers while the rest drains.
     let (health_stop, health_tasks) = (CancellationToken::new(), TaskTracker::new());
-    health_tasks.spawn(health::serve(http, outbox.clone(), metrics.clone(), health_stop.clone()));
+    let health = Health::new(outbox.clone(), metrics.clone());
+    health_tasks.spawn(health::serve(http, health.clone(), health_stop.clone()));
     tasks.spawn({
         let (outbox, stop) = (outbox.clone(), stop.clone());
         async move { outbox.tend(stop).await }
     });
+    tasks.spawn(page::serve(commands.clone(), stop.clone()));
     sources.start(&outbox);
+    let mut sessions = Sessions::default();
+    sessions.change(&config.chats, config.dev_rooms.as_deref(), &commands, &health.chats).await;
     tracing::info!(http = %config.http, tcp = config.tcp.map(|addr| addr.to_string()), "hal-bridge runs");
     let mut reload = Reload::new(path, config, outbox, metrics, &stop, &tasks);
+    let mut parts = Parts { sources, sessions, commands, states: health.chats, policy };
     tokio::select! {
         signal = until_signal() => signal?,
-        () = reload.run(&mut sources) => {}
+        () = reload.run(&mut parts) => {}
     }
     tracing::info!("stopping");
     stop.cancel();
-    sources.stop(GRACE).await;
-    drain(&tasks, GRACE).await;
+    tokio::join!(parts.sources.stop(GRACE), parts.sessions.stop(GRACE), drain(&tasks, GRACE));
     health_stop.cancel();
     Ok(())
+}
+
+/// The bus as commands use it. Handlers may have an account, and so a connection, of their own.
+async fn bus(config: &Config, publisher: &Publisher) -> anyhow::Result<Bus> {
+    let handlers = match &config.handlers {
+        Some(nats) => {
+            Publisher::service(nats, "hal-bridge commands").await.context("handlers.nats")?.client().clone()
+        }
+        None => publisher.client().clone(),
+    };
+    let key = config.signing_key.read().context("handlers.signing_key_file")?;
+    Ok(Bus::new(publisher, handlers, key, config.replicas))
+}
+
+/// A word that no other process has, in leases and claims.
+fn owner() -> String {
+    format!("{}-{:016x}", std::process::id(), fastrand::u64(..))
 }

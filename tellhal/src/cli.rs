@@ -21,6 +21,7 @@ Examples:
   tellhal -t deploy -s warning --title \"Deploy is slow\" --key web --field host=web1 \"step 3 of 5\"
   tellhal run -t backup.mysql -- /usr/local/bin/backup.sh
   tellhal listen 'backup.>'
+  tellhal serve uptime --exec uptime
   tellhal status";
 
 /// The example configuration in help and manual; a test loads it.
@@ -135,6 +136,8 @@ pub(crate) enum Command {
     Run(Run),
     /// Print messages as they arrive, or run a command for each
     Listen(Listen),
+    /// Answer chat commands with programs of this machine
+    Serve(Serve),
     /// Send the messages that wait in the spool
     Flush(Flush),
     /// Show configuration, server and spool
@@ -153,9 +156,23 @@ pub(crate) enum Command {
         /// Subcommand
         name: Option<String>,
     },
-    /// Print the message's JSON Schema
+    /// Print the JSON Schema of messages, or of chat commands
     #[cfg(feature = "pages")]
-    Schema,
+    Schema {
+        /// Format to describe
+        #[arg(default_value = "message")]
+        of: Format,
+    },
+}
+
+/// A format on the bus.
+#[cfg(feature = "pages")]
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub(crate) enum Format {
+    /// An ops message
+    Message,
+    /// A chat command's request, progress, answer and audit
+    Command,
 }
 
 const RUN_HELP: &str = "\
@@ -240,6 +257,45 @@ pub(crate) struct Listen {
     /// Remove the durable listener of this name and its position
     #[arg(long, value_name = "NAME", value_parser = name, conflicts_with_all = ["pattern", "exec", "count", "durable", "since"])]
     pub(crate) remove: Option<String>,
+}
+
+const SERVE_HELP: &str = "\
+Examples:
+  tellhal serve uptime --exec uptime
+  tellhal serve deploy --exec '/usr/local/bin/deploy --to {target}' --arg 'target=staging|production'
+  tellhal serve --config /etc/tellhal/serve.toml
+
+The program runs without a shell. {target} stands for the whole value of an argument; arguments
+that the program's words do not name follow at their end. A value that begins with - is refused
+unless the configuration says dashes = true. The program gets the request as JSON on standard
+input, and TELLHAL_COMMAND, _PERSON, _ROLES, _ROOM and _REQUEST in its environment. Its output is
+the answer; while it runs, its last line is shown as progress. Several machines that serve the same
+command share its requests.
+
+Rules of the bridge decide who may give a command. --bridge-key makes sure that the bridge has
+asked; without it, only a server on this machine is served.";
+
+#[derive(Debug, Args)]
+#[command(after_help = flow(SERVE_HELP), override_usage = "tellhal serve NAME --exec COMMAND [OPTIONS]\n       tellhal serve --config FILE")]
+pub(crate) struct Serve {
+    /// Name of the command; without it, the commands of [[serve]] in the configuration are served
+    #[arg(requires = "exec")]
+    pub(crate) name: Option<String>,
+    /// Program to run, with its arguments
+    #[arg(long, value_name = "COMMAND", requires = "name")]
+    pub(crate) exec: Option<String>,
+    /// One line about the command, for help in the chat
+    #[arg(long, value_name = "TEXT", requires = "name")]
+    pub(crate) about: Option<String>,
+    /// Argument of the command, by its position; may be repeated
+    #[arg(long = "arg", value_name = "NAME[=ONE|OTHER]", requires = "name", value_parser = crate::config::Arg::parse)]
+    pub(crate) args: Vec<crate::config::Arg>,
+    /// Public key of a bridge whose requests are taken; may be repeated
+    #[arg(long = "bridge-key", value_name = "KEY", env = "TELLHAL_BRIDGE_KEY", value_parser = public_key)]
+    pub(crate) bridge_keys: Vec<String>,
+    /// Number of programs at once
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub(crate) parallel: usize,
 }
 
 #[derive(Debug, Args)]
@@ -343,7 +399,7 @@ fn mistyped(first: &str, rest: &[OsString]) -> Option<&'static str> {
 pub(crate) fn near_subcommand(word: &str, slips: usize) -> Option<&'static str> {
     let lower = word.to_ascii_lowercase();
     let near = |name: &&str| !is_subcommand(word) && strsim::damerau_levenshtein(&lower, name) <= slips;
-    ["run", "listen", "flush", "status", "check"].into_iter().find(near)
+    ["run", "listen", "serve", "flush", "status", "check"].into_iter().find(near)
 }
 
 /// The whole command line as one, for help, manual and completions.
@@ -353,8 +409,8 @@ pub(crate) fn documented() -> clap::Command {
 
 /// True for the name of a subcommand, which is a tag only with -t. The same in every build.
 pub(crate) fn is_subcommand(word: &str) -> bool {
-    const NAMES: [&str; 9] =
-        ["run", "listen", "flush", "status", "check", "completions", "man", "schema", "help"];
+    const NAMES: [&str; 10] =
+        ["run", "listen", "serve", "flush", "status", "check", "completions", "man", "schema", "help"];
     NAMES.contains(&word)
 }
 
@@ -411,6 +467,11 @@ fn link(text: &str) -> Result<String, String> {
         return Ok(text.into());
     }
     Err("a link has the form https://… or http://…".into())
+}
+
+fn public_key(text: &str) -> Result<String, String> {
+    let key = nkeys::KeyPair::from_public_key(text);
+    key.map(|_| text.into()).map_err(|_| "it is not a public nkey, which hal-bridge key prints".into())
 }
 
 fn name(text: &str) -> Result<String, String> {

@@ -6,12 +6,15 @@
 #![warn(missing_docs)]
 
 pub mod address;
+pub mod audit;
 mod body;
 pub mod client;
+pub mod command;
 pub mod ends;
 pub mod file;
 pub mod fingerprint;
 pub mod flush;
+pub mod handler;
 pub mod keep;
 pub mod message;
 pub mod nats;

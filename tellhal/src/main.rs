@@ -45,6 +45,7 @@ fn other(cli: Cli) -> Outcome {
     match cli.command {
         Command::Run(run) => commands::run::run(run, &cli.flags),
         Command::Listen(listen) => commands::listen::listen(&listen, &cli.flags),
+        Command::Serve(serve) => commands::serve::serve(&serve, &cli.flags),
         Command::Flush(flush) => commands::flush::flush(&flush, &cli.flags),
         Command::Status(status) => commands::status::status(&status, &cli.flags),
         Command::Check(check) => commands::check::check(&check, &cli.flags),
@@ -53,6 +54,6 @@ fn other(cli: Cli) -> Outcome {
         #[cfg(feature = "pages")]
         Command::Man { name } => commands::print::manual(name.as_deref()),
         #[cfg(feature = "pages")]
-        Command::Schema => commands::print::schema(),
+        Command::Schema { of } => commands::print::schema(of),
     }
 }

@@ -76,6 +76,47 @@ impl Names {
         format!("{}.dead.{room}", self.prefix)
     }
 
+    /// `hal.cmd.<name>`: a chat command, for one of those that serve it.
+    pub fn cmd(&self, name: &str) -> String {
+        format!("{}.cmd.{name}", self.prefix)
+    }
+
+    /// `hal.cmd._each.<name>`: the same, for all that serve it.
+    pub fn each(&self, name: &str) -> String {
+        format!("{}.cmd._each.{name}", self.prefix)
+    }
+
+    /// The command that is asked on a subject; `None` for a subject of no command.
+    pub fn command<'a>(&self, subject: &'a str) -> Option<&'a str> {
+        let name = subject.strip_prefix(&self.prefix)?.strip_prefix(".cmd.")?;
+        is_token(name).then_some(name)
+    }
+
+    /// `hal.ask.page`: lines from the page's command box.
+    pub fn ask_page(&self) -> String {
+        format!("{}.ask.page", self.prefix)
+    }
+
+    /// `hal.audit.<kind>.<command>`.
+    pub fn audit(&self, kind: &str, command: &str) -> String {
+        format!("{}.audit.{kind}.{command}", self.prefix)
+    }
+
+    /// `hal.audit.>`.
+    pub fn all_audit(&self) -> String {
+        format!("{}.audit.>", self.prefix)
+    }
+
+    /// What was asked, allowed, approved and done in chats: `HAL_AUDIT`.
+    pub fn audit_stream(&self) -> String {
+        self.upper("AUDIT")
+    }
+
+    /// The bucket of the events that a bridge took: `HAL_CLAIMS`.
+    pub fn claims_bucket(&self) -> String {
+        self.upper("CLAIMS")
+    }
+
     /// The log: `HAL_OPS`.
     pub fn ops_stream(&self) -> String {
         self.upper("OPS")
@@ -96,7 +137,7 @@ impl Names {
         self.upper("DEAD")
     }
 
-    /// The bucket of leases and claims: `HAL_STATE`.
+    /// The bucket of leases: `HAL_STATE`.
     pub fn state_bucket(&self) -> String {
         self.upper("STATE")
     }
@@ -138,6 +179,8 @@ mod tests {
         assert_eq!(names.parse("hal.ops.db1.x"), None);
         assert_eq!(names.parse("dev.out.ops"), None);
         assert_eq!(names.ops_stream(), "DEV_OPS");
+        assert_eq!(names.command(&names.cmd("deploy")), Some("deploy"));
+        assert_eq!((names.command(&names.each("deploy")), names.command("hal.cmd.deploy")), (None, None));
         assert!(Names::new("a.b").is_err());
     }
 }

@@ -254,10 +254,12 @@ fn an_old_message_follows_the_new_one_under_its_own_id() {
 #[cfg(feature = "pages")]
 fn the_schema_in_the_repository_is_current() {
     let place = Place::bare("");
-    let printed = stdout(&place.tellhal(&["schema"]).output().unwrap());
-    let committed =
-        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/message.schema.json")).unwrap();
-    assert_eq!(committed, printed, "tellhal schema > tellhal/message.schema.json");
+    for format in ["message", "command"] {
+        let printed = stdout(&place.tellhal(&["schema", format]).output().unwrap());
+        let file = format!("{}/{format}.schema.json", env!("CARGO_MANIFEST_DIR"));
+        let committed = std::fs::read_to_string(&file).unwrap_or_default();
+        assert_eq!(committed, printed, "tellhal schema {format} > tellhal/{format}.schema.json");
+    }
     for (args, want) in [
         (&["man"][..], ".TH tellhal 1"),
         (&["man", "run"], ".TH tellhal-run 1"),
@@ -266,7 +268,8 @@ fn the_schema_in_the_repository_is_current() {
         (&["completions", "bash"], "started succeeded failed resolved"),
         (&["--help"], "Examples:"),
         (&["--help"], "Print the manual page"),
-        (&["--help"], "Print the message's JSON Schema"),
+        (&["man", "serve"], ".TH tellhal-serve 1"),
+        (&["--help"], "Print the JSON Schema of messages, or of chat commands"),
     ] {
         let output = place.tellhal(args).output().unwrap();
         assert_eq!(status(&output), 0);

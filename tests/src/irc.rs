@@ -37,6 +37,25 @@ struct Record {
     lines: Vec<Line>,
 }
 
+/// True if the server at `addr` offers this capability now.
+pub async fn offers(addr: SocketAddr, capability: &str) -> bool {
+    let Ok(mut stream) = TcpStream::connect(addr).await else { return false };
+    if stream.write_all(b"CAP LS 302\r\n").await.is_err() {
+        return false;
+    }
+    let mut lines = BufReader::new(stream).lines();
+    let offer = async {
+        loop {
+            match lines.next_line().await {
+                Ok(Some(line)) if line.contains(" LS ") => return line.contains(capability),
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => return false,
+            }
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(2), offer).await.unwrap_or(false)
+}
+
 impl IrcClient {
     /// Connects as `nick` and joins `channel`; returns when it has joined.
     pub async fn join(addr: SocketAddr, nick: &str, channel: &str) -> IrcClient {
@@ -52,6 +71,12 @@ impl IrcClient {
         client.send(&format!("JOIN {channel}")).await;
         client.expect("366").await;
         client
+    }
+
+    /// Registers our nick with the network's services, which makes us the account of the same name.
+    pub async fn register(&self) {
+        self.send("PRIVMSG NickServ :REGISTER s3cret-password").await;
+        self.expect("900").await;
     }
 
     /// Sends one line as it is.

@@ -105,9 +105,14 @@ pub struct Inspircd {
 impl Inspircd {
     /// A server with the IRCv3 modules; it has no services, so there are no accounts and no SASL.
     pub async fn start() -> Inspircd {
+        Inspircd::with("").await
+    }
+
+    /// The same with more lines of configuration.
+    async fn with(more: &str) -> Inspircd {
         let dir = TempDir::new().expect("a folder for inspircd");
         let port = Port::free();
-        std::fs::write(dir.path().join("inspircd.conf"), inspircd_conf(port.number(), dir.path()))
+        std::fs::write(dir.path().join("inspircd.conf"), inspircd_conf(port.number(), dir.path()) + more)
             .expect("inspircd.conf");
         let process = spawn_inspircd(dir.path());
         let mut server = Inspircd { dir, port, process };
@@ -166,6 +171,109 @@ fn inspircd_conf(port: u16, dir: &Path) -> String {
          <path datadir=\"{data}\" logdir=\"{data}\" runtimedir=\"{data}\">\n\
          <options prefixquit=\"Quit: \">\n\
          <log method=\"file\" type=\"*\" level=\"default\" target=\"inspircd.log\">\n{modules}"
+    )
+}
+
+/// A running InspIRCd with Anope's services: nicks can be registered, and the server vouches for accounts (SASL, account-tag).
+#[derive(Debug)]
+pub struct IrcNetwork {
+    // The first fields, so that the processes end before the folders are removed.
+    services: Process,
+    server: Inspircd,
+    _dir: TempDir,
+}
+
+impl IrcNetwork {
+    /// A server with its services linked.
+    pub async fn start() -> IrcNetwork {
+        let link = Port::free();
+        let server = Inspircd::with(&inspircd_link(link.number())).await;
+        let dir = TempDir::new().expect("a folder for anope");
+        let services = spawn_anope(dir.path(), link.number());
+        let network = IrcNetwork { services, server, _dir: dir };
+        let offers = async || crate::irc::offers(network.addr(), "sasl=").await;
+        crate::wait::wait_until("the services are linked", crate::wait::SOON, offers).await;
+        network
+    }
+
+    /// The address for clients.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// The server's process, to stop (SIGSTOP), resume, kill or terminate.
+    pub fn server(&mut self) -> &mut Process {
+        self.server.process()
+    }
+
+    /// The services' process.
+    pub fn services(&mut self) -> &mut Process {
+        &mut self.services
+    }
+}
+
+fn inspircd_link(port: u16) -> String {
+    let modules = ["hidechans", "sasl", "spanningtree"];
+    let modules: String = modules.iter().map(|name| format!("<module name=\"{name}\">\n")).collect();
+    format!(
+        "{modules}<bind address=\"127.0.0.1\" port=\"{port}\" type=\"servers\">\n\
+         <sasl target=\"services.example.com\"><uline server=\"services.example.com\" silent=\"yes\">\n\
+         <link name=\"services.example.com\" ipaddr=\"127.0.0.1\" port=\"{port}\" allowmask=\"127.0.0.1\" sendpass=\"lnk\" recvpass=\"lnk\">\n"
+    )
+}
+
+fn spawn_anope(dir: &Path, port: u16) -> Process {
+    let file = |name: &str, text: String| std::fs::write(dir.join(name), text).expect(name);
+    file("services.motd", String::new());
+    file("services.conf", anope_conf(port, &dir.join("db/anope.pid")));
+    // As root it would wait for three seconds, to let somebody think about it.
+    let is_root = rustix::process::geteuid().is_root();
+    let mut command = if is_root {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(find::theirs("anope"));
+        command
+    } else {
+        Command::new(find::theirs("anope"))
+    };
+    for name in ["db", "logs"] {
+        std::fs::create_dir_all(dir.join(name)).expect(name);
+    }
+    if is_root {
+        let paths = [
+            dir.to_owned(),
+            dir.join("db"),
+            dir.join("logs"),
+            dir.join("services.conf"),
+            dir.join("services.motd"),
+        ];
+        for path in paths {
+            std::os::unix::fs::chown(&path, Some(65534), Some(65534)).expect("a folder for anope");
+        }
+    }
+    let path = |option: &str, path: &Path| format!("--{option}={}", path.display());
+    command.args(["--nofork", "--modulesdir=/usr/lib/anope"]).arg(path("confdir", dir));
+    command.arg(path("dbdir", &dir.join("db"))).arg(path("logdir", &dir.join("logs")));
+    Process::start("anope", &mut command, &dir.join("log"))
+}
+
+fn anope_conf(port: u16, pid: &Path) -> String {
+    let pid = pid.display();
+    format!(
+        r#"
+uplink {{ host = "127.0.0.1"; port = {port}; password = "lnk" }}
+serverinfo {{ name = "services.example.com"; description = "Services"; id = "00A"; pid = "{pid}"; motd = "services.motd" }}
+module {{ name = "inspircd3" }}
+networkinfo {{ networkname = "Tests"; nicklen = 30; userlen = 10; hostlen = 64; chanlen = 64 }}
+options {{ casemap = "rfc1459"; seed = 12345; nickregdelay = 0s; passlen = 32; readtimeout = 5s; warningtimeout = 4h; retrywait = 1s; updatetimeout = 1s; expiretimeout = 30m; regexengine = "" }}
+log {{ target = "services.log"; other = "*" }}
+service {{ nick = "NickServ"; user = "services"; host = "services.host"; gecos = "NickServ" }}
+module {{ name = "nickserv"; client = "NickServ"; forceemail = no }}
+module {{ name = "ns_register"; registration = "none" }}
+command {{ service = "NickServ"; name = "REGISTER"; command = "nickserv/register" }}
+module {{ name = "enc_sha256" }}
+module {{ name = "m_sasl" }}
+module {{ name = "db_flatfile"; database = "anope.db"; keepbackups = 0; nobackupokay = yes }}
+"#
     )
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use async_nats::jetstream::stream::Config;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
@@ -97,6 +98,12 @@ impl NatsServer {
     /// The folder with the server's configuration, log and data.
     pub fn dir(&self) -> PathBuf {
         self.dir.path().to_owned()
+    }
+
+    /// Creates the log, for tests of a bridge without a relay: it is not ready before there is one.
+    pub async fn create_log(&self) {
+        let log = Config { name: "HAL_OPS".into(), subjects: vec!["hal.ops.>".into()], ..Config::default() };
+        self.jetstream().await.create_stream(log).await.expect("the log is created");
     }
 
     /// A client without credentials.

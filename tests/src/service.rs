@@ -179,6 +179,14 @@ impl Bridge {
         Bridge(Service::spawn("hal-bridge", http, &text))
     }
 
+    /// The public key that it signs its requests with.
+    pub fn key(&self) -> String {
+        let mut command = self.command(&["key"]);
+        command.env("STATE_DIRECTORY", self.dir().join("state"));
+        let output = command.output().expect("hal-bridge starts");
+        String::from_utf8(output.stdout).expect("a key").trim().to_owned()
+    }
+
     /// Writes a new configuration (again without `[nats]` and `[http]`) and tells the bridge to read it.
     pub fn reload(&mut self, nats_url: &str, configuration: &str) {
         let text = full(configuration, nats_url, "http", &self.0.http);

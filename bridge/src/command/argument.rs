@@ -4,6 +4,8 @@ use regex::Regex;
 
 /// The longest value of an argument, in bytes.
 const LONGEST: usize = 1024;
+/// The sign in the place of a secret value.
+pub(crate) const MASK: &str = "•••";
 /// The most words of a command whose arguments are not listed.
 const MOST: usize = 64;
 
@@ -47,7 +49,7 @@ pub(crate) struct Value {
 impl Value {
     /// The value as it may be shown.
     pub(crate) fn shown(&self) -> &str {
-        if self.is_secret { "•••" } else { &self.value }
+        if self.is_secret { MASK } else { &self.value }
     }
 }
 
@@ -74,7 +76,7 @@ pub(crate) fn bind(arguments: Option<&[Argument]>, words: &[String]) -> Result<V
 }
 
 /// The arguments as they are typed: `TARGET [COUNT]`.
-fn usage(arguments: &[Argument]) -> String {
+pub(crate) fn usage(arguments: &[Argument]) -> String {
     if arguments.is_empty() {
         return "no arguments".into();
     }

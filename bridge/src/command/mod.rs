@@ -1,10 +1,366 @@
-//! Chat commands: who may ask for which. Everything here is pure; nothing here runs a command.
+//! Chat commands, from a line to its answer. The bridge runs nothing itself: handlers do, which it asks over NATS.
 //!
 //! ```text
-//! line ─▶ words ─▶ policy (person, room, command, arguments) ─▶ allowed, with or without an approval, or denied
+//! line ─▶ claim ─▶ words ─▶ policy (person, room, command, arguments) ─▶ audit ─▶ handler ─▶ answer ─▶ audit
+//!                               │                    │
+//!                               └▶ denied            └▶ waits for a confirmation or another person's approval
 //! ```
+//!
+//! `words`, `argument`, `person`, `policy` and `approval` are pure; `claims`, `pending`, `handlers` and `dispatch` are each one
+//! thing on the bus. Without an acknowledged claim and an acknowledged entry of the audit, nothing is asked.
 
+pub(crate) mod approval;
 pub(crate) mod argument;
+mod builtin;
+pub(crate) mod claims;
+mod dispatch;
+mod flood;
+pub(crate) mod handlers;
+mod hash;
+pub(crate) mod line;
+mod pending;
 pub(crate) mod person;
 pub(crate) mod policy;
 pub(crate) mod words;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use service::text::{cut, one_line};
+use tellhal::audit::{Entry, Kind};
+use tellhal::command::{Answer, FRESH, LONGEST_NAME, Request, VERSION};
+use tellhal::tag::is_token;
+use tellhal::{Timestamp, nearest};
+use tokio::sync::{Notify, watch};
+
+use self::approval::Pending;
+use self::argument::Value;
+use self::claims::Claims;
+use self::dispatch::{Dispatch, End};
+use self::flood::Flood;
+use self::line::{Line, Out};
+use self::person::Person;
+use self::policy::{Approval, Policy, Verdict};
+use crate::bus::Bus;
+use crate::metrics::{CommandOutcome, Metrics};
+
+/// The most of an answer that an entry of the audit has, in bytes.
+const EXCERPT: usize = 1000;
+/// The word that asks all machines.
+const EACH: &str = "--each";
+
+/// The commands that run for somebody, by the ids of their requests.
+type Running = Arc<Mutex<HashMap<String, RunningCommand>>>;
+
+struct RunningCommand {
+    command: String,
+    person: Option<String>,
+    cancelled: Arc<Notify>,
+}
+
+/// Everything that lines need. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Commands {
+    pub(crate) bus: Bus,
+    pub(crate) claims: Claims,
+    policy: watch::Receiver<Arc<Policy>>,
+    flood: Arc<Mutex<Flood>>,
+    running: Running,
+    metrics: Arc<Metrics>,
+}
+
+/// A line with the person who gave it, on its way to an answer.
+struct Given<'a> {
+    id: String,
+    line: &'a Line,
+    policy: Arc<Policy>,
+    command: String,
+    words: Vec<String>,
+    each: bool,
+    /// The arguments as they may be shown.
+    shown: Vec<String>,
+    /// The person who asked, if it is not the one who gives this line: an approved command is the asker's.
+    asker: Option<String>,
+}
+
+impl Given<'_> {
+    fn person(&self) -> Option<&Person> {
+        match &self.asker {
+            Some(asker) => self.policy.people.named(asker),
+            None => self.policy.people.of(self.line.account.as_ref()?),
+        }
+    }
+
+    fn request<'r>(&'r self, place: &'r str) -> policy::Request<'r> {
+        policy::Request { person: self.person(), room: place, command: &self.command, words: &self.words }
+    }
+
+    fn entry(&self, kind: Kind, text: &str) -> Entry {
+        let mut args = self.shown.clone();
+        if self.each {
+            args.insert(0, EACH.into());
+        }
+        Entry {
+            v: VERSION,
+            id: self.id.clone(),
+            time: Timestamp::now(),
+            kind,
+            room: self.line.place(),
+            person: self.person().map(|person| person.name.clone()),
+            account: self.line.account.as_ref().map(ToString::to_string),
+            speaker: cut(&one_line(&self.line.speaker), 100),
+            command: cut(&one_line(&self.command), LONGEST_NAME),
+            args,
+            text: cut(text, EXCERPT),
+        }
+    }
+}
+
+impl Commands {
+    pub(crate) fn new(
+        bus: Bus,
+        owner: String,
+        policy: watch::Receiver<Arc<Policy>>,
+        metrics: Arc<Metrics>,
+    ) -> Commands {
+        let claims = Claims::new(bus.clone(), owner);
+        Commands { bus, claims, policy, flood: Arc::default(), running: Arc::default(), metrics }
+    }
+
+    /// Handles one line to its end. At most one bridge does so for one event of a platform.
+    pub(crate) async fn handle(&self, line: Line, out: &dyn Out) {
+        let id = new_id();
+        let held = match self.claims.claim(&line, &id).await {
+            Ok(Some(held)) => held,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::error!(room = line.place(), %error, "a command is not run: it cannot be claimed");
+                let text =
+                    "this is not run: NATS does not take the note that a command leaves; try again later";
+                return out.answer(&Answer::failed(text)).await;
+            }
+        };
+        let answer = self.answered(&id, &line, out).await;
+        out.answer(&answer).await;
+        self.claims.done(held).await;
+    }
+
+    async fn answered(&self, id: &str, line: &Line, out: &dyn Out) -> Answer {
+        let policy = self.policy.borrow().clone();
+        let mut given = Given {
+            id: id.to_owned(),
+            line,
+            policy,
+            command: String::new(),
+            words: vec![],
+            each: false,
+            shown: vec![],
+            asker: None,
+        };
+        let taken = self.flood().take(&flood_key(line));
+        if let Err(wait) = taken {
+            let text = format!("too many commands; try again in {}", whole_seconds(wait));
+            return self.refuse(&given, Kind::Refused, &text).await;
+        }
+        let mut words = match words::words(&line.text) {
+            Ok(words) => words,
+            Err(unclear) => return self.refuse(&given, Kind::Refused, &unclear.to_string()).await,
+        };
+        if words.is_empty() {
+            words.push("help".into());
+        }
+        given.command = words.remove(0).to_lowercase();
+        given.each = words.first().is_some_and(|word| word == EACH);
+        given.words = words.split_off(usize::from(given.each));
+        given.shown = given.policy.masked(&given.command, &given.words);
+        if !is_token(&given.command) || given.command.len() > LONGEST_NAME {
+            let text = "a command is one word of A-Z a-z 0-9 _ -; help lists yours";
+            return self.refuse(&given, Kind::Refused, text).await;
+        }
+        let place = line.place();
+        match given.policy.decide(&given.request(&place)).0 {
+            Verdict::Denied(why) => {
+                let text = format!("you may not give {}: {why}", given.command);
+                self.refuse(&given, Kind::Denied, &text).await
+            }
+            Verdict::Wrong(why) => self.refuse(&given, Kind::Refused, &why).await,
+            Verdict::Allowed { approval: Approval::None, timeout, values } => {
+                self.perform(&given, &values, timeout, out).await
+            }
+            Verdict::Allowed { approval, .. } => self.wait_for(&given, approval).await,
+        }
+    }
+
+    /// The answer to a line that leads to nothing.
+    async fn refuse(&self, given: &Given<'_>, kind: Kind, text: &str) -> Answer {
+        self.audit(&given.entry(kind, text)).await;
+        self.count(given, kind);
+        Answer::failed(text)
+    }
+
+    /// Notes what has happened. That it is noted is no condition of anything.
+    async fn audit(&self, entry: &Entry) {
+        if let Err(error) = self.bus.audit(entry).await {
+            let (id, kind) = (&entry.id, entry.kind.as_str());
+            tracing::error!(id, kind, %error, "an entry of the audit is lost");
+        }
+    }
+
+    /// Runs an allowed command, after the audit has it.
+    async fn perform(&self, given: &Given<'_>, values: &[Value], timeout: Duration, out: &dyn Out) -> Answer {
+        if let Err(error) = self.bus.audit(&given.entry(Kind::Asked, "")).await {
+            tracing::error!(id = given.id, %error, "a command is not run: the audit does not take it");
+            return Answer::failed("this is not run, since the audit does not take it now; try again later");
+        }
+        let (kind, answer) = match self.builtin(given, out).await {
+            Some(answer) if answer.failed => (Kind::Failed, answer),
+            Some(answer) => (Kind::Done, answer),
+            None => self.ask(given, values, timeout, out).await,
+        };
+        self.audit(&given.entry(kind, &answer.answer)).await;
+        self.count(given, kind);
+        answer
+    }
+
+    /// Asks a handler, or all of them.
+    async fn ask(
+        &self,
+        given: &Given<'_>,
+        values: &[Value],
+        timeout: Duration,
+        out: &dyn Out,
+    ) -> (Kind, Answer) {
+        let names = &self.bus.names;
+        let each = match given.each {
+            true => {
+                let served = handlers::alive(&self.bus.handlers, names).await.remove(&given.command);
+                Some(served.map_or(0, |served| served.instances))
+            }
+            false => None,
+        };
+        let person = given.person();
+        let request = Request {
+            v: VERSION,
+            id: given.id.clone(),
+            subject: if given.each { names.each(&given.command) } else { names.cmd(&given.command) },
+            command: given.command.clone(),
+            args: values.iter().map(|value| value.value.clone()).collect(),
+            named: values
+                .iter()
+                .filter(|value| !value.name.is_empty())
+                .map(|value| (value.name.clone(), value.value.clone()))
+                .collect(),
+            person: person.map(|person| person.name.clone()),
+            roles: person.map(|person| person.roles.iter().cloned().collect()).unwrap_or_default(),
+            room: given.line.place(),
+            expires: Timestamp::now().plus(FRESH),
+            timeout_ms: u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX),
+            cancel: None,
+        };
+        let cancelled = Arc::new(Notify::new());
+        let running = RunningCommand {
+            command: given.command.clone(),
+            person: request.person.clone(),
+            cancelled: cancelled.clone(),
+        };
+        self.running().insert(given.id.clone(), running);
+        let end = Dispatch { bus: &self.bus, request, each, cancelled: &cancelled }.ask(out).await;
+        self.running().remove(&given.id);
+        match end {
+            End::Answered(answer) if answer.failed => (Kind::Failed, answer),
+            End::Answered(answer) => (Kind::Done, answer),
+            End::NoHandler => (Kind::Failed, Answer::failed(self.nobody(given).await)),
+            End::Unknown(why) => {
+                (Kind::Unknown, Answer::failed(format!("{}: outcome unknown: {why}", given.command)))
+            }
+        }
+    }
+
+    /// Says that a command is served by nobody, and which is meant perhaps.
+    async fn nobody(&self, given: &Given<'_>) -> String {
+        let alive = handlers::alive(&self.bus.handlers, &self.bus.names).await;
+        let place = given.line.place();
+        let allowed = |name: &&str| given.policy.may(given.person(), &place, name);
+        let names: Vec<&str> = alive.keys().map(String::as_str).filter(allowed).collect();
+        let what = format!("nobody answers {} now", given.command);
+        match names.is_empty() {
+            true => what,
+            false => format!("{what}; {}", nearest::hint(&given.command, names)),
+        }
+    }
+
+    /// Keeps a command until it is confirmed or approved.
+    async fn wait_for(&self, given: &Given<'_>, approval: Approval) -> Answer {
+        let Some(person) = given.person() else { return Answer::failed("only a person may ask for that") };
+        let pending = Pending {
+            id: given.id.clone(),
+            person: person.name.clone(),
+            command: given.command.clone(),
+            words: given.words.clone(),
+            each: given.each,
+            room: given.line.place(),
+            prefix: self.bus.names.prefix().to_owned(),
+            approval,
+            expires: Timestamp(0),
+            hash: String::new(),
+        };
+        let pending = Pending::new(pending, Timestamp::now());
+        let noted = async {
+            self.bus.audit(&given.entry(Kind::Waiting, &approval.to_string())).await?;
+            pending::keep(&self.bus, &pending).await
+        };
+        if let Err(error) = noted.await {
+            tracing::error!(id = given.id, %error, "a command cannot wait for its approval");
+            return Answer::failed(
+                "this is not run: NATS does not keep it for an approval now; try again later",
+            );
+        }
+        self.count(given, Kind::Waiting);
+        let what = given.shown_line();
+        let minutes = approval::PATIENCE.as_secs() / 60;
+        let id = &given.id;
+        Answer::done(match approval {
+            Approval::SecondPerson => {
+                format!("{what} needs another person: approve {id} (or deny {id}) within {minutes} minutes")
+            }
+            _ => format!("{what} needs your confirmation: approve {id} within {minutes} minutes"),
+        })
+    }
+
+    fn count(&self, given: &Given<'_>, kind: Kind) {
+        let label = CommandOutcome { chat: given.line.kind, outcome: kind.as_str() };
+        self.metrics.commands.get_or_create(&label).inc();
+    }
+
+    fn flood(&self) -> std::sync::MutexGuard<'_, Flood> {
+        self.flood.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, RunningCommand>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Given<'_> {
+    /// The command with its arguments, as it may be shown.
+    fn shown_line(&self) -> String {
+        let words = [self.command.clone()].into_iter().chain(self.shown.iter().cloned());
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// A flood is counted by account; people without one share a count in their room.
+fn flood_key(line: &Line) -> String {
+    line.account.as_ref().map_or_else(|| line.place(), ToString::to_string)
+}
+
+fn whole_seconds(wait: Duration) -> String {
+    humantime::format_duration(Duration::from_secs(wait.as_secs() + 1)).to_string()
+}
+
+/// A short id, which people type to approve or cancel: eight characters that look like no others.
+fn new_id() -> String {
+    const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
+    (0..8).map(|_| char::from(LETTERS[fastrand::usize(..LETTERS.len())])).collect()
+}

@@ -115,6 +115,11 @@ impl People {
         self.by_name.get(name)
     }
 
+    /// The person whose account it is.
+    pub(crate) fn of(&self, account: &Account) -> Option<&Person> {
+        self.named(self.by_account.get(account)?)
+    }
+
     /// All roles that somebody has.
     pub(crate) fn roles(&self) -> BTreeSet<&str> {
         self.by_name.values().flat_map(|person| person.roles.iter().map(String::as_str)).collect()

@@ -7,18 +7,19 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use service::text::{cut, one_line};
 
-use super::argument::{Argument, Value, bind};
+use super::argument::{Argument, MASK, Value, bind, usage};
 use super::person::{People, Person};
 
 /// The name of the rules for every other command that is served.
 pub(crate) const ANY: &str = "*";
-/// The commands that everybody may give.
-pub(crate) const OPEN: [&str; 2] = ["help", "whoami"];
+/// The bridge's own commands, which everybody may give; the last three look at rights themselves.
+pub(crate) const OPEN: [&str; 5] = ["help", "whoami", "approve", "deny", "cancel"];
 
 /// The consent that a command needs before it runs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Approval {
     #[default]
@@ -99,6 +100,8 @@ pub(crate) struct Step {
     pub(crate) words: String,
 }
 
+/// The longest word that is shown, in bytes.
+const SHOWN: usize = 200;
 /// The time of a command without a rule.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -130,6 +133,35 @@ impl Policy {
             _ => format!("no rule about {command} is for this room and these arguments"),
         };
         (Verdict::Denied(why), steps)
+    }
+
+    /// True if some arguments exist with which the person may give the command here.
+    pub(crate) fn may(&self, person: Option<&Person>, room: &str, command: &str) -> bool {
+        let Some(person) = person else { return false };
+        let fits = |rule: &&Rule| rule.rooms.is_empty() || rule.rooms.iter().any(|one| one == room);
+        let allows = |rule: &Rule| rule.allow.iter().any(|role| person.roles.contains(role));
+        self.rules_of(command).into_iter().filter(fits).any(allows)
+    }
+
+    /// The words after a command as they may be shown: those that a rule calls secret are masked, and so are those beyond the
+    /// arguments of such a rule.
+    pub(crate) fn masked(&self, command: &str, words: &[String]) -> Vec<String> {
+        let rules = self.rules_of(command);
+        let secrets = |index: usize| {
+            rules.iter().filter_map(|rule| rule.arguments.as_deref()).any(|arguments| {
+                let beyond = arguments.iter().any(|argument| argument.is_secret);
+                arguments.get(index).map_or(beyond, |argument| argument.is_secret)
+            })
+        };
+        let shown = |(index, word): (usize, &String)| {
+            if secrets(index) { MASK.to_owned() } else { cut(&one_line(word), SHOWN) }
+        };
+        words.iter().enumerate().map(shown).collect()
+    }
+
+    /// The arguments that the first rule about a command takes, as they are typed; `None` if it takes any.
+    pub(crate) fn usage(&self, command: &str) -> Option<String> {
+        self.rules_of(command).into_iter().find_map(|rule| rule.arguments.as_deref()).map(usage)
     }
 
     /// The rules that are about a command.
@@ -248,6 +280,9 @@ mod tests {
         let both = policy(rules);
         assert!(is_allowed(&both, "dev", "main/#ops", "uptime"));
         assert!(!is_allowed(&both, "dev", "main/#ops", "deploy"));
+        assert!(both.may(both.people.named("dev"), "main/#ops", "uptime"));
+        assert!(!both.may(both.people.named("dev"), "main/#ops", "deploy"));
+        assert!(!both.may(None, "main/#ops", "uptime"));
         // A name that looks like the rule for any is a name like others.
         let own = policy(vec![rule("deploy", &["operator"])]);
         assert!(!is_allowed(&own, "oncall", "main/#ops", "*"));
@@ -283,6 +318,19 @@ mod tests {
         assert_eq!(verdict(&policy, "dev", "main/#ops", "deploy web"), Verdict::Wrong(wrong.into()));
         // A person who may not give the command is not told its arguments.
         assert!(matches!(verdict(&policy, "?", "main/#ops", "deploy web"), Verdict::Denied(_)));
+    }
+
+    #[test]
+    fn secret_words_are_masked_wherever_a_rule_calls_them_so() {
+        let secret = Argument { is_secret: true, ..argument("password", &[]) };
+        let rules = vec![Rule {
+            arguments: Some(vec![argument("user", &[]), secret]),
+            ..rule("passwd", &["operator"])
+        }];
+        let policy = policy(rules);
+        let words: Vec<String> = ["bob", "hunter2", "hunter3"].map(str::to_owned).into();
+        assert_eq!(policy.masked("passwd", &words), ["bob", MASK, MASK]);
+        assert_eq!(policy.masked("uptime", &words), ["bob", "hunter2", "hunter3"]);
     }
 
     #[test]

@@ -33,7 +33,8 @@ fn people(checks: &mut Checks<'_>) -> People {
         .documents
         .iter()
         .flat_map(|document| document.raw.chat.iter())
-        .map(|(name, Chat::Irc(_))| name.clone())
+        .filter(|(_, chat)| matches!(chat, Chat::Irc(_)))
+        .map(|(name, _)| name.clone())
         .collect();
     let mut people = People::default();
     // Where each name and account was first.

@@ -1,15 +1,23 @@
 //! The bridge's configuration. Files, secrets, paths and reloads behave as in every service: see
 //! [`service::config`].
 
+mod chats;
 mod commands;
 mod raw;
 
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
+use nkeys::KeyPair;
 use service::config::{Configuration, Problem, listen_address};
 use tellhal::nats::NatsConfig;
 
+use crate::chat::registry as chat;
 use crate::command::policy::Policy;
 use raw::{Checks, DEFAULT_HTTP, DEFAULT_TCP, File};
 
@@ -25,13 +33,53 @@ pub(crate) struct Config {
     pub(crate) tcp: Option<SocketAddr>,
     /// The people, and the rules of commands.
     pub(crate) policy: Policy,
+    /// The chats whose commands are heard, by name.
+    pub(crate) chats: BTreeMap<String, chat::Config>,
+    /// In the environment `dev`, the only rooms that are heard and answered.
+    pub(crate) dev_rooms: Option<Vec<String>>,
+    /// The connection on which commands are asked, if it is another than `nats`.
+    pub(crate) handlers: Option<NatsConfig>,
+    pub(crate) signing_key: SigningKey,
+    /// The copies of each stream that the bridge creates.
+    pub(crate) replicas: usize,
     /// Problems despite which it can be used.
     pub(crate) warnings: Vec<Problem>,
 }
 
+/// The file with the nkey seed that signs requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SigningKey {
+    /// Named by the configuration; it must be there.
+    Given(PathBuf),
+    /// In the state folder; created when it is missing.
+    Own(PathBuf),
+}
+
+impl SigningKey {
+    /// Reads the key, or creates it where that is ours to do.
+    pub(crate) fn read(&self) -> anyhow::Result<KeyPair> {
+        let (SigningKey::Given(path) | SigningKey::Own(path)) = self;
+        if matches!(self, SigningKey::Own(_)) && !path.exists() {
+            create(path).with_context(|| format!("cannot create {}", path.display()))?;
+        }
+        let text = tellhal::file::read_text(path).with_context(|| path.display().to_string())?;
+        let key = KeyPair::from_seed(text.trim());
+        // The error is not shown: it may repeat a part of the file.
+        key.map_err(|_| anyhow::anyhow!("{}: there is no nkey seed in it", path.display()))
+    }
+}
+
+fn create(path: &Path) -> anyhow::Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let seed = KeyPair::new_user().seed()?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    Ok(writeln!(file, "{seed}")?)
+}
+
 /// Parts of the configuration that are checked and not built yet: the key, and its name in a sentence.
-const NOT_BUILT: [(&str, &str); 5] = [
-    ("chat", "chats are not built yet"),
+const NOT_BUILT: [(&str, &str); 4] = [
     ("schedules", "schedules are not built yet"),
     ("monitors", "monitors are not built yet"),
     ("webhooks", "webhooks are not built yet"),
@@ -56,14 +104,22 @@ impl Configuration for Config {
         let state_dir = service::config::state_dir::<Self>(state_dir.as_deref());
         let http = checks.only("http", |raw| raw.http.clone()).unwrap_or_default();
         let tcp = checks.only("tcp", |raw| raw.tcp.clone());
-        if let Some(document) = checks.owner("commands") {
-            let hint = "hal-bridge acl explain shows who may give which";
-            let problem = document.warning("commands", "commands are checked, and not answered yet", hint);
-            checks.problems.push(problem);
-        }
+        let signing_key =
+            checks.only("handlers.signing_key_file", |raw| raw.handlers.clone()?.signing_key_file);
+        let own_key = || state_dir.clone().unwrap_or_else(|| "/var/lib/hal-bridge".into()).join("signing.nk");
+        let handlers = checks.has("handlers.nats");
+        let handlers = handlers.then(|| checks.nats_at("handlers.nats", |raw| raw.handlers.clone()?.nats));
+        let mut nats = checks.nats(|raw| raw.nats.clone());
+        let dev_rooms = chats::dev_rooms(checks, &mut nats);
+        let replicas = checks.only("replicas", |raw| raw.replicas);
         Config {
-            spool: spool.unwrap_or_else(|| default_spool(state_dir)),
-            nats: checks.nats(|raw| raw.nats.clone()),
+            signing_key: signing_key.map_or_else(|| SigningKey::Own(own_key()), SigningKey::Given),
+            handlers,
+            dev_rooms,
+            replicas: replicas.unwrap_or(1),
+            chats: chats::check(checks),
+            spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
+            nats,
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),
             policy: commands::check(checks),
             tcp: tcp.map(|tcp| listen(checks, "tcp.listen", tcp.listen, DEFAULT_TCP, tcp.allow_remote)),
@@ -117,8 +173,6 @@ fn default_spool(state_dir: Option<PathBuf>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn load(files: &[(&str, &str)]) -> Result<Config, String> {

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{OneOrMany, PATH};
-use service::platform::irc;
 use service::secret::Secret;
 use tellhal::nats::NatsConfig;
 
@@ -36,6 +35,14 @@ pub(crate) struct File {
     pub(super) http: Option<Http>,
     /// The original's port.
     pub(super) tcp: Option<Tcp>,
+    /// `production` when absent.
+    pub(super) environment: Option<Environment>,
+    /// The rooms in which the environment `dev` hears and answers, such as `main/#dev`. Required there.
+    pub(super) dev_rooms: Option<OneOrMany>,
+    /// Copies of each stream that the bridge creates, in a cluster of NATS servers; 1 when absent.
+    pub(super) replicas: Option<usize>,
+    /// The programs that answer commands.
+    pub(super) handlers: Option<Handlers>,
     /// Chats whose commands are heard: `[chat.NAME.KIND]`.
     pub(super) chat: BTreeMap<String, Chat>,
     /// The people who may give commands, with their accounts.
@@ -68,27 +75,30 @@ pub(super) struct Tcp {
     pub(super) allow_remote: bool,
 }
 
-/// One chat.
-#[derive(Debug, Deserialize, JsonSchema)]
+/// Production, or a bridge under development.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "chats are not built yet")]
-pub(super) enum Chat {
-    Irc(IrcChat),
+pub(super) enum Environment {
+    /// It hears and answers in all its rooms.
+    #[default]
+    Production,
+    /// It hears and answers in `dev_rooms` alone, and its subjects begin with `dev`.
+    Dev,
 }
 
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[schemars(extend("additionalProperties" = false))]
-#[expect(dead_code, reason = "chats are not built yet")]
-pub(super) struct IrcChat {
-    #[serde(flatten)]
-    server: irc::Server,
-    /// The channels to listen in.
-    #[serde(default)]
-    channels: Vec<String>,
-    /// The sign before a command, such as `!`.
-    #[serde(default)]
-    trigger: Option<String>,
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Handlers {
+    /// The connection on which commands are asked, if handlers have an account of their own; `[nats]` when absent.
+    pub(super) nats: Option<NatsConfig>,
+    /// A file with the nkey seed that signs requests. `signing.nk` in the state folder when absent, created at the first start. Bridges
+    /// of one environment need the same.
+    #[schemars(extend("format" = PATH))]
+    pub(super) signing_key_file: Option<PathBuf>,
 }
+
+/// One chat, by its kind.
+pub(super) type Chat = crate::chat::registry::Config;
 
 /// A person, with all accounts. A nick or a display name is none: everybody can choose those.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -106,7 +116,7 @@ pub(super) struct Person {
     pub(super) matrix: Option<OneOrMany>,
     /// A JID without a resource, such as `oncall@example.com`.
     pub(super) xmpp: Option<OneOrMany>,
-    /// The name of a token of the relay's page.
+    /// The name of a token of the relay's page; `proxy:NAME` for a user of its proxy.
     pub(super) page: Option<OneOrMany>,
 }
 

@@ -19,6 +19,7 @@ macro_rules! files {
 
 const FILES: &[(&str, &str)] = files![
     "api.js",
+    "commands.js",
     "copy.js",
     "dom.js",
     "explain.js",

@@ -88,6 +88,14 @@ const VIEWS: &[View] = &[
         params: &[],
     },
     View {
+        path: "/commands",
+        title: "Commands",
+        listed: true,
+        script: "commands.js",
+        main: include_str!("views/commands.html"),
+        params: &[],
+    },
+    View {
         path: "/explain",
         title: "Explain",
         listed: true,

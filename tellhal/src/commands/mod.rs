@@ -2,12 +2,15 @@
 
 pub(crate) mod check;
 pub(crate) mod flush;
+mod group;
 pub(crate) mod listen;
 #[cfg(feature = "pages")]
 pub(crate) mod print;
 pub(crate) mod run;
 pub(crate) mod send;
+pub(crate) mod serve;
 pub(crate) mod status;
+mod stop;
 
 use std::future::Future;
 use std::path::{Path, PathBuf};

@@ -3,9 +3,9 @@
 
 use std::io::Write;
 
-use tellhal::Message;
+use tellhal::{Message, audit, command};
 
-use crate::cli::documented;
+use crate::cli::{Format, documented};
 use crate::exit::{Exit, Failure, Outcome};
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Outcome {
@@ -33,10 +33,29 @@ pub(crate) fn manual(name: Option<&str>) -> Outcome {
     print(&bytes)
 }
 
-pub(crate) fn schema() -> Outcome {
-    let schema = schemars::schema_for!(Message);
+/// The schema of messages, or of everything that chat commands are made of.
+pub(crate) fn schema(of: Format) -> Outcome {
+    let schema = match of {
+        Format::Message => schemars::schema_for!(Message),
+        Format::Command => command(),
+    };
     let text = serde_json::to_string_pretty(&schema).map_err(|error| Failure::new(Exit::TEMPORARY, error))?;
     print(format!("{text}\n").as_bytes())
+}
+
+fn command() -> schemars::Schema {
+    let mut generator = schemars::SchemaGenerator::default();
+    generator.subschema_for::<command::Request>();
+    generator.subschema_for::<command::Progress>();
+    generator.subschema_for::<command::Answer>();
+    generator.subschema_for::<command::Metadata>();
+    generator.subschema_for::<audit::Entry>();
+    generator.subschema_for::<audit::PageLine>();
+    let definitions: serde_json::Value = generator.take_definitions(true).into();
+    let title = "Chat commands on the bus";
+    schemars::json_schema!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, "$defs": definitions
+    })
 }
 
 fn print(bytes: &[u8]) -> Outcome {

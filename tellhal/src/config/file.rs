@@ -10,7 +10,7 @@ use tellhal::{address, nearest};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::Problem;
+use super::{Problem, Serve};
 
 /// The configuration in one file, or on the command line.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -21,6 +21,8 @@ pub(crate) struct FileConfig {
     pub(super) timeout: Option<String>,
     pub(super) context: Option<String>,
     pub(super) nats: NatsConfig,
+    pub(super) bridge_keys: Vec<String>,
+    pub(super) serve: Vec<Serve>,
 }
 
 impl FileConfig {
@@ -37,11 +39,17 @@ impl FileConfig {
 
     /// Takes missing values from `below`. Credentials are one value: those of two layers are not mixed.
     pub(super) fn fill(&mut self, below: FileConfig) {
-        let FileConfig { source, spool, timeout, context, nats } = below;
+        let FileConfig { source, spool, timeout, context, nats, bridge_keys, serve } = below;
         self.source = self.source.take().or(source);
         self.spool = self.spool.take().or(spool);
         self.timeout = self.timeout.take().or(timeout);
         self.context = self.context.take().or(context);
+        if self.bridge_keys.is_empty() {
+            self.bridge_keys = bridge_keys;
+        }
+        if self.serve.is_empty() {
+            self.serve = serve;
+        }
         let ours = &mut self.nats;
         if !ours.has_credentials() && ours.login.is_none() {
             ours.creds_file = nats.creds_file;
@@ -91,6 +99,8 @@ pub(crate) fn parse(path: &str, text: &str) -> Result<FileConfig, Vec<Problem>> 
     if let Ok(config) = toml::from_str::<FileConfig>(text)
         && config.timeout.as_deref().is_none_or(|timeout| duration(timeout).is_ok())
         && config.nats.servers().iter().all(|url| address::problem(url).is_none())
+        && config.serve.is_empty()
+        && config.bridge_keys.is_empty()
     {
         return Ok(config);
     }
@@ -114,15 +124,36 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// The commands of a file that may have mistakes elsewhere.
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Served {
+    #[serde(default)]
+    serve: Vec<toml::Value>,
+}
+
 type Check = fn(&DeValue) -> Result<(), String>;
 
 /// Every key with the check of its value and an example for the hint.
-const TOP: [(&str, Check, &str); 5] = [
+const TOP: [(&str, Check, &str); 7] = [
     ("source", text, "source = \"db1\""),
     ("spool", text, "spool = \"/var/spool/tellhal/0\""),
     ("timeout", time, "timeout = \"2s\""),
     ("context", text, "context = \"prod\""),
     ("nats", table, "[nats]"),
+    ("bridge_keys", keys, "bridge_keys = [\"UA…\"], which hal-bridge key prints"),
+    ("serve", tables, "[[serve]]"),
+];
+const SERVE: [(&str, Check, &str); 4] = [
+    ("name", text, "name = \"deploy\""),
+    ("exec", words, "exec = [\"/usr/local/bin/deploy\", \"{target}\"]"),
+    ("help", any_text, "help = \"deploys the web servers\""),
+    ("args", tables, "args = [{ name = \"target\" }]"),
+];
+const ARG: [(&str, Check, &str); 4] = [
+    ("name", text, "name = \"target\""),
+    ("one_of", words, "one_of = [\"staging\", \"production\"]"),
+    ("default", any_text, "default = \"staging\""),
+    ("dashes", flag, "dashes = true"),
 ];
 const NATS: [(&str, Check, &str); 12] = [
     ("url", urls, "url = \"nats://127.0.0.1:4222\", or a list of them"),
@@ -141,6 +172,7 @@ const NATS: [(&str, Check, &str); 12] = [
 
 fn walk(path: &str, text: &str) -> Vec<Problem> {
     let (table, errors) = DeTable::parse_recoverable(text);
+    let mut wrong: Vec<(usize, Problem)> = Vec::new();
     let place = |at: usize| format!("{path}:{}", 1 + text[..at.min(text.len())].matches('\n').count());
     let mut problems: Vec<(usize, Problem)> = Vec::new();
     for error in errors {
@@ -173,6 +205,25 @@ fn walk(path: &str, text: &str) -> Vec<Problem> {
     if let Some(DeValue::Table(nats)) = table.get_ref().get("nats").map(Spanned::get_ref) {
         check_table(nats, &NATS, "nats.");
     }
+    // An entry of another shape is reported above.
+    let values = toml::from_str::<Served>(text).unwrap_or_default().serve.into_iter();
+    let mut names: Vec<String> = Vec::new();
+    for (i, (at, entry)) in entries(table.get_ref(), "serve").into_iter().enumerate() {
+        check_table(entry, &SERVE, &format!("serve[{i}]."));
+        for (j, (_, arg)) in entries(entry, "args").into_iter().enumerate() {
+            check_table(arg, &ARG, &format!("serve[{i}].args[{j}]."));
+        }
+        let Some(Ok(serve)) = values.clone().nth(i).map(toml::Value::try_into::<Serve>) else { continue };
+        let twice = names
+            .contains(&serve.name)
+            .then(|| ("name".to_owned(), format!("{} is served twice", serve.name)));
+        for (key, what) in serve.problems().into_iter().chain(twice) {
+            let place = format!("{}: serve[{i}].{key}", place(at));
+            wrong.push((at, Problem::new(place, what, "tellhal serve --help shows an example")));
+        }
+        names.push(serve.name);
+    }
+    problems.extend(wrong);
     problems.sort_by_key(|(at, _)| *at);
     problems.into_iter().map(|(_, problem)| problem).collect()
 }
@@ -197,6 +248,39 @@ fn time(value: &DeValue) -> Result<(), String> {
 
 fn flag(value: &DeValue) -> Result<(), String> {
     value.is_bool().then_some(()).ok_or_else(|| "is neither true nor false".into())
+}
+
+fn any_text(value: &DeValue) -> Result<(), String> {
+    value.as_str().map(|_| ()).ok_or_else(|| "is not text in quotes".into())
+}
+
+fn words(value: &DeValue) -> Result<(), String> {
+    let is_text = |word: &Spanned<DeValue>| word.get_ref().as_str().is_some();
+    let list = value.as_array().filter(|list| list.iter().all(is_text));
+    list.map(|_| ()).ok_or_else(|| "is not a list of texts in quotes".into())
+}
+
+fn keys(value: &DeValue) -> Result<(), String> {
+    words(value)?;
+    let keys = value.as_array().into_iter().flat_map(|keys| keys.iter());
+    let is_public = |key: &str| nkeys::KeyPair::from_public_key(key).is_ok();
+    match keys.filter_map(|key| key.get_ref().as_str()).find(|key| !is_public(key)) {
+        // Not shown: it may be a seed.
+        Some(_) => Err("has an entry that is not a public nkey".into()),
+        None => Ok(()),
+    }
+}
+
+fn tables(value: &DeValue) -> Result<(), String> {
+    let list = value.as_array().filter(|list| list.iter().all(|entry| entry.get_ref().is_table()));
+    list.map(|_| ()).ok_or_else(|| "is not a list of tables".into())
+}
+
+/// The tables of a list of tables, each with its place.
+fn entries<'t, 'i>(table: &'t DeTable<'i>, key: &str) -> Vec<(usize, &'t DeTable<'i>)> {
+    let list = table.get(key).and_then(|list| list.get_ref().as_array());
+    let entry = |entry: &'t Spanned<DeValue<'i>>| Some((entry.span().start, entry.get_ref().as_table()?));
+    list.into_iter().flat_map(|list| list.iter()).filter_map(entry).collect()
 }
 
 fn table(value: &DeValue) -> Result<(), String> {
@@ -235,6 +319,28 @@ mod tests {
         for (got, (place, words)) in shown.iter().zip(want) {
             assert!(got.starts_with(place) && got.contains(words), "{got}");
         }
+    }
+
+    #[test]
+    fn each_mistake_of_a_served_command_is_told() {
+        let text = "bridge_keys = [\"SUAB\"]\n[[serve]]\nname = \"a b\"\nexec = \"uptime\"\n[[serve]]\nname = \"x\"\nexec = [\"{x}\"]\n\
+                    [[serve]]\nname = \"x\"\nexec = [\"x\"]\nhlep = \"\"\nargs = [{ name = \"a\", one_of = 1 }]\n";
+        let problems = parse("t.toml", text).unwrap_err();
+        let shown: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let want = [
+            ("t.toml:1: bridge_keys", "has an entry that is not a public nkey"),
+            ("t.toml:4: serve[0].exec", "is not a list of texts"),
+            ("t.toml:5: serve[1].exec", "choose the program"),
+            ("t.toml:11: serve[2].hlep", "did you mean help?"),
+            ("t.toml:12: serve[2].args[0].one_of", "is not a list of texts"),
+        ];
+        assert_eq!(shown.len(), want.len(), "{shown:#?}");
+        for (got, (place, words)) in shown.iter().zip(want) {
+            assert!(got.starts_with(place) && got.contains(words) && !got.contains("SUAB"), "{got}");
+        }
+        let good = "[[serve]]\nname = \"x\"\nexec = [\"x\"]\n[[serve]]\nname = \"x\"\nexec = [\"x\"]\n";
+        assert_eq!(parse("t", good).unwrap_err()[0].what, "x is served twice");
+        assert_eq!(parse("t", &good[..good.len() / 2]).unwrap().serve.len(), 1);
     }
 
     #[test]

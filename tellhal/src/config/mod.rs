@@ -8,6 +8,7 @@ mod context;
 mod file;
 mod place;
 mod problem;
+mod serve;
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub(crate) use file::parse as parse_file;
 pub(crate) use file::read as read_file;
 pub(crate) use place::{ALL_SPOOLS, prepare};
 pub(crate) use problem::Problem;
+pub(crate) use serve::{Arg, Serve, placeholder};
 
 /// The time until a message is kept, counted from when it has been read.
 pub(crate) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -65,6 +67,10 @@ pub(crate) struct Settings {
     pub(crate) source: String,
     pub(crate) host: String,
     pub(crate) timeout: Duration,
+    /// The public keys of the bridges whose requests are taken.
+    pub(crate) bridge_keys: Vec<String>,
+    /// The chat commands that this machine answers.
+    pub(crate) serve: Vec<Serve>,
     /// Files and contexts that were read.
     pub(crate) read: Vec<String>,
     /// Problems of the configuration. While there is one, messages are not sent.
@@ -229,6 +235,7 @@ fn from_flags(
         timeout,
         context: flags.context.clone().or_else(|| env("TELLHAL_CONTEXT")),
         nats,
+        ..FileConfig::default()
     }
 }
 
@@ -270,6 +277,8 @@ fn settle(config: FileConfig, read: Vec<String>, mut problems: Vec<Problem>) -> 
         source,
         host,
         timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
+        bridge_keys: config.bridge_keys,
+        serve: config.serve,
         read,
         problems,
     }

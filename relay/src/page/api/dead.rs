@@ -1,11 +1,8 @@
 //! `/api/dead`: the dead letters, to list, retry and give up.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer::DeliverPolicy;
-use async_nats::jetstream::stream::Stream;
 use axum::extract::{Extension, State};
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -13,13 +10,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::exchange::{Given, Named, ok, unacknowledged};
+use super::newest::newest;
 use crate::admin::Operator;
 use crate::admin::dead::{self, Letter};
 use crate::bus::Bus;
 use crate::bus::message::StreamMessage;
 use crate::page::Site;
 use crate::page::access::Caller;
-use crate::page::answers::PAGE;
 use crate::page::params::{PAGED, Params, ROOM};
 use service::http::problem::Problem;
 
@@ -46,43 +43,10 @@ pub(super) async fn list(State(site): State<Arc<Site>>, query: Given) -> Result<
     let Some(stream) = operator.stream(&operator.names.dead_stream()).await? else {
         return Ok(ok(&DeadLetters { letters: Vec::new(), cursor: None }));
     };
-    let (letters, cursor) = newest(&operator, stream, operator.names.dead(room), before, limit).await?;
+    let read = |message: &StreamMessage| Some(Letter::read(message));
+    let filter = operator.names.dead(room);
+    let (letters, cursor) = newest(&operator, stream, filter, (before, limit), read).await?;
     Ok(ok(&DeadLetters { letters, cursor: cursor.map(|before| before.to_string()) }))
-}
-
-/// The last `limit` letters before the sequence `before`, newest first, or as many as fit into a page, and the cursor of
-/// the page before them. The stream can only be read forwards, so each attempt starts further back until there are enough.
-async fn newest(
-    operator: &Operator,
-    stream: Stream,
-    filter: String,
-    before: u64,
-    limit: usize,
-) -> anyhow::Result<(Vec<Letter>, Option<u64>)> {
-    let state = &stream.cached_info().state;
-    let (first, end) = (state.first_sequence.max(1), before.min(state.last_sequence.saturating_add(1)));
-    let mut window = 4 * limit as u64;
-    loop {
-        let start_sequence = end.saturating_sub(window).max(first);
-        let from = DeliverPolicy::ByStartSequence { start_sequence };
-        let mut scan = operator.scan(stream.clone(), filter.clone(), from).await?;
-        let (mut letters, mut bytes, mut more) = (VecDeque::new(), 0, false);
-        while let Some(message) = scan.next().await?.filter(|message| message.sequence < end) {
-            let size = message.payload.len();
-            bytes += size;
-            letters.push_back((Letter::read(&message), size));
-            while letters.len() > limit || (bytes > PAGE && letters.len() > 1) {
-                bytes -= letters.pop_front().map_or(0, |(_, size)| size);
-                more = true;
-            }
-        }
-        if more || letters.len() == limit || start_sequence == first {
-            let more = more || start_sequence > first;
-            let cursor = letters.front().filter(|_| more).map(|(oldest, _)| oldest.sequence);
-            return Ok((letters.into_iter().rev().map(|(letter, _)| letter).collect(), cursor));
-        }
-        window *= 4;
-    }
 }
 
 pub(super) async fn retry(

@@ -1,6 +1,7 @@
 //! The API under the page: a table of every address with its parameters and answer. The router and the OpenAPI
 //! document are both made from this table, so that they cannot differ.
 
+mod commands;
 mod dead;
 mod exchange;
 mod explain;
@@ -9,6 +10,7 @@ mod fate;
 mod message;
 mod messages;
 mod names;
+mod newest;
 mod openapi;
 mod problems;
 mod rooms;
@@ -206,6 +208,31 @@ fn endpoints() -> Vec<Endpoint> {
                 "The routes that would take a message, their reasons, and the text in each room. Does not send it.",
                 schema::<explain::Explained>,
                 get(explain::explained),
+            )
+        },
+        Endpoint {
+            method: Method::POST,
+            body: Some(schema::<commands::Typed>),
+            answer: Answer::File(&["application/jsonl"]),
+            problems: &[StatusCode::UNPROCESSABLE_ENTITY],
+            ..read(
+                "/api/commands",
+                "Give a command",
+                "Passes a line to a bridge, as the person whose token it is. Each line of the answer is an object: `progress` any \
+                 number of times while the command runs, then `answer`, which has `failed` if it failed.",
+                schema::<commands::Said>,
+                post(commands::give),
+            )
+        },
+        Endpoint {
+            params: &[PAGED],
+            ..read(
+                "/api/audit",
+                "What was asked in chats",
+                "The entries of the audit, newest first, a page at a time: what was asked, denied, approved and answered. Those \
+                 with the same `id` are about one command.",
+                schema::<commands::Audit>,
+                get(commands::audit),
             )
         },
         Endpoint {

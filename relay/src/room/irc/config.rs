@@ -5,13 +5,11 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{KeyProblem, PATH};
-use service::platform::irc::Server;
+use service::platform::irc::{Server, is_channel_name};
 use service::secret::{Pair, Secret};
 
 /// The fewest lines of a message a room may show.
 const LEAST_LINES: usize = 8;
-/// The longest channel name: with it and a long own mask a line still has room for text.
-const LONGEST_CHANNEL: usize = 64;
 
 /// `[rooms.NAME.irc]`. Rooms of one server and nick share one connection and need the same settings for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -56,7 +54,7 @@ impl Config {
     pub(super) fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = self.server.problems();
         problems.extend(self.key().problem());
-        if !is_channel(&self.channel) {
+        if !is_channel_name(&self.channel) {
             let what = format!("{:?} is not the name of a channel", self.channel);
             let hint = "write its name with the sign before it, such as \"#ops\"";
             problems.push(KeyProblem::new("channel", what, hint));
@@ -66,12 +64,4 @@ impl Config {
         }
         problems
     }
-}
-
-fn is_channel(name: &str) -> bool {
-    let bad = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == ':';
-    name.len() > 1
-        && name.len() <= LONGEST_CHANNEL
-        && name.starts_with(['#', '&', '+', '!'])
-        && !name.contains(bad)
 }

@@ -4,18 +4,12 @@
 //! Every line begins with text of the relay, so that no text of a message stands where another robot
 //! looks for its trigger or a client for CTCP; line ends and NUL are removed before.
 
+use service::platform::irc;
 use service::text;
 
 use crate::render::{self, View};
 use crate::room::Post;
 
-/// A line's limit, its end included.
-const LIMIT: usize = 512;
-/// The longest user and host that a server gives a client, used until our own are known.
-const USER: usize = 11;
-const HOST: usize = 63;
-/// The number of characters that are added to a nick that is in use.
-const NICK_GROWTH: usize = 3;
 /// Before each line but a message's first.
 const INDENT: &str = "| ";
 /// The bytes that a colour adds to a line.
@@ -40,13 +34,9 @@ pub(super) struct Line {
 }
 
 impl Format<'_> {
-    /// The number of bytes of text in a line. It leaves room for the longest usual mask, so that a line that was
-    /// made before a reconnection still fits after it.
+    /// The number of bytes of text in a line.
     pub(super) fn budget(&self) -> usize {
-        let mask = self.mask.max(self.nick.len() + NICK_GROWTH + 1 + USER + 1 + HOST);
-        let around =
-            ":".len() + mask + " ".len() + self.verb.len() + " ".len() + self.channel.len() + " :".len() + 2;
-        LIMIT.saturating_sub(around).max(64)
+        irc::budget(self.verb, self.channel, self.nick, self.mask)
     }
 
     pub(super) fn post(&self, post: &Post) -> Vec<Line> {

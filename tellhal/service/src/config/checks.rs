@@ -90,7 +90,12 @@ impl<'a, F> Checks<'a, F> {
 
     /// The `[nats]` table. Its files may be there only for the service: an error when it starts, not here.
     pub fn nats(&mut self, get: impl Fn(&F) -> Option<NatsConfig>) -> NatsConfig {
-        let nats = self.only("nats", &get).unwrap_or_default();
+        self.nats_at("nats", get)
+    }
+
+    /// The same for a table of another name.
+    pub fn nats_at(&mut self, key: &str, get: impl Fn(&F) -> Option<NatsConfig>) -> NatsConfig {
+        let nats = self.only(key, &get).unwrap_or_default();
         let Some(document) = self.documents.iter().find(|document| get(&document.raw).is_some()) else {
             return nats;
         };
@@ -106,7 +111,7 @@ impl<'a, F> Checks<'a, F> {
         }
         let hint = format!("{} run will refuse to start without it", self.service);
         let missing = nats.options().err().map(|bad| KeyProblem::new(bad.key, bad.what, hint));
-        self.take(document, "nats", problems, missing.into_iter().collect());
+        self.take(document, key, problems, missing.into_iter().collect());
         nats
     }
 }

@@ -4,17 +4,14 @@
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use rustix::process::Signal;
 use tellhal::Message;
 use tokio::time::sleep;
 
-use super::stop::Stop;
-
-/// Time from the request to end until a command is killed.
-const GRACE: Duration = Duration::from_secs(5);
+use crate::commands::group::{GRACE, Group};
+use crate::commands::stop::Stop;
 
 /// Runs `command` with `sh`; fails unless it exits with 0. It is ended after `limit`, and when tellhal is to end. On
 /// a thread of its own: tokio's way to wait for a process would make every start of tellhal set up signals.
@@ -33,7 +30,7 @@ pub(super) async fn run(
     let group = Group::of(&child);
     let mut ended = tokio::task::spawn_blocking({
         let group = group.clone();
-        move || group.feed(child, &json)
+        move || feed(&group, child, &json)
     });
     let over = async {
         match limit {
@@ -63,36 +60,13 @@ pub(super) async fn run(
     Err(why)
 }
 
-/// The process group of a command; `None` once its number may be used by another.
-#[derive(Clone)]
-struct Group(Arc<Mutex<Option<Pid>>>);
-
-impl Group {
-    fn of(child: &Child) -> Group {
-        Group(Arc::new(Mutex::new(i32::try_from(child.id()).ok().and_then(Pid::from_raw))))
+/// Gives the command its input and waits for its end.
+fn feed(group: &Group, mut child: Child, input: &[u8]) -> std::io::Result<ExitStatus> {
+    if let Some(mut stdin) = child.stdin.take() {
+        // A command that does not read its input is not a failure.
+        let _ = stdin.write_all(input);
     }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(group) = *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
-            let _ = kill_process_group(group, signal);
-        }
-    }
-
-    /// Gives the command its input and waits for its end.
-    fn feed(&self, mut child: Child, input: &[u8]) -> std::io::Result<ExitStatus> {
-        if let Some(mut stdin) = child.stdin.take() {
-            // A command that does not read its input is not a failure.
-            let _ = stdin.write_all(input);
-        }
-        let pid = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pid) = pid {
-            // Not reaped yet, so that its number is not reused while a signal may still be sent.
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-            while let Err(rustix::io::Errno::INTR) = waitid(WaitId::Pid(pid), options) {}
-        }
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        child.wait()
-    }
+    group.wait(&mut child)
 }
 
 /// The source is `TELLHAL_FROM`: `TELLHAL_SOURCE` would make a `tellhal` in the command send in its name.

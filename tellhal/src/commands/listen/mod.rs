@@ -9,7 +9,6 @@ mod delivery;
 mod durables;
 mod exec;
 mod show;
-mod stop;
 mod unreadable;
 
 use std::time::Duration;
@@ -24,8 +23,8 @@ use tokio::time::Instant;
 use self::api::{Api, Trouble, lacking};
 use self::consumer::{Consumer, Wanted};
 use self::delivery::Delivery;
-use self::stop::Stop;
 use super::block_on;
+use super::stop::{self, Stop};
 use crate::cli::Listen;
 use crate::config::{Flags, Settings, load};
 use crate::exit::{Exit, Failure, Outcome, say};

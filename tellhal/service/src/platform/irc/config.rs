@@ -149,6 +149,7 @@ impl Server {
             pass: self.pass().read()?,
             burst: self.burst(),
             line_every: self.line_every().map_err(|(what, hint)| anyhow::anyhow!("{what}: {hint}"))?,
+            listen: Vec::new(),
         })
     }
 

@@ -1,22 +1,26 @@
-//! One connection, shared by rooms: opened by the first line, closed with the last room.
+//! One connection, shared by rooms: opened by the first line, closed with the last room. One that listens is a chat's own, and
+//! is kept up.
 //!
 //! `say` waits until a line is confirmed or refused; the connection's own task reads, answers PING and matches the
 //! answers of the server with the lines that wait.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::Settings;
+use super::hear::Heard;
 use super::register::register;
 use super::say::{Say, Stage};
 use super::session::Session;
 use super::stream::Stream;
 use crate::platform::{Failure, Limiter, Sent, TIMEOUT};
 use crate::secret::Secret;
+use crate::tls;
 
 /// Shorter than [`TIMEOUT`], so that the connection can say whether the line was written.
 const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
@@ -24,6 +28,10 @@ const DEADLINE: Duration = TIMEOUT.saturating_sub(Duration::from_millis(300));
 const CONNECT: Duration = Duration::from_secs(30);
 /// The number of lines that may wait for the connection's task.
 const WAITING: usize = 16;
+/// The number of lines that were heard and wait to be read; further ones are lost, with a warning.
+const HEARD: usize = 1024;
+/// The first and the longest pause before a connection that listens is made again.
+const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// The state of an attempt to connect.
 #[derive(Clone, Debug)]
@@ -41,16 +49,49 @@ pub struct Connection {
     pub limiter: Arc<Limiter>,
     /// The longest `nick!user@host` of ours that was seen.
     mask: Arc<AtomicUsize>,
+    /// The way of what is heard, if this connection listens.
+    ears: Option<mpsc::Sender<Heard>>,
     attempt: Mutex<Option<watch::Receiver<State>>>,
 }
 
 impl Connection {
+    /// A connection of its own that hears what is said in the channels of `settings` and in private, and the way to hear it.
+    /// It is up only while [`Connection::stay`] runs.
+    pub fn listening(settings: Settings) -> anyhow::Result<(Arc<Self>, mpsc::Receiver<Heard>)> {
+        let tls = settings.tls.then(|| tls::client(settings.tls_ca.as_deref()).map(Arc::new)).transpose()?;
+        let (ears, heard) = mpsc::channel(HEARD);
+        Ok((Arc::new(Connection { ears: Some(ears), ..Connection::new(settings, tls) }), heard))
+    }
+
+    /// Keeps the connection up, and never returns: one that is lost is made again after a pause. Says through `told` when it is
+    /// up, and why it is not.
+    pub async fn stay(&self, told: impl Fn(Result<(), &Failure>)) -> Infallible {
+        let mut pause = PAUSE.0;
+        loop {
+            match self.up(Instant::now() + CONNECT).await {
+                Ok(up) => {
+                    told(Ok(()));
+                    let since = Instant::now();
+                    up.closed().await;
+                    told(Err(&self.settings.transient("the connection was lost")));
+                    if since.elapsed() > PAUSE.1 {
+                        pause = PAUSE.0;
+                    }
+                }
+                Err(failure) => told(Err(&failure)),
+            }
+            sleep(pause.mul_f64(0.75 + fastrand::f64() / 2.0)).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
     pub(super) fn new(settings: Settings, tls: Option<Arc<rustls::ClientConfig>>) -> Self {
         Connection {
             limiter: Arc::new(Limiter::new(settings.line_every, settings.burst)),
             settings: Arc::new(settings),
             tls,
             mask: Arc::default(),
+            ears: None,
             attempt: Mutex::new(None),
         }
     }
@@ -124,7 +165,7 @@ impl Connection {
             return attempt.clone();
         }
         let (tx, rx) = watch::channel(State::Connecting);
-        tokio::spawn(run(self.settings.clone(), self.tls.clone(), self.mask.clone(), tx));
+        tokio::spawn(run(self.settings.clone(), self.tls.clone(), self.mask.clone(), self.ears.clone(), tx));
         *attempt = Some(rx.clone());
         rx
     }
@@ -135,6 +176,7 @@ async fn run(
     settings: Arc<Settings>,
     tls: Option<Arc<rustls::ClientConfig>>,
     mask: Arc<AtomicUsize>,
+    ears: Option<mpsc::Sender<Heard>>,
     state: watch::Sender<State>,
 ) {
     let connect = async {
@@ -158,6 +200,6 @@ async fn run(
     tracing::info!(server = settings.host, nick = registered.nick, "irc connected");
     let (up, says) = mpsc::channel(WAITING);
     state.send_replace(State::Up(up));
-    let ended = Session::new(&settings, stream, registered, &mask).run(says, &state).await;
+    let ended = Session::new(&settings, stream, registered, &mask, ears).run(says, &state).await;
     tracing::info!(server = settings.host, reason = %ended, "irc connection ended");
 }

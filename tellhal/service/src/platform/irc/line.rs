@@ -67,6 +67,37 @@ impl<'a> Line<'a> {
     }
 }
 
+/// True for the name of a channel; any other target is a nick.
+pub fn is_channel(target: &str) -> bool {
+    target.starts_with(['#', '&', '+', '!'])
+}
+
+/// The longest channel name: with it and a long own mask a line still has room for text.
+const LONGEST_CHANNEL: usize = 64;
+
+/// True for a name that a channel can have.
+pub fn is_channel_name(name: &str) -> bool {
+    let bad = |c: char| c.is_control() || c.is_whitespace() || c == ',' || c == ':';
+    name.len() > 1 && name.len() <= LONGEST_CHANNEL && is_channel(name) && !name.contains(bad)
+}
+
+/// A line's limit, its end included.
+const LIMIT: usize = 512;
+/// The longest user and host that a server gives a client, used until our own are known.
+const USER: usize = 11;
+const HOST: usize = 63;
+/// The number of characters that are added to a nick that is in use.
+const NICK_GROWTH: usize = 3;
+
+/// The number of bytes of text in a line that others receive whole. `mask` is the length of the longest `nick!user@host` of ours
+/// that was seen. It leaves room for the longest usual one, so that a line that was made before a reconnection still fits
+/// after it.
+pub fn budget(verb: &str, target: &str, nick: &str, mask: usize) -> usize {
+    let mask = mask.max(nick.len() + NICK_GROWTH + 1 + USER + 1 + HOST);
+    let around = ":".len() + mask + " ".len() + verb.len() + " ".len() + target.len() + " :".len() + 2;
+    LIMIT.saturating_sub(around).max(64)
+}
+
 /// A nick or channel for comparison, by the widest of the rules that servers use (`rfc1459`).
 pub fn fold(name: &str) -> String {
     let fold = |c: char| match c {

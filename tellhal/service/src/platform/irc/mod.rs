@@ -6,6 +6,7 @@
 
 mod config;
 mod connection;
+mod hear;
 pub mod line;
 mod register;
 mod say;
@@ -18,7 +19,9 @@ use std::sync::{Arc, Mutex, Weak};
 
 pub use config::Server;
 pub use connection::Connection;
-pub use settings::Settings;
+pub use hear::Heard;
+pub use line::{budget, is_channel_name};
+pub use settings::{Channel, Settings};
 
 use crate::tls;
 

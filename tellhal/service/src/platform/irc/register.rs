@@ -10,7 +10,8 @@ use crate::platform::Failure;
 use crate::secret::Secret;
 
 /// The capabilities that are requested if the server has them: with these it confirms each line, with its id.
-const WANTED: [&str; 4] = ["batch", "echo-message", "labeled-response", "message-tags"];
+/// `account-tag` says for whom the services vouch.
+const WANTED: [&str; 5] = ["account-tag", "batch", "echo-message", "labeled-response", "message-tags"];
 /// The length of one piece of a SASL answer, in bytes.
 const SASL_CHUNK: usize = 400;
 /// The length of a nick that every server takes.
@@ -60,7 +61,7 @@ impl Registration<'_> {
         let mut lines = vec!["CAP LS 302".to_owned()];
         lines.extend(self.settings.pass.as_ref().map(|pass| format!("PASS :{}", pass.reveal())));
         lines.push(format!("NICK {}", self.nick));
-        lines.push("USER hal 0 * :hal-relay".to_owned());
+        lines.push("USER hal 0 * :tellhal".to_owned());
         let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
         self.write(&lines).await
     }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::Settings;
-use super::line::{Line, fold};
+use super::hear::Heard;
+use super::line::{Line, fold, is_channel};
 use super::register::Registered;
 use super::say::Say;
+use super::settings::{Channel, Settings};
 use super::stream::Stream;
 use crate::platform::{Failure, Sent};
 
@@ -22,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(60);
 const UNCONFIRMED: Duration = Duration::from_secs(10);
 /// The pause after a server says that lines come too fast.
 const TOO_FAST: Duration = Duration::from_secs(30);
+/// The interval between attempts to enter a channel that we are to listen in.
+const ENTER: Duration = Duration::from_secs(20);
 /// The number of late confirmations that are kept.
 const LATE: usize = 32;
 
@@ -44,6 +47,9 @@ pub(super) struct Session<'a> {
     late: VecDeque<(Say, Sent)>,
     /// The labelled batch that is open, as reference and token.
     batch: Option<(String, String)>,
+    ears: Option<mpsc::Sender<Heard>>,
+    /// The channels that we are to listen in and asked to enter last.
+    asked_at: Option<Instant>,
     count: u64,
     last_line: Instant,
 }
@@ -63,6 +69,7 @@ impl<'a> Session<'a> {
         stream: Stream,
         registered: Registered,
         mask: &'a AtomicUsize,
+        ears: Option<mpsc::Sender<Heard>>,
     ) -> Self {
         let labels = ["labeled-response", "echo-message", "batch"];
         Session {
@@ -77,6 +84,8 @@ impl<'a> Session<'a> {
             written: VecDeque::new(),
             late: VecDeque::new(),
             batch: None,
+            ears,
+            asked_at: None,
             count: 0,
             last_line: Instant::now(),
         }
@@ -86,8 +95,12 @@ impl<'a> Session<'a> {
     pub(super) async fn run<T>(mut self, mut says: mpsc::Receiver<Say>, rooms: &watch::Sender<T>) -> Failure {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut done = self.enter().await;
         let ended = loop {
-            let done = tokio::select! {
+            if let Err(failure) = done {
+                break failure;
+            }
+            done = tokio::select! {
                 line = self.stream.line() => match line {
                     Ok(line) => self.hear(&line).await,
                     Err(error) => Err(self.settings.lost(&error)),
@@ -100,9 +113,6 @@ impl<'a> Session<'a> {
                     break self.settings.transient("no room uses it any more");
                 }
             };
-            if let Err(failure) = done {
-                break failure;
-            }
         };
         says.close();
         while let Ok(say) = says.try_recv() {
@@ -110,6 +120,36 @@ impl<'a> Session<'a> {
         }
         self.fail_all(&ended.to_string());
         ended
+    }
+
+    /// Asks to enter the channels that we are to listen in and are not in.
+    async fn enter(&mut self) -> Result<(), Failure> {
+        if self.asked_at.is_some_and(|at| at.elapsed() < ENTER) {
+            return Ok(());
+        }
+        let missing =
+            self.settings.listen.iter().filter(|channel| !self.joined.contains(&fold(&channel.name)));
+        let key = |channel: &Channel| {
+            channel.key.as_ref().map(|key| format!(" {}", key.reveal())).unwrap_or_default()
+        };
+        let joins: Vec<String> =
+            missing.map(|channel| format!("JOIN {}{}", channel.name, key(channel))).collect();
+        if joins.is_empty() {
+            return Ok(());
+        }
+        self.asked_at = Some(Instant::now());
+        let joins: Vec<&str> = joins.iter().map(String::as_str).collect();
+        self.write(&joins).await
+    }
+
+    /// Somebody else said something. It is lost, with a warning, while too much waits to be read.
+    fn overhear(&mut self, line: &Line<'_>) {
+        let Some(ears) = &self.ears else { return };
+        if let Some(heard) = Heard::of(line, &self.nick)
+            && ears.try_send(heard).is_err()
+        {
+            tracing::warn!(server = self.settings.host, "lines come faster than they are read; one is lost");
+        }
     }
 
     async fn write(&mut self, lines: &[&str]) -> Result<(), Failure> {
@@ -137,7 +177,8 @@ impl<'a> Session<'a> {
         let channel = fold(&say.channel);
         let key = say.key.as_ref().map(|key| format!(" {}", key.reveal())).unwrap_or_default();
         let join = format!("JOIN {}{key}", say.channel);
-        if self.joined.contains(&channel) {
+        // A nick is nothing to enter.
+        if self.joined.contains(&channel) || !is_channel(&say.channel) {
             if self.doubted.remove(&channel) {
                 self.write(&[&join]).await?;
             }
@@ -179,6 +220,7 @@ impl<'a> Session<'a> {
             "NICK" if ours => self.nick = line.param(0).to_owned(),
             "BATCH" => self.batch(&line),
             "PRIVMSG" | "NOTICE" if ours => self.echo(&line),
+            "PRIVMSG" => self.overhear(&line),
             "ACK" => {
                 if let Some(token) = self.token(&line) {
                     self.confirm(&token, None);
@@ -276,6 +318,11 @@ impl<'a> Session<'a> {
             return;
         }
         let channel = fold(line.param(1));
+        if self.settings.listen.iter().any(|known| fold(&known.name) == channel)
+            && !self.joined.contains(&channel)
+        {
+            tracing::warn!(reason = %failure, "cannot enter a channel to listen in");
+        }
         if let Some(says) = self.joining.remove(&channel) {
             for say in says {
                 let _ = say.reply.send(Err(failure.clone()));
@@ -312,8 +359,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Checks that the server answers and confirms, and asks for the configured nick again.
+    /// Checks that the server answers and confirms, and asks for the configured nick and for missing channels again.
     async fn look(&mut self) -> Result<(), Failure> {
+        self.enter().await?;
         let late = self.written.front().is_some_and(|waits| waits.at.elapsed() > UNCONFIRMED);
         if late || self.last_line.elapsed() > SILENCE * 2 {
             return Err(self.settings.transient("the server stopped answering"));

@@ -26,9 +26,23 @@ pub struct Settings {
     pub(super) pass: Option<Secret>,
     pub(super) burst: u32,
     pub(super) line_every: Duration,
+    /// Channels that are joined at once and kept, and what is said in them is heard.
+    pub(super) listen: Vec<Channel>,
+}
+
+/// A channel, with its key if it has one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Channel {
+    pub name: String,
+    pub key: Option<Secret>,
 }
 
 impl Settings {
+    /// The same, for a connection that listens in `channels`.
+    pub fn listening(self, channels: Vec<Channel>) -> Settings {
+        Settings { listen: channels, ..self }
+    }
+
     /// `host: text`, clean and without secrets. `text` may be the server's.
     pub(super) fn reason(&self, text: &str) -> String {
         let mut hidden = Hidden::default();

@@ -1,4 +1,4 @@
-//! The signals that end a listener: Ctrl-C, a service manager's TERM, a closed terminal. Without tokio's signals:
+//! The signals that end `listen` and `serve`: Ctrl-C, a service manager's TERM, a closed terminal. Without tokio's signals:
 //! every start of tellhal would set those up.
 
 use std::convert::Infallible;
@@ -11,26 +11,26 @@ use tokio::sync::watch;
 
 /// Number of signals so far.
 #[derive(Clone)]
-pub(super) struct Stop(watch::Receiver<usize>);
+pub(crate) struct Stop(watch::Receiver<usize>);
 
 impl Stop {
     /// Not yet requested, and its other end for [`watch`].
-    pub(super) fn new() -> (watch::Sender<usize>, Stop) {
+    pub(crate) fn new() -> (watch::Sender<usize>, Stop) {
         let (tell, stop) = watch::channel(0);
         (tell, Stop(stop))
     }
 
-    pub(super) fn is_requested(&self) -> bool {
+    pub(crate) fn is_requested(&self) -> bool {
         *self.0.borrow() > 0
     }
 
     /// Waits for the first signal.
-    pub(super) async fn requested(&mut self) {
+    pub(crate) async fn requested(&mut self) {
         self.reached(1).await;
     }
 
     /// Waits for the second signal: its sender has no patience.
-    pub(super) async fn urged(&mut self) {
+    pub(crate) async fn urged(&mut self) {
         self.reached(2).await;
     }
 
@@ -42,7 +42,7 @@ impl Stop {
 }
 
 /// Counts signals, and never returns. If it cannot, they end tellhal as they end any process.
-pub(super) async fn watch(tell: &watch::Sender<usize>) -> Infallible {
+pub(crate) async fn watch(tell: &watch::Sender<usize>) -> Infallible {
     let Ok(signals) = register() else { return pending().await };
     let mut bytes = [0; 16];
     loop {

@@ -1,0 +1,149 @@
+//! The bridge's part of the bus beside the outbox: the audit, the claims, the leases, and the connection on which commands are
+//! asked. The streams are created when they are missing, so that the bridge does not depend on a relay.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream::kv::{self, Store};
+use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::{self, Context, message::PublishMessage};
+use async_nats::{Client, HeaderMap};
+use nkeys::KeyPair;
+use serde::Serialize;
+use tellhal::audit::Entry;
+use tellhal::command::{Request, sign};
+use tellhal::tag::legal_token;
+use tellhal::{Names, Publisher};
+
+/// The age of audit entries.
+const AUDIT_AGE: Duration = Duration::from_secs(90 * 86_400);
+const AUDIT_BYTES: i64 = 256 << 20;
+/// The age of claims: longer than any platform sends an event again.
+const CLAIM_AGE: Duration = Duration::from_secs(8 * 86_400);
+const CLAIM_BYTES: i64 = 64 << 20;
+/// The longest wait for an acknowledgement.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// The bus as commands use it. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Bus {
+    pub(crate) names: Names,
+    /// The connection of the account with JetStream.
+    pub(crate) client: Client,
+    /// The connection of the account of handlers; the same one if there is only one account.
+    pub(crate) handlers: Client,
+    js: Context,
+    key: Arc<KeyPair>,
+    replicas: usize,
+    streams: Arc<Mutex<Option<Streams>>>,
+}
+
+/// The bridge's buckets.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    pub(crate) state: Store,
+    pub(crate) claims: Store,
+}
+
+impl Bus {
+    pub(crate) fn new(publisher: &Publisher, handlers: Client, key: KeyPair, replicas: usize) -> Bus {
+        let client = publisher.client().clone();
+        let js = jetstream::context::ContextBuilder::new()
+            .timeout(PATIENCE)
+            .ack_timeout(PATIENCE)
+            .api_prefix(publisher.api())
+            .build(client.clone());
+        let (names, key, streams) = (publisher.names().clone(), Arc::new(key), Arc::default());
+        Bus { names, client, handlers, js, key, replicas, streams }
+    }
+
+    /// The buckets, created when they are missing, as is the stream of the audit.
+    pub(crate) async fn streams(&self) -> anyhow::Result<Streams> {
+        if let Some(streams) = self.known().clone() {
+            return Ok(streams);
+        }
+        let (names, replicas) = (&self.names, self.replicas);
+        let audit = Config {
+            name: names.audit_stream(),
+            subjects: vec![names.all_audit()],
+            max_age: AUDIT_AGE,
+            max_bytes: AUDIT_BYTES,
+            num_replicas: replicas,
+            duplicate_window: Duration::from_secs(3600),
+            ..Config::default()
+        };
+        self.js
+            .get_or_create_stream(audit)
+            .await
+            .with_context(|| format!("stream {}", names.audit_stream()))?;
+        let state = kv::Config { bucket: names.state_bucket(), ..self.bucket() };
+        let claims = kv::Config {
+            bucket: names.claims_bucket(),
+            max_age: CLAIM_AGE,
+            max_bytes: CLAIM_BYTES,
+            ..self.bucket()
+        };
+        let streams = Streams { state: self.store(state).await?, claims: self.store(claims).await? };
+        *self.known() = Some(streams.clone());
+        Ok(streams)
+    }
+
+    fn bucket(&self) -> kv::Config {
+        kv::Config { history: 1, num_replicas: self.replicas, ..kv::Config::default() }
+    }
+
+    async fn store(&self, config: kv::Config) -> anyhow::Result<Store> {
+        let bucket = config.bucket.clone();
+        match self.js.get_key_value(&bucket).await {
+            Ok(store) => Ok(store),
+            Err(_) => self.js.create_key_value(config).await.with_context(|| format!("bucket {bucket}")),
+        }
+    }
+
+    /// Looks for the streams anew before the next use: one may have been deleted.
+    pub(crate) fn forget(&self) {
+        *self.known() = None;
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, Option<Streams>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Stores an entry of the audit. It is stored for sure only if this succeeds.
+    pub(crate) async fn audit(&self, entry: &Entry) -> anyhow::Result<()> {
+        let mut command = legal_token(&entry.command);
+        command.truncate(64);
+        let command = if command.is_empty() { "_".to_owned() } else { command };
+        let subject = self.names.audit(entry.kind.as_str(), &command);
+        let id = format!("{}-{}", entry.id, entry.kind.as_str());
+        let publish = PublishMessage::build().payload(serde_json::to_vec(entry)?.into()).message_id(id);
+        let stored = async {
+            let ack = self.js.send_publish(subject, publish).await?.await?;
+            ensure!(ack.stream == self.names.audit_stream(), "stream {} has taken it", ack.stream);
+            Ok(())
+        };
+        let stored = stored.await;
+        if stored.is_err() {
+            self.forget();
+        }
+        stored
+    }
+
+    /// A request, signed, as it goes on the bus.
+    pub(crate) fn signed(&self, request: &Request) -> anyhow::Result<(Vec<u8>, HeaderMap)> {
+        sign(request, &self.key).map_err(anyhow::Error::msg)
+    }
+
+    /// The public key that handlers know the bridge by.
+    pub(crate) fn public_key(&self) -> String {
+        self.key.public_key()
+    }
+
+    /// Publishes a reply; an error means that the connection is gone, and with it the one who waits.
+    pub(crate) async fn reply(&self, to: async_nats::Subject, body: &impl Serialize) {
+        if let Ok(payload) = serde_json::to_vec(body) {
+            let _ = self.client.publish(to, payload.into()).await;
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Which lines are addressed to the bridge: by the sign before a command, by its name, or in private. Pure.
+
+use service::text::clean;
+
+/// The command in a line, without the sign or the name that addresses it; `None` if the line is not for the bridge.
+pub(crate) fn addressed(text: &str, trigger: &str, name: &str, is_private: bool) -> Option<String> {
+    let text = text.trim();
+    if let Some(rest) = text.strip_prefix(trigger).filter(|_| !trigger.is_empty()) {
+        // `!!`, `! wow` and `!?` are exclamations.
+        let is_command = rest.starts_with(|c: char| c.is_alphanumeric());
+        return is_command.then(|| rest.to_owned());
+    }
+    if let Some(rest) = called(text, name) {
+        return Some(rest.to_owned());
+    }
+    (is_private && !text.is_empty()).then(|| text.to_owned())
+}
+
+/// The text after `name:`, `name,`, `@name` or `@name:`.
+fn called<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let (text, is_mention) = text.strip_prefix('@').map_or((text, false), |rest| (rest, true));
+    let head = text.get(..name.len()).filter(|head| !name.is_empty() && head.eq_ignore_ascii_case(name))?;
+    let rest = &text[head.len()..];
+    match rest.chars().next() {
+        Some(':' | ',') => Some(rest[1..].trim_start()),
+        Some(c) if c.is_whitespace() && is_mention => Some(rest.trim_start()),
+        None if is_mention => Some(""),
+        _ => None,
+    }
+}
+
+/// The lines of an answer for a chat whose posts are lines: clean, at most `most` of them, with the number of those left out.
+pub(crate) fn lines(text: &str, most: usize) -> (Vec<String>, usize) {
+    let text = clean(text);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
+    if lines.len() <= most {
+        return (lines.into_iter().map(str::to_owned).collect(), 0);
+    }
+    let kept = lines.iter().take(most - 1).map(|line| (*line).to_owned()).collect();
+    (kept, lines.len() - (most - 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_for_us_by_sign_by_name_or_in_private() {
+        let hears = |text: &str, is_private| addressed(text, "!", "Hal", is_private);
+        for (text, want) in [
+            ("!deploy web", Some("deploy web")),
+            ("  !deploy  ", Some("deploy")),
+            ("hal: deploy", Some("deploy")),
+            ("HAL, deploy", Some("deploy")),
+            ("@hal deploy", Some("deploy")),
+            ("@hal: deploy", Some("deploy")),
+            ("@hal", Some("")),
+            ("hal deploy", None),
+            ("halo: deploy", None),
+            ("@halo deploy", None),
+            ("!!", None),
+            ("! wow", None),
+            ("!", None),
+            ("deploy!", None),
+            ("", None),
+            ("hé: x", None),
+        ] {
+            assert_eq!(hears(text, false).as_deref(), want, "{text:?}");
+        }
+        assert_eq!(hears("deploy web", true).as_deref(), Some("deploy web"));
+        assert_eq!(hears("!deploy web", true).as_deref(), Some("deploy web"));
+        assert_eq!(addressed("deploy", "", "hal", false), None);
+    }
+
+    #[test]
+    fn an_answer_is_cut_to_so_many_lines() {
+        assert_eq!(lines("a\n\n\x1b[31mb\x1b[0m \r\n", 8), (vec!["a".to_owned(), "b".to_owned()], 0));
+        assert_eq!(lines("1\n2\n3\n4", 3), (vec!["1".to_owned(), "2".to_owned()], 2));
+    }
+}

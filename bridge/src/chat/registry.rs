@@ -1,0 +1,43 @@
+//! The kinds of chats: a chat's settings by the name of its kind.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use service::config::KeyProblem;
+use service::tls;
+
+use super::{Settings, irc};
+
+/// The settings of one chat: `[chat.NAME.KIND]`.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Config {
+    Irc(irc::Config),
+}
+
+impl Config {
+    /// The last key of the chat's table.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Config::Irc(_) => "irc",
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &dyn Settings {
+        match self {
+            Config::Irc(config) => config,
+        }
+    }
+
+    /// The secrets and certificates that cannot be read now: a warning in `check`, an error in `run`.
+    pub(crate) fn unresolved(&self) -> Vec<KeyProblem> {
+        let secrets = self.settings().secrets();
+        // A secret that is written wrongly is among `problems`.
+        let written = secrets.iter().filter(|secret| secret.problem().is_none());
+        let unread = written.filter_map(|secret| secret.read().err());
+        let bad_ca = self.settings().tls_ca().and_then(|ca| tls::client(Some(ca)).err()).map(|bad| {
+            let hint = "hal-bridge run will refuse to start without it";
+            KeyProblem::new("tls_ca", format!("{bad:#}"), hint)
+        });
+        unread.chain(bad_ca).collect()
+    }
+}

@@ -1,0 +1,288 @@
+//! One chat while this bridge holds its lease: what is said in it goes to `command`, and what comes of it is said back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use service::lease::{Lease, campaign};
+use tellhal::audit::{Entry, Kind};
+use tellhal::command::{Answer, VERSION};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::addressed::addressed;
+use super::registry::Config;
+use super::{Chat, Heard};
+use crate::command::Commands;
+use crate::command::line::{Line, Out};
+
+/// The number of commands of one chat at once; further lines wait.
+const AT_ONCE: usize = 64;
+/// The pause before something on the bus is tried again.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The time in which an answer is tried to be said.
+const ANSWER: Duration = Duration::from_secs(120);
+/// The times after which a chat that cannot edit is told that a command still runs, and the interval for one that can.
+const STILL: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
+const EDIT: Duration = Duration::from_secs(5);
+
+/// What a session needs.
+#[derive(Clone)]
+pub(super) struct Session {
+    pub(super) name: String,
+    pub(super) config: Config,
+    /// The only rooms that are heard, in the environment `dev`.
+    pub(super) rooms: Option<Vec<String>>,
+    pub(super) commands: Commands,
+    pub(super) state: Arc<std::sync::Mutex<State>>,
+}
+
+/// The state of a chat, for health and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Another bridge has it.
+    StandingBy,
+    /// It is ours; with the reason if it cannot be heard now.
+    Held(Option<String>),
+    /// The lease cannot be read.
+    NoLease(String),
+}
+
+impl Session {
+    /// Wins the lease again and again, until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        while !stop.is_cancelled() {
+            tokio::select! {
+                lease = self.win() => self.hold(lease, &stop).await,
+                () = stop.cancelled() => return,
+            }
+        }
+    }
+
+    async fn win(&self) -> Lease {
+        loop {
+            match self.commands.bus.streams().await {
+                Ok(streams) => {
+                    self.become_(State::StandingBy);
+                    let key = format!("bridge-chat-{}", self.name);
+                    return campaign(&streams.state, &key, &self.commands.claims.owner).await;
+                }
+                Err(error) => self.become_(State::NoLease(format!("{error:#}"))),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn become_(&self, state: State) {
+        *self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = state;
+    }
+
+    async fn hold(&self, lease: Lease, stop: &CancellationToken) {
+        tracing::info!(chat = self.name, "this bridge speaks in the chat");
+        match self.config.settings().open(&self.name, self.rooms.as_deref()) {
+            Ok(chat) => {
+                let tasks = TaskTracker::new();
+                let work = self.listen(&chat, &tasks);
+                tokio::select! {
+                    _ = lease.bound(work) => {}
+                    () = lease.keep() => {}
+                    () = stop.cancelled() => {}
+                }
+                tasks.close();
+                // Answers of commands that run are still said, while the connection is there.
+                tokio::select! {
+                    () = tasks.wait() => {}
+                    () = lease.lost.cancelled() => {}
+                    () = sleep(super::GRACE) => {}
+                    () = lease.keep() => {}
+                }
+            }
+            Err(error) => {
+                tracing::error!(chat = self.name, error = format!("{error:#}"), "the chat cannot be opened");
+                self.become_(State::Held(Some(format!("{error:#}"))));
+                tokio::select! {
+                    () = lease.keep() => {}
+                    () = sleep(PAUSE * 30) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+        lease.release().await;
+        self.become_(State::StandingBy);
+    }
+
+    async fn listen(&self, chat: &Arc<dyn Chat>, tasks: &TaskTracker) {
+        tasks.spawn(self.clone().tell_what_is_unknown(chat.clone()));
+        let room = Arc::new(Semaphore::new(AT_ONCE));
+        let mut look = tokio::time::interval(PAUSE);
+        loop {
+            let heard = tokio::select! {
+                heard = chat.next() => heard,
+                _ = look.tick() => {
+                    self.become_(State::Held(chat.trouble()));
+                    continue;
+                }
+            };
+            let Some(line) = self.line(heard, chat.as_ref()) else { continue };
+            let Ok(permit) = room.clone().acquire_owned().await else { return };
+            let (commands, chat) = (self.commands.clone(), chat.clone());
+            tasks.spawn(async move {
+                let out = Speaker::new(chat, line.to.clone());
+                commands.handle(line, &out).await;
+                drop(permit);
+            });
+        }
+    }
+
+    /// A line for us, if it is one, in a room that may be heard.
+    fn line(&self, heard: Heard, chat: &dyn Chat) -> Option<Line> {
+        let trigger = self.config.settings().trigger();
+        let text = addressed(&heard.text, trigger, &chat.name(), heard.room.is_none())?;
+        let room = heard.room.unwrap_or_else(|| "private".into());
+        let may_be_heard = self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&room));
+        may_be_heard.then(|| Line {
+            chat: self.name.clone(),
+            kind: self.config.kind(),
+            room,
+            account: heard.account,
+            speaker: heard.speaker,
+            event: heard.event,
+            text,
+            to: heard.to,
+        })
+    }
+
+    /// Says of the commands that the bridge before left that their outcome is unknown: none of them is run again.
+    async fn tell_what_is_unknown(self, chat: Arc<dyn Chat>) {
+        let left = match self.commands.claims.left(&self.name).await {
+            Ok(left) => left,
+            Err(error) => {
+                return tracing::error!(
+                    chat = self.name,
+                    error = format!("{error:#}"),
+                    "the claims cannot be read"
+                );
+            }
+        };
+        for claim in left {
+            let text = format!(
+                "{} ({}): outcome unknown, the bridge ended meanwhile; it is not run again",
+                claim.command, claim.id
+            );
+            let entry = Entry {
+                v: VERSION,
+                id: claim.id,
+                time: tellhal::Timestamp::now(),
+                kind: Kind::Unknown,
+                room: claim.room,
+                person: None,
+                account: None,
+                speaker: String::new(),
+                command: claim.command,
+                args: Vec::new(),
+                text: text.clone(),
+            };
+            if let Err(error) = self.commands.bus.audit(&entry).await {
+                tracing::error!(id = entry.id, %error, "an entry of the audit is lost");
+            }
+            Speaker::new(chat.clone(), claim.to).answer(&Answer::failed(text)).await;
+        }
+    }
+}
+
+/// Says what comes of one command where it was given.
+struct Speaker {
+    chat: Arc<dyn Chat>,
+    to: String,
+    begun: Instant,
+    said: Mutex<Said>,
+}
+
+/// What was said of a command that still runs.
+#[derive(Default)]
+struct Said {
+    /// The post that may be edited.
+    post: Option<String>,
+    times: usize,
+    last: Option<Instant>,
+}
+
+impl Speaker {
+    fn new(chat: Arc<dyn Chat>, to: String) -> Speaker {
+        Speaker { chat, to, begun: Instant::now(), said: Mutex::default() }
+    }
+}
+
+/// True if it is time to say once more that a command runs. Pure.
+fn is_due(edits: bool, times: usize, since_begin: Duration, since_last: Option<Duration>) -> bool {
+    match edits {
+        true => since_begin >= STILL[0] && since_last.is_none_or(|since| since >= EDIT),
+        false => {
+            let wanted = STILL.iter().filter(|still| since_begin >= **still).count();
+            let again = STILL[STILL.len() - 1];
+            times < wanted || since_last.is_some_and(|since| since >= again)
+        }
+    }
+}
+
+#[async_trait]
+impl Out for Speaker {
+    async fn progress(&self, line: &str) {
+        let mut said = self.said.lock().await;
+        let elapsed = self.begun.elapsed();
+        if !is_due(self.chat.edits(), said.times, elapsed, said.last.map(|last| last.elapsed())) {
+            return;
+        }
+        let seconds = humantime::format_duration(Duration::from_secs(elapsed.as_secs()));
+        let text = if line.is_empty() {
+            format!("running, {seconds} …")
+        } else {
+            format!("running, {seconds}: {line}")
+        };
+        said.times += 1;
+        said.last = Some(Instant::now());
+        // Progress that cannot be said now is not worth another try.
+        if let Ok(post) = self.chat.reply(&self.to, &Answer::done(text), said.post.as_deref()).await {
+            said.post = post.or(said.post.take());
+        }
+    }
+
+    async fn answer(&self, answer: &Answer) {
+        let until = Instant::now() + ANSWER;
+        let mut pause = PAUSE;
+        let said = self.said.lock().await;
+        loop {
+            let reply = timeout_at(until, self.chat.reply(&self.to, answer, said.post.as_deref()));
+            let failure = match reply.await {
+                Ok(Ok(_)) => return,
+                Ok(Err(failure)) => failure.to_string(),
+                Err(_) => "no time is left".into(),
+            };
+            if Instant::now() + pause >= until {
+                return tracing::error!(to = self.to, reason = failure, "an answer could not be said");
+            }
+            tracing::warn!(to = self.to, reason = failure, "an answer is not said yet");
+            sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(15));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chat_that_cannot_edit_is_told_seldom() {
+        let due = |times, begin, last: Option<u64>| {
+            is_due(false, times, Duration::from_secs(begin), last.map(Duration::from_secs))
+        };
+        assert!(!due(0, 4, None) && due(0, 5, None) && !due(1, 29, Some(24)) && due(1, 30, Some(25)));
+        assert!(due(2, 120, Some(90)) && due(3, 600, Some(480)));
+        assert!(!due(4, 1199, Some(599)) && due(4, 1200, Some(600)));
+        assert!(is_due(true, 9, Duration::from_secs(60), Some(Duration::from_secs(5))));
+    }
+}

@@ -1,0 +1,200 @@
+//! The bridge's own commands: `help`, `whoami`, `approve`, `deny`, `cancel`. Everybody may give them; what each of them does
+//! looks at rights itself.
+
+use std::fmt::Write as _;
+
+use tellhal::Timestamp;
+use tellhal::audit::Kind;
+use tellhal::command::Answer;
+
+use super::approval::Pending;
+use super::line::Out;
+use super::policy::{Approval, OPEN, Verdict};
+use super::{Commands, Given, handlers, pending};
+
+/// The bridge's own commands, as `help` shows them.
+const OWN: [(&str, &str); 5] = [
+    ("help [COMMAND]", "lists the commands that you may give now"),
+    ("whoami", "says who you are here"),
+    ("approve ID", "lets a command run that waits for it"),
+    ("deny ID", "drops a command that waits for approval"),
+    ("cancel ID", "ends a command that runs"),
+];
+
+impl Commands {
+    /// The answer of a command of the bridge's own; `None` for any other.
+    pub(super) async fn builtin(&self, given: &Given<'_>, out: &dyn Out) -> Option<Answer> {
+        if !OPEN.contains(&given.command.as_str()) {
+            return None;
+        }
+        let answer = match (given.command.as_str(), given.words.as_slice()) {
+            ("help", []) => self.help(given).await,
+            ("help", [command]) => self.help_about(given, command).await,
+            ("whoami", []) => whoami(given),
+            ("approve", [id]) => return Some(self.approve(given, id, out).await),
+            ("deny", [id]) => self.deny(given, id).await,
+            ("cancel", [id]) => self.cancel(given, id),
+            (command, _) => {
+                let usage = OWN.iter().find(|(usage, _)| usage.split(' ').next() == Some(command));
+                Answer::failed(format!("it is {}", usage.map_or(command, |(usage, _)| usage)))
+            }
+        };
+        Some(answer)
+    }
+
+    async fn help(&self, given: &Given<'_>) -> Answer {
+        let place = given.line.place();
+        let alive = handlers::alive(&self.bus.handlers, &self.bus.names).await;
+        let yours = alive.iter().filter(|(name, _)| given.policy.may(given.person(), &place, name));
+        let served = yours.map(|(_, served)| (served.usage.as_str(), served.help.as_str()));
+        Answer { fixed_width: true, ..Answer::done(table(served.chain(OWN))) }
+    }
+
+    async fn help_about(&self, given: &Given<'_>, command: &str) -> Answer {
+        if let Some((usage, help)) = OWN.iter().find(|(usage, _)| usage.split(' ').next() == Some(command)) {
+            return Answer::done(format!("{usage}: {help}"));
+        }
+        let place = given.line.place();
+        if !given.policy.may(given.person(), &place, command) {
+            return Answer::failed(format!("you may not give {command} here"));
+        }
+        let alive = handlers::alive(&self.bus.handlers, &self.bus.names).await;
+        let Some(served) = alive.get(command) else {
+            return Answer::failed(format!("nobody answers {command} now"));
+        };
+        let mut text = served.usage.clone();
+        if !served.help.is_empty() {
+            let _ = write!(text, ": {}", served.help);
+        }
+        if let Some(arguments) = given.policy.usage(command) {
+            let _ = write!(text, "\nthe rules take {command} {arguments}");
+        }
+        if !served.hosts.is_empty() {
+            let hosts: Vec<&str> = served.hosts.iter().map(String::as_str).take(20).collect();
+            let _ = write!(text, "\nserved on {}", hosts.join(", "));
+        }
+        Answer::done(text)
+    }
+
+    /// Lets a command run that waits for `id`. Its answer is the answer.
+    async fn approve(&self, given: &Given<'_>, id: &str, out: &dyn Out) -> Answer {
+        let (waiting, revision) = match self.waiting(id).await {
+            Ok(found) => found,
+            Err(answer) => return answer,
+        };
+        let asked = self.asked_for(given, &waiting);
+        let (prefix, now) = (self.bus.names.prefix(), Timestamp::now());
+        if let Err(why) = waiting.may_be_approved(given.person(), &given.policy, prefix, now) {
+            let text = format!("{} is not approved: {why}", asked.shown_line());
+            self.audit(&given.entry(Kind::Denied, &text)).await;
+            return Answer::failed(text);
+        }
+        match pending::consume(&self.bus, id, revision).await {
+            Ok(true) => {}
+            Ok(false) => {
+                return Answer::failed(format!("{id} was approved or denied by somebody else just now"));
+            }
+            Err(error) => {
+                tracing::error!(id, %error, "an approval cannot be consumed");
+                return Answer::failed("NATS does not answer; try again later");
+            }
+        }
+        let by = given.person().map_or_else(String::new, |person| format!("by {}", person.name));
+        self.audit(&asked.entry(Kind::Approved, &by)).await;
+        // As the person who asked, where it was asked: the rules of this moment give arguments and time.
+        let Verdict::Allowed { timeout, values, .. } = asked.policy.decide(&asked.request(&waiting.room)).0
+        else {
+            return Answer::failed("the rules have changed; ask for it again");
+        };
+        let (kind, answer) = self.ask(&asked, &values, timeout, out).await;
+        self.audit(&asked.entry(kind, &answer.answer)).await;
+        let head = match waiting.approval {
+            Approval::SecondPerson => format!("{}, asked by {}:", asked.shown_line(), waiting.person),
+            _ => format!("{}:", asked.shown_line()),
+        };
+        Answer { answer: format!("{head}\n{}", answer.answer), ..answer }
+    }
+
+    async fn deny(&self, given: &Given<'_>, id: &str) -> Answer {
+        let (waiting, revision) = match self.waiting(id).await {
+            Ok(found) => found,
+            Err(answer) => return answer,
+        };
+        let is_own = given.person().is_some_and(|person| person.name == waiting.person);
+        if !is_own && !given.policy.may(given.person(), &waiting.room, &waiting.command) {
+            return Answer::failed(format!("only a person who may give {} may deny it", waiting.command));
+        }
+        if !matches!(pending::consume(&self.bus, id, revision).await, Ok(true)) {
+            return Answer::failed(format!("{id} was approved or denied by somebody else just now"));
+        }
+        let asked = self.asked_for(given, &waiting);
+        let by = given.person().map_or_else(String::new, |person| format!("by {}", person.name));
+        self.audit(&asked.entry(Kind::Declined, &by)).await;
+        Answer::done(format!("{}, asked by {}, is dropped", asked.shown_line(), waiting.person))
+    }
+
+    async fn waiting(&self, id: &str) -> Result<(Pending, u64), Answer> {
+        match pending::find(&self.bus, id).await {
+            Ok(Some(found)) => Ok(found),
+            Ok(None) => Err(Answer::failed(format!("no command waits for {id}"))),
+            Err(error) => {
+                tracing::error!(id, %error, "the commands that wait cannot be read");
+                Err(Answer::failed("NATS does not answer; try again later"))
+            }
+        }
+    }
+
+    /// The command that waits, as it was given by the person who asked.
+    fn asked_for<'a>(&self, given: &Given<'a>, waiting: &Pending) -> Given<'a> {
+        Given {
+            id: waiting.id.clone(),
+            line: given.line,
+            policy: given.policy.clone(),
+            shown: given.policy.masked(&waiting.command, &waiting.words),
+            command: waiting.command.clone(),
+            words: waiting.words.clone(),
+            each: waiting.each,
+            asker: Some(waiting.person.clone()),
+        }
+    }
+
+    fn cancel(&self, given: &Given<'_>, id: &str) -> Answer {
+        let running = self.running();
+        let Some(command) = running.get(id) else {
+            return Answer::failed(format!("no command {id} runs"));
+        };
+        let person = given.person().map(|person| person.name.clone());
+        let is_own = person.is_some() && person == command.person;
+        if !is_own && !given.policy.may(given.person(), &given.line.place(), &command.command) {
+            return Answer::failed(format!("only a person who may give {} may cancel it", command.command));
+        }
+        command.cancelled.notify_one();
+        Answer::done(format!("{} {id} is asked to end", command.command))
+    }
+}
+
+fn whoami(given: &Given<'_>) -> Answer {
+    let Some(account) = &given.line.account else {
+        let what = "nobody that the rules know: this chat vouches for no account of yours";
+        return Answer::done(format!("{what}; log in with its services, and ask again"));
+    };
+    match given.person() {
+        Some(person) if person.roles.is_empty() => {
+            Answer::done(format!("{}, {account}, without a role", person.name))
+        }
+        Some(person) => {
+            let roles: Vec<&str> = person.roles.iter().map(String::as_str).collect();
+            Answer::done(format!("{}, {account}, with the roles {}", person.name, roles.join(", ")))
+        }
+        None => Answer::done(format!("{account}, which is no person's account in [[people]]")),
+    }
+}
+
+/// Commands and what they do, in two columns.
+fn table<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let rows: Vec<(&str, &str)> = rows.collect();
+    let widest = rows.iter().map(|(usage, _)| usage.chars().count()).filter(|width| *width <= 30).max();
+    let width = widest.unwrap_or(0);
+    let row = |(usage, help): &(&str, &str)| format!("{usage:width$}  {help}").trim_end().to_owned();
+    rows.iter().map(row).collect::<Vec<_>>().join("\n")
+}
