@@ -68,8 +68,9 @@ class Process {
 
 const ROOM = (name, url) => `[rooms.${name}.webhook]\nurl = "${url}"\nallow_private = true\n`;
 
-// A relay with its server, and `rooms` by name: functions from the number of the post to an answer.
-export async function site({ rooms = {}, config = "", routes = "" } = {}) {
+// A relay with its server, and `rooms` by name: functions from the number of the post to an answer. With `bridge`, the
+// configuration of one, a bridge runs too.
+export async function site({ rooms = {}, config = "", routes = "", bridge } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "tellhal-browser-"));
   const [natsPort, port] = [await freePort(), await freePort()];
   const sinks = {};
@@ -85,8 +86,20 @@ export async function site({ rooms = {}, config = "", routes = "" } = {}) {
   const bin = process.env.TELLHAL_BIN_DIR || join(target, "debug");
   const relay = new Process("hal-relay", join(bin, "hal-relay"), ["run", "--config", join(folder, "relay.toml")], folder, { STATE_DIRECTORY: folder });
   const address = `http://127.0.0.1:${port}`;
+  const url = `nats://127.0.0.1:${natsPort}`;
+  const others = [];
+  if (bridge !== undefined) {
+    writeFileSync(join(folder, "bridge.toml"), `${bridge}\n[nats]\nurl = "${url}"\n[http]\nlisten = "127.0.0.1:${await freePort()}"\n`);
+    others.push(new Process("hal-bridge", join(bin, "hal-bridge"), ["run", "--config", join(folder, "bridge.toml")], folder, { STATE_DIRECTORY: folder }));
+  }
   const made = {
-    address, folder, nats, relay, sinks,
+    address, folder, nats, relay, sinks, bridge: others[0],
+    // Serves a command by a program, until the end.
+    async serve(name, program) {
+      const served = new Process(`serve-${name}`, join(bin, "tellhal"), ["serve", name, "--exec", program], folder, { TELLHAL_URL: url, HOME: folder });
+      others.push(served);
+      await until(`${name} is served`, () => readFileSync(served.log, "utf8").includes("serves "));
+    },
     async ready() {
       await until("the relay is ready", async () => {
         const answer = await fetch(`${address}/readyz`).catch(() => null);
@@ -106,9 +119,10 @@ export async function site({ rooms = {}, config = "", routes = "" } = {}) {
       const answer = await fetch(address + path, { ...options, headers: { authorization: `Bearer ${TOKENS.operator}`, ...options.headers } });
       return answer.status === 204 ? null : answer.json();
     },
-    logs: () => [nats, relay].map(({ name, log }) => `--- ${name}\n${readFileSync(log, "utf8").split("\n").slice(-15).join("\n")}`).join("\n"),
+    logs: () => [nats, relay, ...others].map(({ name, log }) => `--- ${name}\n${readFileSync(log, "utf8").split("\n").slice(-15).join("\n")}`).join("\n"),
     async stop() {
       await this.bus?.close();
+      for (const other of others) await other.kill();
       await relay.kill();
       await nats.kill();
       Object.values(sinks).forEach(({ server: each }) => each.close());

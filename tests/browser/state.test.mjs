@@ -9,7 +9,7 @@ import { headlines, hide, isLive, rows, shows, taken, until } from "./harness.mj
 const PAGER = '[[routes]]\nname = "all"\nrooms = ["pager"]\n';
 const health = (page) => page.locator("#health").innerText();
 const color = (page, selector, pseudo) => page.locator(selector).first().evaluate((it, pseudo) => getComputedStyle(it, pseudo).color, pseudo);
-const VIEWS = ["/", "/problems", "/rooms", "/sources", "/tags", "/explain", "/tell"];
+const VIEWS = ["/", "/problems", "/rooms", "/sources", "/tags", "/commands", "/explain", "/tell"];
 
 shows("every view says what is wrong, and is green only when all is well", { rooms: { pager: taken }, routes: PAGER }, async (made, user) => {
   const { id, sequence } = await made.publish("db1", "job", { text: "fine" });

@@ -65,6 +65,7 @@ pub(super) async fn give(
     let payload = serde_json::to_vec(&line).map_err(anyhow::Error::from)?;
     let asked = bus.client.publish_with_reply(bus.names.ask_page(), inbox, payload.into()).await;
     asked.map_err(|error| failed(error.to_string()))?;
+    // Fused, since compression asks once more after the end.
     let lines = stream::unfold(Some(replies), async |replies| {
         let mut replies = replies?;
         let said = next(&mut replies).await;
@@ -74,7 +75,7 @@ pub(super) async fn give(
         Some((Ok::<_, std::io::Error>(Bytes::from(bytes)), (!is_last).then_some(replies)))
     });
     let headers = [(header::CONTENT_TYPE, "application/jsonl"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(lines)).into_response())
+    Ok((headers, Body::from_stream(lines.fuse())).into_response())
 }
 
 /// The name by which the bridge knows the caller. A proxy's users have names of their own, which must not be those of tokens.
