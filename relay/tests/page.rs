@@ -74,7 +74,7 @@ impl Page {
             index: Err("a test needs none".into()),
         };
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(serve(listener, shared, shutdown.clone()));
+        let task = tokio::spawn(serve(listener, shared, None, shutdown.clone()));
         // Redirects are not followed: the tests check them.
         let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Page { address, status, shutdown, task, http }

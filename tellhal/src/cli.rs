@@ -470,8 +470,8 @@ fn link(text: &str) -> Result<String, String> {
 }
 
 fn public_key(text: &str) -> Result<String, String> {
-    let key = nkeys::KeyPair::from_public_key(text);
-    key.map(|_| text.into()).map_err(|_| "it is not a public nkey, which hal-bridge key prints".into())
+    let is_key = tellhal::command::is_public_key(text);
+    is_key.then(|| text.into()).ok_or_else(|| "it is not a public nkey, which hal-bridge key prints".into())
 }
 
 fn name(text: &str) -> Result<String, String> {

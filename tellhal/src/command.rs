@@ -162,8 +162,13 @@ pub fn sign(request: &Request, key: &KeyPair) -> Result<(Vec<u8>, HeaderMap), St
     Ok((payload, headers))
 }
 
+/// True for a public nkey, such as a bridge's.
+pub fn is_public_key(text: &str) -> bool {
+    KeyPair::from_public_key(text).is_ok()
+}
+
 /// The requests that a handler takes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Gate {
     keys: Vec<String>,
     /// The ids of the requests that were taken, oldest first, with the times after which they are refused for their age.

@@ -111,6 +111,13 @@ impl NatsConfig {
         Names::new(prefix).map_err(|what| BadNats { key: "prefix", what })
     }
 
+    /// True if all servers are on this machine.
+    pub fn is_local(&self) -> bool {
+        let is_here = |host: &str| matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.");
+        let host = |url: &String| url.parse::<ServerAddr>().map(|address| address.host().to_owned());
+        self.servers().iter().all(|url| host(url).is_ok_and(|host| is_here(&host)))
+    }
+
     /// First tokens of JetStream's API.
     pub fn api(&self) -> &str {
         self.api_prefix.as_deref().unwrap_or("$JS.API")

@@ -395,3 +395,56 @@ async fn a_command_is_answered_without_a_relay_and_a_message_delivered_without_a
     assert!(sent.unwrap().success());
     wait_until("it arrives", SOON, async || sink.texts() == ["without a bridge"]).await;
 }
+
+#[tokio::test]
+async fn the_relay_answers_about_itself_and_its_log() {
+    let (nats, sink) = (NatsServer::start().await, WebhookSink::start().await);
+    let rooms = format!(
+        "default_room = \"hook\"\n[rooms.hook.webhook]\nurl = \"{}\"\nallow_private = true\n",
+        sink.url()
+    );
+    let _relay = Relay::start(&nats.url(), &rooms).await;
+    let bridge = Bridge::start(&nats.url(), &format!("{PEOPLE}{RULES}")).await;
+    let scene = Scene { nats, bridge, served: Served::default() };
+    let send = |tag: &str, text: &str| {
+        let sent = tellhal(&scene.nats.url(), scene.served.dir())
+            .env("TELLHAL_SOURCE", "db1")
+            .args([tag, text])
+            .output();
+        assert!(sent.unwrap().status.success());
+    };
+    send("backup.mysql", "nightly backup finished");
+    send("deploy.web", "version 7 is out");
+    wait_until("both arrived", SOON, async || sink.texts().len() == 2).await;
+    let lists = async |line: &str, part: &str| scene.ask("ann", line).await.0.contains(part);
+    wait_until("the index has both", SOON, async || {
+        lists("tags", "backup.mysql").await && lists("tags", "deploy.web").await
+    })
+    .await;
+    let (tags, _) = scene.ask("ann", "tags backup.>").await;
+    assert!(tags.contains("backup.mysql") && !tags.contains("deploy.web"), "{tags}");
+    let (last, failed) = scene.ask("ann", "last 1").await;
+    assert!(last.ends_with("deploy.web info from db1: version 7 is out") && !failed, "{last}");
+    let (last, _) = scene.ask("ann", "last backup.*").await;
+    assert!(last.ends_with("backup.mysql info from db1: nightly backup finished"), "{last}");
+    wait_until("all is well", SOON, async || {
+        scene.ask("ann", "status").await == ("✓ all is well".into(), false)
+    })
+    .await;
+    let (rooms, _) = scene.ask("ann", "rooms").await;
+    assert_eq!(rooms, "hook  webhook  0 waiting\npage  page     0 waiting");
+    let (trace, failed) = scene.ask("ann", "trace seq-2").await;
+    assert!(trace.contains("nightly backup") || trace.contains("version 7"), "{trace}");
+    assert!(trace.contains("hook: posted") && !failed, "{trace}");
+    for (line, want) in [
+        ("trace nothing-like-it", "no message nothing-like-it is in the log"),
+        ("tags a b", "it is tags [PATTERN]"),
+        ("tags a..b", "\"a..b\" is not a tag pattern"),
+        ("last backup.> x", "x is no number"),
+    ] {
+        let (answer, failed) = scene.ask("ann", line).await;
+        assert!(failed && answer.starts_with(want), "{line}: {answer}");
+    }
+    let (help, _) = scene.ask("ann", "help").await;
+    assert!(help.contains("trace ID") && help.contains("says where a message went"), "{help}");
+}

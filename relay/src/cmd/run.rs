@@ -18,6 +18,7 @@ use relay::status::notice::Notices;
 use relay::{page, room};
 use service::config::{Problems, start, watch as watch_files};
 use service::process::until_signal;
+use tellhal::command::Gate;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -159,8 +160,10 @@ impl Site {
         let Site { listener, config, status, metrics, rules, rooms } = self;
         let bus = Bus::connect(&config.nats, "hal-relay page").await?;
         let index = open_index(&config, &bus);
+        let (keys, is_local) = (config.bridge_keys, config.nats.is_local());
+        let commands = (is_local || !keys.is_empty()).then(|| Gate::new(keys));
         let shared = page::Shared { config: config.page, bus, status, metrics, rules, rooms, index };
-        page::serve(listener, shared, stop).await
+        page::serve(listener, shared, commands, stop).await
     }
 }
 

@@ -36,6 +36,8 @@ pub struct Config {
     pub max_waiting: usize,
     /// The number of replicas of every stream, if it is configured.
     pub replicas: Option<usize>,
+    /// The public keys of the bridges whose chat commands are answered.
+    pub bridge_keys: Vec<String>,
     /// The state folder if it is configured; [`Config::state_dir`] has the default.
     pub state_dir: Option<PathBuf>,
     /// The number of tests in the files; all of them pass.
@@ -83,6 +85,7 @@ fn check(checks: &mut Checks) -> Config {
     let failing_after = time(checks, "failing_after", DEFAULT_FAILING_AFTER, |raw| raw.failing_after.clone());
     let (max_waiting, zone) = (max_waiting(checks), zone(checks));
     let replicas = checks.only("replicas", |raw| raw.replicas);
+    let bridge_keys = bridge_keys(checks);
     let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
     let routes = routes::check(checks);
     let routing = Routing {
@@ -104,6 +107,7 @@ fn check(checks: &mut Checks) -> Config {
         failing_after,
         max_waiting,
         replicas,
+        bridge_keys,
         state_dir,
         tests,
         warnings,
@@ -115,6 +119,25 @@ fn room(checks: &mut Checks, key: &str, get: impl Fn(&raw::File) -> Option<Strin
     let document = checks.owner(key)?;
     checks.defined(document, key, "room", &room);
     Some(room)
+}
+
+/// The public keys of all files. A wrong one is not shown: it may be a seed.
+fn bridge_keys(checks: &mut Checks) -> Vec<String> {
+    let mut keys = Vec::new();
+    for document in checks.documents {
+        for (i, key) in document.raw.bridge_keys.iter().enumerate() {
+            match tellhal::command::is_public_key(key) {
+                true => keys.push(key.clone()),
+                false => {
+                    let hint = "hal-bridge key prints it";
+                    let problem =
+                        document.error(&format!("bridge_keys[{i}]"), "it is not a public nkey", hint);
+                    checks.problems.push(problem);
+                }
+            }
+        }
+    }
+    keys
 }
 
 fn presence(checks: &mut Checks, dev: bool, default_room: &Option<String>, dev_room: &Option<String>) {

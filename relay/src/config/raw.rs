@@ -50,6 +50,11 @@ pub struct File {
     /// streams too. When absent, new streams are on one server, and existing ones stay as they are.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: Option<usize>,
+    /// The public keys of the bridges whose chat commands `status`, `rooms`, `tags`, `last` and `trace` are answered; without one, only
+    /// on a NATS server of this machine.
+    // Not shown in errors: it may be a seed by mistake.
+    #[schemars(extend("writeOnly" = true))]
+    pub bridge_keys: Vec<String>,
     /// A folder for the last good version of every file and for the page's index; `$STATE_DIRECTORY`, else
     /// `$XDG_STATE_HOME/hal-relay`, when absent.
     #[schemars(extend("format" = PATH))]

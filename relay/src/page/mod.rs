@@ -10,6 +10,7 @@ mod access;
 mod answers;
 mod api;
 mod assets;
+mod command;
 mod event;
 mod guard;
 mod health;
@@ -32,6 +33,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use service::http::problem::Problem;
 use service::http::serve::{self, Limits};
+use tellhal::command::Gate;
 use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -71,10 +73,11 @@ pub fn bind(listen: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
     Ok(listener)
 }
 
-/// Serves the page and keeps the index up to date until `shutdown`.
+/// Serves the page and keeps the index up to date until `shutdown`. Answers chat commands that `commands` takes, if it is given.
 pub async fn serve(
     listener: std::net::TcpListener,
     shared: Shared,
+    commands: Option<Gate>,
     shutdown: CancellationToken,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener)?;
@@ -93,11 +96,12 @@ pub async fn serve(
         tokio::join!(
             site.tail.run(&site.shared, shutdown.clone()),
             keep_index(&site.shared, shutdown.clone()),
+            command::serve(&site, commands, shutdown.clone()),
             serve::serve(listener, routes(&site), LIMITS, shutdown.clone())
         )
     };
     tokio::select! {
-        ((), (), ()) = work => {}
+        ((), (), (), ()) = work => {}
         () = overdue => {}
     }
     Ok(())

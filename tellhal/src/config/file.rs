@@ -263,8 +263,7 @@ fn words(value: &DeValue) -> Result<(), String> {
 fn keys(value: &DeValue) -> Result<(), String> {
     words(value)?;
     let keys = value.as_array().into_iter().flat_map(|keys| keys.iter());
-    let is_public = |key: &str| nkeys::KeyPair::from_public_key(key).is_ok();
-    match keys.filter_map(|key| key.get_ref().as_str()).find(|key| !is_public(key)) {
+    match keys.filter_map(|key| key.get_ref().as_str()).find(|key| !tellhal::command::is_public_key(key)) {
         // Not shown: it may be a seed.
         Some(_) => Err("has an entry that is not a public nkey".into()),
         None => Ok(()),

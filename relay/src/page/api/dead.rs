@@ -98,7 +98,7 @@ async fn letter(operator: &Operator, Sequence(sequence): Sequence) -> Result<Let
 }
 
 /// The same access to the streams as an operator's on the command line.
-pub(super) fn operator(site: &Site) -> Operator {
+pub(in crate::page) fn operator(site: &Site) -> Operator {
     let Bus { js, names, connections, .. } = site.shared.bus.clone();
     Operator { jetstream: js, names, connections }
 }

@@ -42,7 +42,7 @@ const LINKS: usize = 20;
 
 /// A page of search results.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Messages {
+pub(in crate::page) struct Messages {
     /// Newest first.
     pub(super) messages: Vec<Listed>,
     /// The start of the next page; absent on the last page.
@@ -51,6 +51,12 @@ pub(super) struct Messages {
     through: u64,
     /// The reason why results may be missing; absent if none are.
     pub(super) incomplete: Option<Incomplete>,
+}
+
+impl Messages {
+    pub(in crate::page) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.messages.iter().map(|listed| &*listed.entry)
+    }
 }
 
 /// A message of the log, and the rest of its story if it says that something failed or started.
@@ -124,7 +130,7 @@ impl Page {
 }
 
 /// Searches the newest messages in memory; older ones are searched in the index and read from the log.
-pub(super) async fn search(
+pub(in crate::page) async fn search(
     site: &Arc<Site>,
     filter: Filter,
     before: Option<u64>,

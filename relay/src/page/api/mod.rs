@@ -27,7 +27,11 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, delete, get, post};
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
+pub(super) use dead::operator;
+pub(super) use messages::search;
 pub(super) use openapi::document;
+pub(super) use rooms::leaders_rooms;
+pub(super) use status::now;
 
 use super::Site;
 use super::answers::within_budget;

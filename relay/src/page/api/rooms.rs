@@ -117,7 +117,7 @@ pub(super) async fn rooms(From(site): From<Arc<Site>>) -> Result<Response, Probl
 }
 
 /// The states of the rooms as the leading relay told them last.
-pub(super) async fn leaders_rooms(site: &Site) -> anyhow::Result<BTreeMap<String, RoomState>> {
+pub(in crate::page) async fn leaders_rooms(site: &Site) -> anyhow::Result<BTreeMap<String, RoomState>> {
     let bus = &site.shared.bus;
     report::read(&bus.js, &bus.names).await
 }

@@ -29,7 +29,7 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 /// The state of the relay, its rooms and its log.
 #[derive(Serialize, JsonSchema)]
-pub(super) struct Now {
+pub(in crate::page) struct Now {
     /// True if nothing is wrong.
     well: bool,
     role: Role,
@@ -75,24 +75,46 @@ struct Last {
 }
 
 pub(super) async fn status(From(site): From<Arc<Site>>) -> Result<Response, Problem> {
+    Ok(ok(&now(&site).await))
+}
+
+/// The state of everything at this moment.
+pub(in crate::page) async fn now(site: &Site) -> Now {
     let now = site.shared.status.get();
-    let (dead, told) = told(&site).await;
+    let (dead, told) = told(site).await;
     let rooms = if now.role == Role::Leading { now.rooms } else { told };
     let problem = site.shared.status.ready().err();
     let (failing, waiting) = (failing(&rooms), waiting(&rooms, Timestamp::now()));
     let last = site.tail.newest().map(|(sequence, at)| Last { sequence, at });
     let quiet = problem.is_none() && now.config_error.is_none() && dead == Some(0);
     let well = quiet && failing.is_empty() && waiting.is_empty();
-    Ok(ok(&Now {
-        well,
-        role: now.role,
-        problem,
-        config_error: now.config_error,
-        failing,
-        waiting,
-        dead,
-        last,
-    }))
+    Now { well, role: now.role, problem, config_error: now.config_error, failing, waiting, dead, last }
+}
+
+impl Now {
+    /// What is wrong, a line each; that all is well, if nothing is.
+    pub(in crate::page) fn words(&self) -> Vec<String> {
+        let mut lines: Vec<String> =
+            self.problem.iter().map(|problem| format!("✗ relay: {problem}")).collect();
+        lines.extend(self.config_error.as_ref().map(|_| "✗ a changed configuration is refused".to_owned()));
+        let reason =
+            |room: &Failing| room.last_error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
+        lines.extend(self.failing.iter().map(|room| format!("✗ room {} fails{}", room.room, reason(room))));
+        let waits = |room: &Waiting| {
+            format!("✗ room {}: {} wait, the oldest since {}", room.room, room.pending, room.oldest)
+        };
+        lines.extend(self.waiting.iter().map(waits));
+        lines.extend(self.dead.filter(|dead| *dead > 0).map(|dead| format!("✗ {dead} dead letters")));
+        lines.extend(
+            self.dead
+                .is_none()
+                .then(|| "✗ the server does not say how many dead letters there are".to_owned()),
+        );
+        if lines.is_empty() {
+            lines.push("✓ all is well".into());
+        }
+        lines
+    }
 }
 
 fn failing(rooms: &BTreeMap<String, RoomState>) -> Vec<Failing> {

@@ -33,7 +33,7 @@ pub(crate) fn serve(args: &Args, flags: &Flags) -> Outcome {
     if !args.bridge_keys.is_empty() {
         settings.bridge_keys.clone_from(&args.bridge_keys);
     }
-    if settings.bridge_keys.is_empty() && !is_local(&settings) {
+    if settings.bridge_keys.is_empty() && !settings.nats.is_local() {
         let what = "without the bridge's key, everybody on the server could run these commands";
         let hint = "name it with --bridge-key, or bridge_keys in the configuration; hal-bridge key prints it";
         return Err(Failure::new(Exit::CONFIG, format!("{what}: {hint}")));
@@ -79,13 +79,6 @@ fn split(text: &str) -> Result<Vec<String>, String> {
         Some(quote) => Err(format!("the quote {quote} is not closed")),
         None => Ok(words),
     }
-}
-
-/// True if all servers are on this machine.
-fn is_local(settings: &Settings) -> bool {
-    let host = |url: &String| url.parse::<async_nats::ServerAddr>().map(|address| address.host().to_owned());
-    let local = |host: &str| matches!(host, "localhost" | "::1" | "[::1]") || host.starts_with("127.");
-    settings.nats.servers().iter().all(|url| host(url).is_ok_and(|host| local(&host)))
 }
 
 async fn answer(commands: Vec<Serve>, parallel: usize, settings: &Settings) -> Outcome {
