@@ -67,7 +67,7 @@ async fn old_scripts_reach_the_log() {
     send(&port, b"").await;
     send(&port, b"only contents").await;
     let got = wait_for(&mut stream, 3).await;
-    assert_eq!(got[0].0, "hal.ops.bridge.backup.mysql");
+    assert_eq!(got[0].0, "hal.ops.in-tcp.backup.mysql");
     assert_eq!(got[0].1.text, "Nightly backup finished\nin 3 s");
     assert_eq!((got[1].1.tag.as_str(), got[1].1.fields["tag"].as_str()), ("disk_full_", "disk full!"));
     assert_eq!((got[2].1.tag.as_str(), got[2].1.text.as_str()), ("untagged", "only contents"));

@@ -17,8 +17,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::outbox::{Outbox, SOURCE};
+use crate::outbox::Outbox;
 
+/// The source of its messages: `bridge` is the bridge's own voice, in which nobody outside may speak.
+const SOURCE: &str = "in-tcp";
 const SILENCE: Duration = Duration::from_secs(5);
 /// The longest time of a connection, for a sender that is never silent.
 const LONGEST: Duration = Duration::from_secs(60);
@@ -134,7 +136,7 @@ mod tests {
             let got = local(bytes).unwrap();
             assert_eq!((got.tag.as_str(), got.text.as_str()), (tag, text));
             assert_eq!(got.fields.get("tag").map(String::as_str), field);
-            assert_eq!(got.source, "bridge");
+            assert_eq!(got.source, "in-tcp");
         }
     }
 
