@@ -1,5 +1,5 @@
-//! The client of all rooms over HTTP: one POST, bounded in time and size, and the meaning of its answer.
-//! Follows no redirect, retries nothing, and shows no address beyond its host.
+//! The client of all rooms over HTTP: one POST, or one call of an API below the endpoint's address, bounded in time and
+//! size, and the meaning of its answer. Follows no redirect, retries nothing, and shows no address beyond its host.
 
 use std::error::Error as _;
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{StatusCode, Url, dns};
+use reqwest::{Method, StatusCode, Url, dns};
 use tokio::time::Instant;
 
 use super::address::{is_private, is_private_literal};
@@ -26,7 +26,7 @@ const BODY: Duration = Duration::from_secs(1);
 /// The most that is read of an answer, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
 /// The longest wait a room may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The most that an error shows of an answer, in bytes.
 const EXCERPT: usize = 200;
 
@@ -56,7 +56,39 @@ pub struct Answer {
     pub body: String,
     /// The body ended within the limits.
     pub complete: bool,
-    wait: Option<Duration>,
+    /// The platform's own wish, at most [`LONGEST_WAIT`].
+    pub wait: Option<Duration>,
+}
+
+/// The bounds of one exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The end of the whole exchange.
+    pub deadline: Instant,
+    /// The longest time that the rest of an answer may take after its status.
+    pub rest: Duration,
+    /// The most that is read of an answer, in bytes.
+    pub limit: usize,
+}
+
+impl Bounds {
+    /// The bounds of a post, which begins now.
+    pub fn of_post() -> Self {
+        Bounds { deadline: Instant::now() + DEADLINE, rest: BODY, limit: BODY_LIMIT }
+    }
+}
+
+/// A call of an API below an endpoint's address.
+#[derive(Debug)]
+pub struct Call<'a> {
+    pub method: Method,
+    /// Segments behind the address' own path; each is escaped, so that none can name another call.
+    pub path: Vec<&'a str>,
+    pub query: Vec<(&'a str, &'a str)>,
+    /// The body and its media type; JSON when there is no type.
+    pub body: Vec<u8>,
+    pub media_type: Option<HeaderValue>,
+    pub bounds: Bounds,
 }
 
 impl Endpoint {
@@ -98,14 +130,33 @@ impl Endpoint {
 
     /// One POST of JSON.
     pub async fn post(&self, body: String, headers: HeaderMap) -> Result<Answer, Failure> {
+        let request = self.client.post(self.url.clone()).headers(self.headers.clone()).headers(headers);
+        self.exchange(request.body(body), Bounds::of_post()).await
+    }
+
+    /// One call.
+    pub async fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        let mut url = self.url.clone();
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(call.path);
+        }
+        if !call.query.is_empty() {
+            url.query_pairs_mut().extend_pairs(call.query);
+        }
+        let mut headers = self.headers.clone();
+        if let Some(media_type) = call.media_type {
+            headers.insert(CONTENT_TYPE, media_type);
+        }
+        let request = self.client.request(call.method, url).headers(headers).body(call.body);
+        self.exchange(request, call.bounds).await
+    }
+
+    async fn exchange(&self, request: reqwest::RequestBuilder, bounds: Bounds) -> Result<Answer, Failure> {
         if self.public_only && is_private_literal(&self.url) {
             return Err(self.private());
         }
-        let deadline = Instant::now() + DEADLINE;
-        let request =
-            self.client.post(self.url.clone()).headers(self.headers.clone()).headers(headers).body(body);
-        match tokio::time::timeout_at(deadline, request.send()).await {
-            Ok(Ok(response)) => Ok(read(response, deadline).await),
+        match tokio::time::timeout_at(bounds.deadline, request.send()).await {
+            Ok(Ok(response)) => Ok(read(response, bounds).await),
             Ok(Err(error)) => Err(self.unsent(error)),
             Err(_) => Err(self.no_answer("no answer in time")),
         }
@@ -190,16 +241,17 @@ fn chain<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn std::er
     })
 }
 
-async fn read(mut response: reqwest::Response, deadline: Instant) -> Answer {
+async fn read(mut response: reqwest::Response, bounds: Bounds) -> Answer {
     let status = response.status();
     let wait =
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
-    let deadline = deadline.min(Instant::now() + BODY);
+    let Bounds { deadline, rest, limit } = bounds;
+    let deadline = deadline.min(Instant::now() + rest);
     let mut body = Vec::new();
     let mut complete = false;
-    while body.len() < BODY_LIMIT {
+    while body.len() < limit {
         match tokio::time::timeout_at(deadline, response.chunk()).await {
-            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(BODY_LIMIT - body.len())]),
+            Ok(Ok(Some(chunk))) => body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]),
             Ok(Ok(None)) => {
                 complete = true;
                 break;

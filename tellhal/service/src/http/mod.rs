@@ -1,4 +1,4 @@
-//! HTTP in and out: one bounded POST and the meaning of its answer, a server with limits, errors as problem documents.
+//! HTTP in and out: one bounded request and the meaning of its answer, a server with limits, errors as problem documents.
 
 mod address;
 mod client;
@@ -6,4 +6,4 @@ pub mod problem;
 pub mod serve;
 
 pub use address::{address_problem, is_loopback, public_problem};
-pub use client::{Answer, Endpoint, Reach};
+pub use client::{Answer, Bounds, Call, Endpoint, LONGEST_WAIT, Reach};

@@ -1,7 +1,8 @@
 //! Chat platforms' own protocols, both directions, and the words in which all of them answer. A relay's room and a
-//! bridge's chat source are thin files over a platform. No platform retries, sleeps on a failure or routes.
+//! bridge's chat source are thin files over a platform. No platform retries a post, sleeps on its failure or routes.
 
 pub mod irc;
+pub mod matrix;
 
 use std::time::Duration;
 
