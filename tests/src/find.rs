@@ -46,6 +46,13 @@ pub fn python() -> PathBuf {
     path
 }
 
+/// A program of the Python environment `venv`, which `tests/run` has installed for one server.
+pub fn in_venv(venv: &str, program: &str) -> PathBuf {
+    let path = target().join("tools").join(venv).join("bin").join(program);
+    assert!(path.is_file(), "{} is not there: run `tests/run --tools` once", path.display());
+    path
+}
+
 /// The folder whose `node_modules` has the NATS clients for Node.
 pub fn node_modules() -> PathBuf {
     let path = target().join("tools/node/node_modules");

@@ -307,10 +307,20 @@ pub async fn post(addr: SocketAddr, path: &str, json: &str) -> anyhow::Result<(u
 
 /// Status and body of a `POST` with a JSON body and a token, in at most five seconds.
 pub async fn post_as(addr: SocketAddr, token: &str, path: &str, json: &str) -> anyhow::Result<(u16, String)> {
-    let token = format!("Authorization: Bearer {token}\r\n");
-    tokio::time::timeout(Duration::from_secs(5), exchange(addr, "POST", path, &token, json))
-        .await
-        .context("no answer in 5 s")?
+    let post = request_as(addr, "POST", token, path, json);
+    tokio::time::timeout(Duration::from_secs(5), post).await.context("no answer in 5 s")?
+}
+
+/// Status and body of any request with a JSON body and a token, if it is not empty.
+pub async fn request_as(
+    addr: SocketAddr,
+    method: &str,
+    token: &str,
+    path: &str,
+    json: &str,
+) -> anyhow::Result<(u16, String)> {
+    let token = if token.is_empty() { String::new() } else { format!("Authorization: Bearer {token}\r\n") };
+    exchange(addr, method, path, &token, json).await
 }
 
 async fn exchange(

@@ -3,6 +3,8 @@
 //! All lines are clean: no control characters but tab and newline, no terminal escapes, no text that runs backwards. A
 //! platform's own markup is escaped by its room.
 
+pub mod budget;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -140,13 +140,19 @@ pub(super) fn decision(answer: &Result<Sent, Failure>) -> Decision {
     }
 }
 
-/// A room over HTTP, opened at a server's address. No error may show one of `secrets`.
-pub(super) async fn over_http(open: impl Fn(&str) -> Box<dyn Room>, taken: &str, secrets: &[&str]) {
-    statuses(&open, taken, secrets).await;
+/// A room over HTTP, opened at a server's address. No error may show one of `secrets`. `lost` is the decision if the room may
+/// have taken the post: `Unknown`, or `Later` if the platform makes one post of a repeated one.
+pub(super) async fn over_http(
+    open: impl Fn(&str) -> Box<dyn Room>,
+    taken: &str,
+    secrets: &[&str],
+    lost: Decision,
+) {
+    statuses(&open, taken, secrets, lost).await;
     tokio::join!(
-        bounded(&open, Behaviour::Silence, Decision::Unknown),
-        bounded(&open, Behaviour::Drip, Decision::Unknown),
-        bounded(&open, Behaviour::CloseAfterRequest, Decision::Unknown),
+        bounded(&open, Behaviour::Silence, lost),
+        bounded(&open, Behaviour::Drip, lost),
+        bounded(&open, Behaviour::CloseAfterRequest, lost),
         refused_connection(&open),
     );
 }
@@ -158,8 +164,8 @@ const ESCAPES: [fn(&str) -> String; 3] = [
     |text| text.replace('/', " ").replace('-', "\\u002d"),
 ];
 
-async fn statuses(open: &impl Fn(&str) -> Box<dyn Room>, taken: &str, secrets: &[&str]) {
-    use Decision::{Auth, Later, Permanent, Unknown};
+async fn statuses(open: &impl Fn(&str) -> Box<dyn Room>, taken: &str, secrets: &[&str], lost: Decision) {
+    use Decision::{Auth, Later, Permanent};
     let table = [
         (301, "Location: http://127.0.0.1:1/\r\n", Auth),
         (400, "", Permanent),
@@ -176,9 +182,9 @@ async fn statuses(open: &impl Fn(&str) -> Box<dyn Room>, taken: &str, secrets: &
         (429, "Retry-After: soon\r\n", Later(None)),
         (429, "Retry-After: Wed, 21 Oct 2015 07:28:00 GMT\r\n", Later(Some(0))),
         (500, "", Later(None)),
-        (502, "", Unknown),
+        (502, "", lost),
         (503, "Retry-After: 7\r\n", Later(Some(7))),
-        (504, "", Unknown),
+        (504, "", lost),
     ];
     for (status, headers, wanted) in table {
         let server = Server::start(Behaviour::Repeat { status, headers }).await;

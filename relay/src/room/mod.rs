@@ -5,6 +5,7 @@
 
 pub mod console;
 pub mod irc;
+pub mod matrix;
 mod page;
 pub mod registry;
 pub mod slack;
@@ -24,6 +25,7 @@ use service::config::KeyProblem;
 use service::platform::{Failure, Limiter, Sent, TIMEOUT};
 use service::secret::Pair;
 use service::zone::Zone;
+use sha2::{Digest as _, Sha256};
 use tellhal::Severity;
 
 use crate::delivery::Delivery;
@@ -105,6 +107,21 @@ impl Post {
     /// True if this is a backlog that is sent as one post.
     pub fn is_batch(&self) -> bool {
         self.listed.len() > 1 || self.counted.is_some()
+    }
+
+    /// The idempotency key: a backlog's names its members, so that a receiver never takes a longer one for a repeat.
+    fn key(&self) -> String {
+        if !self.is_batch() {
+            return self.id.clone();
+        }
+        let mut hash = Sha256::new();
+        for delivery in &self.listed {
+            hash.update(delivery.id.as_bytes());
+            hash.update([0]);
+        }
+        hash.update(self.counted.as_ref().map_or(0, |counted| counted.count).to_be_bytes());
+        let short: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        format!("{}/{short}", self.id)
     }
 
     /// The highest severity in it.

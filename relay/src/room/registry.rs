@@ -48,6 +48,7 @@ macro_rules! rooms {
 rooms! {
     console Console,
     irc Irc,
+    matrix Matrix,
     slack Slack,
     webhook Webhook,
 }

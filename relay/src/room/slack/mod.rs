@@ -13,6 +13,7 @@ use service::text;
 use tellhal::Severity;
 
 use super::{self as room, Part, Post, Room, Shared};
+use crate::render::budget::Budget;
 use crate::render::{self, View};
 use service::http::{Answer, Endpoint, Reach, address_problem};
 use service::platform::{Failure, Limiter, Sent};
@@ -21,13 +22,9 @@ use service::secret::{Pair, Secret};
 /// About one message a second and channel, with short bursts.
 const EVERY: Duration = Duration::from_secs(1);
 const BURST: u32 = 3;
-/// The longest line, in bytes, before escaping (which makes at most five of one).
-const LINE: usize = 2000;
-/// The most that is shown below the first line, in bytes of escaped text. With the first line that stays
-/// below the 40,000 characters at which Slack cuts without a word.
-const DETAILS: usize = 28_000;
-/// The part of that for fields, links and notes.
-const TAIL: usize = 8_000;
+/// The first line has at most five bytes for each of its own when it is escaped. With what is below it that stays below the
+/// 40,000 characters at which Slack cuts without a word.
+const BUDGET: Budget = Budget { line: 2000, below: 28_000, tail: 8_000, cost: |line| escape(line).len() + 1 };
 
 /// `[rooms.NAME.slack]`: `token` and `channel`, or `webhook_url`.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -319,37 +316,6 @@ fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
-/// The number of lines that fit into `budget` bytes when they are escaped.
-fn fitting<'a>(lines: impl Iterator<Item = &'a String>, budget: usize) -> usize {
-    let total = lines.scan(0, |total, line| {
-        *total += escape(line).len() + 1;
-        Some(*total)
-    });
-    total.take_while(|total| *total <= budget).count()
-}
-
-/// The lines below the first: the text, and fields, links and notes. Both empty for a message of one line.
-fn details(view: &View, overlong_head: Vec<String>) -> (Vec<String>, Vec<String>) {
-    let wrap = |lines: &[String]| lines.iter().flat_map(|line| text::wrap(line, LINE)).collect::<Vec<_>>();
-    let mut tail = wrap(&view.tail());
-    let kept = fitting(tail.iter(), TAIL);
-    if kept < tail.len() {
-        let cut = tail.len() - kept;
-        tail.truncate(kept);
-        tail.push(format!("… ({cut} more lines)"));
-    }
-    let body = [overlong_head, wrap(&view.body)].concat();
-    let backwards = body.iter().rev();
-    let max = match view.keep_end {
-        true => fitting(backwards, DETAILS - TAIL),
-        false => {
-            let both_ends = backwards.zip(&body).flat_map(|(last, first)| [last, first]);
-            fitting(both_ends.take(body.len()), DETAILS - TAIL)
-        }
-    };
-    (render::fit(Vec::new(), body, Vec::new(), max, view.keep_end), tail)
-}
-
 /// The attachments that show `body` and `tail`: one for both, unless the body is a table.
 fn attachments(view: &View, body: &[String], tail: &[String]) -> Vec<Attachment> {
     let (color, joined) = (colour(view), |lines: &[String]| escape(&lines.join("\n")));
@@ -392,8 +358,8 @@ impl Room for Slack {
         };
         let view = View::of(delivery, &post.zone);
         let marker = view.marker().map(|marker| format!("{marker} ")).unwrap_or_default();
-        let mut head = text::wrap(&format!("{marker}{}", view.head()), LINE);
-        let (body, tail) = details(&view, head.split_off(1));
+        let mut head = text::wrap(&format!("{marker}{}", view.head()), BUDGET.line);
+        let (body, tail) = BUDGET.below(&view, head.split_off(1));
         let wire = self.request(&head[0], attachments(&view, &body, &tail));
         part([head, body, tail].concat(), wire)
     }

@@ -24,13 +24,13 @@ async fn the_web_api_passes_the_kit() {
     // Escaped, the brackets of every mention and forged link are gone.
     conformance::renders(&*web("http://127.0.0.1"), 80_000, &["<", ">"]);
     let taken = r#"{"ok":true,"channel":"C1","ts":"1503435956.000247"}"#;
-    conformance::over_http(web, taken, &[TOKEN]).await;
+    conformance::over_http(web, taken, &[TOKEN], Decision::Unknown).await;
 }
 
 #[tokio::test]
 async fn the_webhook_passes_the_kit() {
     conformance::renders(&*hook("http://127.0.0.1"), 80_000, &["<", ">"]);
-    conformance::over_http(hook, "ok", &[PATH, "verysecretpath"]).await;
+    conformance::over_http(hook, "ok", &[PATH, "verysecretpath"], Decision::Unknown).await;
 }
 
 #[tokio::test]

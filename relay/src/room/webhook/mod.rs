@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use service::config::{KeyProblem, PATH};
 use service::text;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use tellhal::{Message, Timestamp};
 
 use super::{self as room, Counted, Part, Post, Room, Shared};
@@ -246,21 +246,6 @@ fn sign(key: &[u8], id: &str, at: i64, body: &str) -> String {
     BASE64.encode(mac.finalize().into_bytes())
 }
 
-/// The idempotency key: a backlog's names its members, so that a receiver never takes a longer one for a repeat.
-fn post_id(post: &Post) -> String {
-    if !post.is_batch() {
-        return post.id.clone();
-    }
-    let mut hash = Sha256::new();
-    for delivery in &post.listed {
-        hash.update(delivery.id.as_bytes());
-        hash.update([0]);
-    }
-    hash.update(post.counted.as_ref().map_or(0, |counted| counted.count).to_be_bytes());
-    let short: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    format!("{}/{short}", post.id)
-}
-
 #[async_trait]
 impl Room for Webhook {
     fn listed(&self) -> usize {
@@ -282,7 +267,7 @@ impl Room for Webhook {
         if post.listed.len() > 1 && wire.len() > LARGE {
             wire = body(true);
         }
-        vec![Part { shown: render::lines(post).join("\n"), wire, plain: None, id: post_id(post) }]
+        vec![Part { shown: render::lines(post).join("\n"), wire, plain: None, id: post.key() }]
     }
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {
