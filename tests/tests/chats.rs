@@ -2,10 +2,12 @@
 
 use std::net::SocketAddr;
 
+use serde_json::{Value, json};
 use tests::http::get;
 use tests::process::Signal;
+use tests::synapse::SERVER_NAME;
 use tests::wait::SOON;
-use tests::{Bridge, IrcClient, IrcNetwork, NatsServer, Served, wait_until};
+use tests::{Bridge, IrcClient, IrcNetwork, NatsServer, Served, Synapse, wait_until};
 
 const PEOPLE: &str = r##"
 [[people]]
@@ -229,4 +231,98 @@ async fn a_bridge_under_development_hears_its_own_rooms_and_its_own_handlers_alo
     );
     let names = || devs.raw().iter().any(|line| line.contains("devbot"));
     assert!(names() && !ops.raw().iter().any(|line| line.contains("devbot") && line.contains("#ops")));
+}
+
+#[tokio::test]
+async fn commands_are_typed_and_answered_on_matrix() {
+    let (nats, synapse) = (NatsServer::start().await, Synapse::start().await);
+    nats.create_log().await;
+    let (hal, ann, eve) = (synapse.user("hal").await, synapse.user("ann").await, synapse.user("eve").await);
+    let open = json!({ "preset": "public_chat", "room_alias_name": "ops", "invite": [hal.id, eve.id] });
+    let room = ann.create_room(open).await;
+    eve.join(&room).await;
+    // A display name equal to an operator's is not that person.
+    let name = format!("profile/{}/displayname", eve.id);
+    eve.ask("PUT", &name, &json!({ "displayname": ann.id })).await;
+    let people = format!(
+        "[[people]]\nname = \"ann\"\nroles = [\"operator\"]\nmatrix = \"{}\"\n[[commands]]\nname = \"*\"\nallow = [\"operator\"]\n\
+         rooms = \"main/#ops:{SERVER_NAME}\"\n",
+        ann.id
+    );
+    let chat = format!(
+        "[chat.main.matrix]\nhomeserver = \"{}\"\ntoken = \"{}\"\nrooms = \"#ops:{SERVER_NAME}\"\n",
+        synapse.url(),
+        hal.token
+    );
+    let mut bridge = Bridge::start(&nats.url(), &format!("{people}{chat}")).await;
+    let mut served = Served::default();
+    let table = served.program("table", "printf 'web1  <b>81</b> %%\\nweb2  12 %%\\n'");
+    let build = served.program("build", "echo step 1; sleep 7; echo over");
+    served.serve(&nats.url(), &bridge, &["table", "--exec", &table]).await;
+    served.serve(&nats.url(), &bridge, &["build", "--exec", &build]).await;
+    let ran = served.path("ran");
+    let count = served.program("count", &format!("echo x >> {}; echo counted", ran.display()));
+    served.serve(&nats.url(), &bridge, &["count", "--exec", &count]).await;
+    wait_until("it is heard", SOON, async || is_heard(&bridge).await).await;
+    let joined = async || {
+        let members = ann.ask("GET", &format!("rooms/{room}/joined_members"), &Value::Null).await;
+        members["joined"].get(&hal.id).is_some()
+    };
+    wait_until("it has joined", SOON, joined).await;
+
+    // The last answer to an event, as a person reads it: with its edits.
+    let answer = async |asked: &str| {
+        let messages = ann.messages(&room).await;
+        let is_answer = |message: &&Value| {
+            message["sender"] == hal.id.as_str()
+                && message["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == asked
+        };
+        let first = messages.iter().find(is_answer)?;
+        let edits = messages
+            .iter()
+            .filter(|message| message["content"]["m.relates_to"]["event_id"] == first["event_id"]);
+        let edit = edits.last().map(|edit| edit["content"]["m.new_content"].clone());
+        Some((first["content"].clone(), edit))
+    };
+    let answered = async |asked: &str| {
+        wait_until("an answer", SOON, async || answer(asked).await.is_some()).await;
+        answer(asked).await.unwrap().0
+    };
+    let asked = ann.say(&room, "!table").await;
+    let content = answered(&asked).await;
+    assert_eq!(content["body"], "web1  <b>81</b> %\nweb2  12 %");
+    assert_eq!(
+        content["formatted_body"],
+        "<pre><code>web1  &lt;b&gt;81&lt;/b&gt; %\nweb2  12 %</code></pre>"
+    );
+    assert_eq!(content["msgtype"], "m.notice");
+    let asked = eve.say(&room, "hal: table").await;
+    let denied =
+        "✗ you may not give table: only a person with the role operator may, and this account is nobody's";
+    assert_eq!(answered(&asked).await["body"], denied);
+    // An edit is no command.
+    let edited = json!({
+        "msgtype": "m.text", "body": "* !count", "m.new_content": { "msgtype": "m.text", "body": "!count" },
+        "m.relates_to": { "rel_type": "m.replace", "event_id": asked },
+    });
+    ann.send(&room, edited).await;
+    // Progress is an edit of one post.
+    let asked = ann.say(&room, "!build").await;
+    wait_until("it is over", SOON, async || {
+        answer(&asked)
+            .await
+            .and_then(|(_, edit)| edit)
+            .is_some_and(|edit| edit["body"].as_str().is_some_and(|body| body.ends_with("over")))
+    })
+    .await;
+    let (first, _) = answer(&asked).await.unwrap();
+    assert!(first["body"].as_str().unwrap().contains("step 1"), "{first}");
+    assert!(!ran.exists());
+
+    // What is said while no bridge listens is answered by the next one, once.
+    bridge.kill();
+    let asked = ann.say(&room, "!count").await;
+    bridge.respawn();
+    assert_eq!(answered(&asked).await["body"], "counted");
+    assert_eq!(std::fs::read_to_string(&ran).unwrap(), "x\n");
 }

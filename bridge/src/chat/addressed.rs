@@ -3,14 +3,14 @@
 use service::text::clean;
 
 /// The command in a line, without the sign or the name that addresses it; `None` if the line is not for the bridge.
-pub(crate) fn addressed(text: &str, trigger: &str, name: &str, is_private: bool) -> Option<String> {
+pub(crate) fn addressed(text: &str, trigger: &str, names: &[String], is_private: bool) -> Option<String> {
     let text = text.trim();
     if let Some(rest) = text.strip_prefix(trigger).filter(|_| !trigger.is_empty()) {
         // `!!`, `! wow` and `!?` are exclamations.
         let is_command = rest.starts_with(|c: char| c.is_alphanumeric());
         return is_command.then(|| rest.to_owned());
     }
-    if let Some(rest) = called(text, name) {
+    if let Some(rest) = names.iter().find_map(|name| called(text, name)) {
         return Some(rest.to_owned());
     }
     (is_private && !text.is_empty()).then(|| text.to_owned())
@@ -46,7 +46,8 @@ mod tests {
 
     #[test]
     fn a_line_is_for_us_by_sign_by_name_or_in_private() {
-        let hears = |text: &str, is_private| addressed(text, "!", "Hal", is_private);
+        let names = ["hal:example.com".to_owned(), "Hal".to_owned()];
+        let hears = |text: &str, is_private| addressed(text, "!", &names, is_private);
         for (text, want) in [
             ("!deploy web", Some("deploy web")),
             ("  !deploy  ", Some("deploy")),
@@ -55,6 +56,8 @@ mod tests {
             ("@hal deploy", Some("deploy")),
             ("@hal: deploy", Some("deploy")),
             ("@hal", Some("")),
+            ("@hal:example.com deploy", Some("deploy")),
+            ("@hal:example.com: deploy", Some("deploy")),
             ("hal deploy", None),
             ("halo: deploy", None),
             ("@halo deploy", None),
@@ -69,7 +72,7 @@ mod tests {
         }
         assert_eq!(hears("deploy web", true).as_deref(), Some("deploy web"));
         assert_eq!(hears("!deploy web", true).as_deref(), Some("deploy web"));
-        assert_eq!(addressed("deploy", "", "hal", false), None);
+        assert_eq!(addressed("deploy", "", &names, false), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::JoinHandle;
 
 use super::addressed::lines;
+use super::cursor::Cursor;
 use super::{Chat, Heard, Settings};
 use crate::command::person::Account;
 
@@ -87,7 +88,7 @@ impl Settings for Config {
         &self.trigger
     }
 
-    fn open(&self, name: &str, rooms: Option<&[String]>) -> anyhow::Result<Arc<dyn Chat>> {
+    fn open(&self, name: &str, rooms: Option<&[String]>, _: Cursor) -> anyhow::Result<Arc<dyn Chat>> {
         let allowed = |channel: &&String| rooms.is_none_or(|rooms| rooms.contains(channel));
         let channels =
             self.channels.iter().filter(allowed).map(|name| Channel { name: name.clone(), key: None });
@@ -158,8 +159,8 @@ impl Chat for Irc {
         Ok(None)
     }
 
-    fn name(&self) -> String {
-        self.nick.clone()
+    fn names(&self) -> Vec<String> {
+        vec![self.nick.clone()]
     }
 
     fn trouble(&self) -> Option<String> {

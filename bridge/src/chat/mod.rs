@@ -2,7 +2,9 @@
 //! something back where it was said; which of it is a command, and what comes of it, is decided in `command`.
 
 pub(crate) mod addressed;
+pub(crate) mod cursor;
 mod irc;
+mod matrix;
 pub(crate) mod page;
 pub(crate) mod registry;
 pub(crate) mod session;
@@ -18,6 +20,7 @@ use service::platform::Failure;
 use service::secret::Pair;
 use tellhal::command::Answer;
 
+use self::cursor::Cursor;
 use crate::command::person::Account;
 
 /// The longest time that the commands of a chat may take to finish when it is closed.
@@ -54,8 +57,8 @@ pub(crate) trait Chat: Send + Sync {
         false
     }
 
-    /// The bridge's name in the chat, by which it may be addressed.
-    fn name(&self) -> String;
+    /// The bridge's names in the chat, by which it may be addressed; a longer one before its own beginning.
+    fn names(&self) -> Vec<String>;
 
     /// The reason why the chat cannot be heard now.
     fn trouble(&self) -> Option<String>;
@@ -75,7 +78,7 @@ pub(crate) trait Settings {
     /// The signs before a command.
     fn trigger(&self) -> &str;
 
-    /// Opens the chat, whose name in the configuration is `name`. `rooms` are the only ones to join, if there are such. Must be
-    /// called where a runtime is: it begins to connect.
-    fn open(&self, name: &str, rooms: Option<&[String]>) -> anyhow::Result<Arc<dyn Chat>>;
+    /// Opens the chat, whose name in the configuration is `name`. `rooms` are the only ones to join, if there are such. `cursor` keeps
+    /// how far it has heard. Must be called where a runtime is: it begins to connect.
+    fn open(&self, name: &str, rooms: Option<&[String]>, cursor: Cursor) -> anyhow::Result<Arc<dyn Chat>>;
 }

@@ -5,13 +5,14 @@ use serde::Deserialize;
 use service::config::KeyProblem;
 use service::tls;
 
-use super::{Settings, irc};
+use super::{Settings, irc, matrix};
 
 /// The settings of one chat: `[chat.NAME.KIND]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Config {
     Irc(irc::Config),
+    Matrix(matrix::Config),
 }
 
 impl Config {
@@ -19,12 +20,14 @@ impl Config {
     pub(crate) fn kind(&self) -> &'static str {
         match self {
             Config::Irc(_) => "irc",
+            Config::Matrix(_) => "matrix",
         }
     }
 
     pub(crate) fn settings(&self) -> &dyn Settings {
         match self {
             Config::Irc(config) => config,
+            Config::Matrix(config) => config,
         }
     }
 

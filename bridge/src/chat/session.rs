@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::addressed::addressed;
+use super::cursor::Cursor;
 use super::registry::Config;
 use super::{Chat, Heard};
 use crate::command::Commands;
@@ -82,7 +83,8 @@ impl Session {
 
     async fn hold(&self, lease: Lease, stop: &CancellationToken) {
         tracing::info!(chat = self.name, "this bridge speaks in the chat");
-        match self.config.settings().open(&self.name, self.rooms.as_deref()) {
+        let cursor = Cursor::new(self.commands.bus.clone(), &self.name);
+        match self.config.settings().open(&self.name, self.rooms.as_deref(), cursor) {
             Ok(chat) => {
                 let tasks = TaskTracker::new();
                 let work = self.listen(&chat, &tasks);
@@ -128,10 +130,13 @@ impl Session {
             };
             let Some(line) = self.line(heard, chat.as_ref()) else { continue };
             let Ok(permit) = room.clone().acquire_owned().await else { return };
-            let (commands, chat) = (self.commands.clone(), chat.clone());
+            let speaker = Speaker::new(chat.clone(), line.to.clone());
+            // Taken before the next line is heard: a chat that keeps how far it has heard keeps no place before a line that no
+            // bridge has taken.
+            let Some(taken) = self.commands.take(line).await else { continue };
+            let commands = self.commands.clone();
             tasks.spawn(async move {
-                let out = Speaker::new(chat, line.to.clone());
-                commands.handle(line, &out).await;
+                commands.finish(taken, &speaker).await;
                 drop(permit);
             });
         }
@@ -140,7 +145,7 @@ impl Session {
     /// A line for us, if it is one, in a room that may be heard.
     fn line(&self, heard: Heard, chat: &dyn Chat) -> Option<Line> {
         let trigger = self.config.settings().trigger();
-        let text = addressed(&heard.text, trigger, &chat.name(), heard.room.is_none())?;
+        let text = addressed(&heard.text, trigger, &chat.names(), heard.room.is_none())?;
         let room = heard.room.unwrap_or_else(|| "private".into());
         let may_be_heard = self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&room));
         may_be_heard.then(|| Line {

@@ -36,7 +36,7 @@ use tokio::sync::{Notify, watch};
 
 use self::approval::Pending;
 use self::argument::Value;
-use self::claims::Claims;
+use self::claims::{Claims, Held};
 use self::dispatch::{Dispatch, End};
 use self::flood::Flood;
 use self::line::{Line, Out};
@@ -68,6 +68,14 @@ pub(crate) struct Commands {
     flood: Arc<Mutex<Flood>>,
     running: Running,
     metrics: Arc<Metrics>,
+}
+
+/// A line that this bridge answers, and nobody else.
+pub(crate) struct Taken {
+    id: String,
+    line: Line,
+    /// Absent if nothing could be claimed: then the answer says so.
+    held: Option<Held>,
 }
 
 /// A line with the person who gave it, on its way to an answer.
@@ -130,16 +138,33 @@ impl Commands {
 
     /// Handles one line to its end. At most one bridge does so for one event of a platform.
     pub(crate) async fn handle(&self, line: Line, out: &dyn Out) {
+        if let Some(taken) = self.take(line).await {
+            self.finish(taken, out).await;
+        }
+    }
+
+    /// Claims a line; `None` if a bridge has it already.
+    pub(crate) async fn take(&self, line: Line) -> Option<Taken> {
         let id = new_id();
         let held = match self.claims.claim(&line, &id).await {
-            Ok(Some(held)) => held,
-            Ok(None) => return,
+            Ok(held) => Some(held?),
             Err(error) => {
-                tracing::error!(room = line.place(), %error, "a command is not run: it cannot be claimed");
-                let text =
-                    "this is not run: NATS does not take the note that a command leaves; try again later";
-                return out.answer(&Answer::failed(text)).await;
+                tracing::error!(
+                    room = line.place(),
+                    error = format!("{error:#}"),
+                    "a command is not run: it cannot be claimed"
+                );
+                None
             }
+        };
+        Some(Taken { id, line, held })
+    }
+
+    /// Answers a line that was taken.
+    pub(crate) async fn finish(&self, Taken { id, line, held }: Taken, out: &dyn Out) {
+        let Some(held) = held else {
+            let text = "this is not run: NATS does not take the note that a command leaves; try again later";
+            return out.answer(&Answer::failed(text)).await;
         };
         let answer = self.answered(&id, &line, out).await;
         out.answer(&answer).await;

@@ -10,7 +10,7 @@ use super::raw::{Checks, Document, Environment};
 use crate::chat::registry::Config;
 
 /// Names that stand for something else in claims and rooms.
-const RESERVED: [&str; 2] = ["page", "approval"];
+const RESERVED: [&str; 3] = ["page", "approval", "cursor"];
 /// The first token of every subject in the environment `dev`.
 const DEV: &str = "dev";
 
@@ -25,8 +25,7 @@ pub(super) fn check(checks: &mut Checks<'_>) -> BTreeMap<String, Config> {
                 continue;
             }
             if !is_token(&name) || name.starts_with('_') || RESERVED.contains(&name.as_str()) {
-                let hint =
-                    "one word of A-Z a-z 0-9 _ - that does not begin with _, other than page and approval";
+                let hint = "one word of A-Z a-z 0-9 _ - that does not begin with _, other than page, approval and cursor";
                 checks.problems.push(document.error(
                     &key,
                     format!("{name:?} is not a legal name for a chat"),
