@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use clap::Parser;
@@ -58,6 +59,9 @@ fn report(name: &str, error: &anyhow::Error) -> u8 {
 fn logging() {
     let filter = tracing_subscriber::EnvFilter::try_from_env("HAL_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,async_nats=warn"));
+    // The XMPP library logs what goes over the wire at finer levels, the password of the login included.
+    let quiet = tracing_subscriber::filter::Directive::from_str("tokio_xmpp=info");
+    let filter = quiet.into_iter().fold(filter, tracing_subscriber::EnvFilter::add_directive);
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if std::io::stderr().is_terminal() {
         logs.compact().with_target(false).init();

@@ -1,8 +1,12 @@
 //! Chat platforms' own protocols, both directions, and the words in which all of them answer. A relay's room and a
 //! bridge's chat source are thin files over a platform. No platform retries a post, sleeps on its failure or routes.
 
+mod address;
+mod attempt;
 pub mod irc;
 pub mod matrix;
+mod stage;
+pub mod xmpp;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::Settings;
 use crate::config::{KeyProblem, PATH, duration_in};
 use crate::http::is_loopback;
+use crate::platform::address::host_and_port;
 use crate::secret::{Pair, Secret};
 
 const BURST: u32 = 4;
@@ -98,21 +99,7 @@ impl Server {
     /// The server's host and port.
     pub fn address(&self) -> Option<(&str, u16)> {
         let default = if self.tls { 6697 } else { 6667 };
-        // IPv6 addresses have colons of their own; one with a port stands in brackets.
-        let (host, port) = match self.server.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            Some((host, "")) => (host, None),
-            Some((host, port)) => (host, Some(port.strip_prefix(':')?)),
-            None => match self.server.rsplit_once(':') {
-                Some((host, port)) if !host.contains(':') => (host, Some(port)),
-                _ => (self.server.as_str(), None),
-            },
-        };
-        let port = match port {
-            Some(port) => port.parse().ok().filter(|port| *port != 0)?,
-            None => default,
-        };
-        let legal = |c: char| c.is_ascii_alphanumeric() || ".-:_".contains(c);
-        (!host.is_empty() && host.chars().all(legal)).then_some((host, port))
+        host_and_port(&self.server, default)
     }
 
     /// Users with the same identity share one connection.

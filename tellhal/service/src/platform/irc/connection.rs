@@ -5,8 +5,8 @@
 //! answers of the server with the lines that wait.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -15,9 +15,11 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::Settings;
 use super::hear::Heard;
 use super::register::register;
-use super::say::{Say, Stage};
+use super::say::Say;
 use super::session::Session;
 use super::stream::Stream;
+use crate::platform::attempt::{Attempt, State};
+use crate::platform::stage::Stage;
 use crate::platform::{Failure, Limiter, Sent, TIMEOUT};
 use crate::secret::Secret;
 use crate::tls;
@@ -33,14 +35,6 @@ const HEARD: usize = 1024;
 /// The first and the longest pause before a connection that listens is made again.
 const PAUSE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
-/// The state of an attempt to connect.
-#[derive(Clone, Debug)]
-enum State {
-    Connecting,
-    Up(mpsc::Sender<Say>),
-    Down(Failure),
-}
-
 /// A connection, shared by all users with the same settings.
 #[derive(Debug)]
 pub struct Connection {
@@ -51,7 +45,7 @@ pub struct Connection {
     mask: Arc<AtomicUsize>,
     /// The way of what is heard, if this connection listens.
     ears: Option<mpsc::Sender<Heard>>,
-    attempt: Mutex<Option<watch::Receiver<State>>>,
+    attempt: Attempt<Say>,
 }
 
 impl Connection {
@@ -92,7 +86,7 @@ impl Connection {
             tls,
             mask: Arc::default(),
             ears: None,
-            attempt: Mutex::new(None),
+            attempt: Attempt::default(),
         }
     }
 
@@ -139,35 +133,11 @@ impl Connection {
 
     /// The running connection, or one attempt to get it.
     async fn up(&self, deadline: Instant) -> Result<mpsc::Sender<Say>, Failure> {
-        let mut attempt = self.attempt();
-        let state = match timeout_at(deadline, attempt.wait_for(|state| !matches!(state, State::Connecting)))
-            .await
-        {
-            Ok(Ok(state)) => state.clone(),
-            Ok(Err(_)) => return Err(self.settings.transient("the connection was lost")),
-            Err(_) => return Err(self.settings.transient("the server is slow to let us in; still trying")),
+        let start = |state| {
+            let (settings, tls) = (self.settings.clone(), self.tls.clone());
+            tokio::spawn(run(settings, tls, self.mask.clone(), self.ears.clone(), state));
         };
-        match state {
-            State::Up(up) => Ok(up),
-            State::Down(failure) => Err(failure),
-            State::Connecting => Err(self.settings.transient("still connecting")),
-        }
-    }
-
-    fn attempt(&self) -> watch::Receiver<State> {
-        let mut attempt = self.attempt.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let usable = |attempt: &&watch::Receiver<State>| match &*attempt.borrow() {
-            State::Connecting => attempt.has_changed().is_ok(),
-            State::Up(up) => !up.is_closed(),
-            State::Down(_) => false,
-        };
-        if let Some(attempt) = attempt.as_ref().filter(usable) {
-            return attempt.clone();
-        }
-        let (tx, rx) = watch::channel(State::Connecting);
-        tokio::spawn(run(self.settings.clone(), self.tls.clone(), self.mask.clone(), self.ears.clone(), tx));
-        *attempt = Some(rx.clone());
-        rx
+        self.attempt.up(deadline, start, |reason| self.settings.transient(reason)).await
     }
 }
 
@@ -177,7 +147,7 @@ async fn run(
     tls: Option<Arc<rustls::ClientConfig>>,
     mask: Arc<AtomicUsize>,
     ears: Option<mpsc::Sender<Heard>>,
-    state: watch::Sender<State>,
+    state: watch::Sender<State<Say>>,
 ) {
     let connect = async {
         let mut stream = Stream::connect(&settings.host, settings.port, tls).await?;
