@@ -84,6 +84,7 @@ static ROOMS: LazyLock<Vec<Box<dyn Room>>> = LazyLock::new(|| {
         json!({"irc": {"server": "127.0.0.1:6667", "tls": false, "nick": "hal", "channel": "#ops"}}),
         json!({"slack": {"token": "xoxb-0123456789", "channel": "C0123456789"}}),
         json!({"webhook": {"url": "http://127.0.0.1:9/in", "allow_private": true}}),
+        json!({"xmpp": {"jid": "hal@localhost", "password": "x", "tls": false, "room": "ops@conference.localhost"}}),
     ];
     let open =
         |settings| registry::open("ops", &serde_json::from_value(settings).unwrap(), &Shared::default());

@@ -10,6 +10,7 @@ mod page;
 pub mod registry;
 pub mod slack;
 pub mod webhook;
+pub mod xmpp;
 
 #[cfg(test)]
 mod conformance;

@@ -51,6 +51,7 @@ rooms! {
     matrix Matrix,
     slack Slack,
     webhook Webhook,
+    xmpp Xmpp,
 }
 
 impl Config {
