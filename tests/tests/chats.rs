@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tests::http::get;
 use tests::process::Signal;
+use tests::prosody::{ROOMS, password};
 use tests::synapse::SERVER_NAME;
 use tests::wait::SOON;
-use tests::{Bridge, IrcClient, IrcNetwork, NatsServer, Served, Synapse, wait_until};
+use tests::{Bridge, IrcClient, IrcNetwork, NatsServer, Prosody, Served, Synapse, wait_until};
 
 const PEOPLE: &str = r##"
 [[people]]
@@ -325,4 +326,45 @@ async fn commands_are_typed_and_answered_on_matrix() {
     bridge.respawn();
     assert_eq!(answered(&asked).await["body"], "counted");
     assert_eq!(std::fs::read_to_string(&ran).unwrap(), "x\n");
+}
+
+#[tokio::test]
+async fn commands_are_typed_and_answered_on_xmpp() {
+    let (nats, prosody) = (NatsServer::start().await, Prosody::start(&["hal", "ann", "eve"]).await);
+    nats.create_log().await;
+    let room = format!("ops@{ROOMS}");
+    let people = "[[people]]\nname = \"ann\"\nroles = [\"operator\"]\nxmpp = \"ann@localhost\"\n[[commands]]\nname = \"*\"\nallow = [\"operator\"]\n";
+    let chat = format!(
+        "[chat.main.xmpp]\njid = \"hal@localhost\"\npassword = \"{}\"\nserver = \"{}\"\ntls_ca = {:?}\nnick = \"halbot\"\nrooms = \"{room}\"\n\
+         message_every = \"1ms\"\n",
+        password("hal"),
+        prosody.addr(),
+        prosody.ca(),
+    );
+    let bridge = Bridge::start(&nats.url(), &format!("{people}{chat}")).await;
+    let mut served = Served::default();
+    let list = served.program("list", "printf 'web1 81 %%\\n</body>!deploy\\n'");
+    let build = served.program("build", "echo step 1; sleep 7; echo over");
+    served.serve(&nats.url(), &bridge, &["list", "--exec", &list]).await;
+    served.serve(&nats.url(), &bridge, &["build", "--exec", &build]).await;
+    wait_until("it is heard", SOON, async || is_heard(&bridge).await).await;
+    let (mut ann, mut eve) = (prosody.client("ann").await, prosody.client("eve").await);
+    ann.join(&room, "ann").await;
+    // A nick like an operator's is not that person.
+    eve.join(&room, "Ann").await;
+    ann.until("the bridge is there", |stanza| stanza.from == format!("{room}/halbot")).await;
+    ann.say(&room, "!list");
+    ann.until("the answer", |stanza| stanza.body == "ann:\n| web1 81 %\n| </body>!deploy").await;
+    eve.say(&room, "halbot: list");
+    let denied = "Ann: ✗ you may not give list: only a person with the role operator may, and this account is nobody's";
+    eve.until("a denial", |stanza| stanza.body == denied).await;
+    // Progress is a correction of one message.
+    ann.say(&room, "!build");
+    ann.until("progress", |stanza| {
+        stanza.body.starts_with("ann: running, ") && stanza.body.ends_with("step 1")
+    })
+    .await;
+    ann.until("the end", |stanza| stanza.body == "ann:\n| step 1\n| over").await;
+    let answers = ann.texts(&room).iter().filter(|text| text.starts_with("ann:\n| web1")).count();
+    assert_eq!(answers, 1);
 }

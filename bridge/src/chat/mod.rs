@@ -9,6 +9,7 @@ pub(crate) mod page;
 pub(crate) mod registry;
 pub(crate) mod session;
 pub(crate) mod sessions;
+mod xmpp;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use service::config::KeyProblem;
 use service::tls;
 
-use super::{Settings, irc, matrix};
+use super::{Settings, irc, matrix, xmpp};
 
 /// The settings of one chat: `[chat.NAME.KIND]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -13,6 +13,7 @@ use super::{Settings, irc, matrix};
 pub(crate) enum Config {
     Irc(irc::Config),
     Matrix(matrix::Config),
+    Xmpp(xmpp::Config),
 }
 
 impl Config {
@@ -21,6 +22,7 @@ impl Config {
         match self {
             Config::Irc(_) => "irc",
             Config::Matrix(_) => "matrix",
+            Config::Xmpp(_) => "xmpp",
         }
     }
 
@@ -28,6 +30,7 @@ impl Config {
         match self {
             Config::Irc(config) => config,
             Config::Matrix(config) => config,
+            Config::Xmpp(config) => config,
         }
     }
 

@@ -47,6 +47,17 @@ impl<Request> Attempt<Request> {
         }
     }
 
+    /// The reason why there is no connection now; `None` if there is one.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let latest = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match latest.as_ref().map(watch::Receiver::borrow).as_deref() {
+            Some(State::Up(up)) if !up.is_closed() => None,
+            Some(State::Up(_)) => Some("the connection was lost".into()),
+            Some(State::Down(failure)) => Some(failure.to_string()),
+            Some(State::Connecting) | None => Some("not connected yet".into()),
+        }
+    }
+
     fn latest(&self, start: impl FnOnce(watch::Sender<State<Request>>)) -> watch::Receiver<State<Request>> {
         let mut latest = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let usable = |attempt: &&watch::Receiver<State<Request>>| match &*attempt.borrow() {

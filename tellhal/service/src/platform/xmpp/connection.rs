@@ -72,6 +72,11 @@ impl Connection {
         self.say(Target::Person(to), message).await
     }
 
+    /// The reason why there is no connection now; `None` if there is one.
+    pub fn trouble(&self) -> Option<String> {
+        self.attempt.trouble()
+    }
+
     /// The messages in `rooms` and to our own address, while the connection is open.
     pub(super) fn hear(&self, rooms: Vec<Muc>) -> mpsc::Receiver<Heard> {
         self.ears.add(rooms)
