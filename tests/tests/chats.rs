@@ -279,10 +279,10 @@ async fn commands_are_typed_and_answered_on_matrix() {
                 && message["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == asked
         };
         let first = messages.iter().find(is_answer)?;
-        let edits = messages
+        let mut edits = messages
             .iter()
             .filter(|message| message["content"]["m.relates_to"]["event_id"] == first["event_id"]);
-        let edit = edits.last().map(|edit| edit["content"]["m.new_content"].clone());
+        let edit = edits.next_back().map(|edit| edit["content"]["m.new_content"].clone());
         Some((first["content"].clone(), edit))
     };
     let answered = async |asked: &str| {
