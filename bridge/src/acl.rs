@@ -54,6 +54,7 @@ fn explained(policy: &Policy, asked: &Asked) -> anyhow::Result<Explained> {
         words => words.to_vec(),
     };
     let [command, words @ ..] = typed.as_slice() else { bail!("there is no command in the line") };
+    let command = &command.to_lowercase();
     let (verdict, rules) = policy.decide(&Request { person, room, command, words });
     let no = |reason: String, rules| Explained {
         allowed: false,

@@ -36,7 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) connected: Gauge,
     /// 1 while the files and the configuration in force are the same.
     pub(crate) config_ok: Gauge,
-    /// `chat` is the kind of chat, `outcome` the kind of the last entry in the audit.
+    /// `chat` is the kind of chat; `outcome` the kind of the last entry in the audit, or `dropped` in a flood.
     pub(crate) commands: Family<CommandOutcome, Counter>,
     /// `kind` is accepted or refused.
     pub(crate) reloads: Family<ReloadOutcome, Counter>,

@@ -53,8 +53,6 @@ pub enum Kind {
     Approved,
     /// The approval was denied.
     Declined,
-    /// Its end was asked for.
-    Cancelled,
     /// It was answered.
     Done,
     /// It was answered with a failure.
@@ -73,7 +71,6 @@ impl Kind {
             Kind::Waiting => "waiting",
             Kind::Approved => "approved",
             Kind::Declined => "declined",
-            Kind::Cancelled => "cancelled",
             Kind::Done => "done",
             Kind::Failed => "failed",
             Kind::Unknown => "unknown",

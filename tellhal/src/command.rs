@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::message::shorten;
+use crate::tag::is_token;
 use crate::timestamp::Timestamp;
 
 /// The version of requests and replies.
@@ -160,6 +161,12 @@ pub fn sign(request: &Request, key: &KeyPair) -> Result<(Vec<u8>, HeaderMap), St
     headers.insert(SIGNATURE, BASE64.encode(signature));
     headers.insert(KEY, key.public_key());
     Ok((payload, headers))
+}
+
+/// True for the name of a command: one word of `a-z 0-9 _ -` that does not begin with `_`. People may type it in any case.
+pub fn is_name(name: &str) -> bool {
+    let is_lower = !name.contains(|c: char| c.is_ascii_uppercase());
+    is_token(name) && is_lower && name.len() <= LONGEST_NAME && !name.starts_with('_')
 }
 
 /// True for a public nkey, such as a bridge's.

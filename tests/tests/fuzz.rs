@@ -132,6 +132,7 @@ async fn no_request_ends_a_service_or_keeps_it_from_answering() {
         assert!(!log.contains("panicked"), "seed {seed}: {log}");
     }
     let after = pids.map(mebibytes);
-    let grown = before.iter().zip(after).any(|(before, after)| after > before + 150);
+    // 64 MiB of answers that are being sent, 16 that are made, 20 of messages, and as much again that the allocator keeps.
+    let grown = before.iter().zip(after).any(|(before, after)| after > before + 250);
     assert!(!grown, "seed {seed}: {before:?} MiB before, {after:?} MiB after");
 }

@@ -1,7 +1,5 @@
 //! Which lines are addressed to the bridge: by the sign before a command, by its name, or in private. Pure.
 
-use service::text::clean;
-
 /// The command in a line, without the sign or the name that addresses it; `None` if the line is not for the bridge.
 pub(crate) fn addressed(text: &str, trigger: &str, names: &[String], is_private: bool) -> Option<String> {
     let text = text.trim();
@@ -27,17 +25,6 @@ fn called<'t>(text: &'t str, name: &str) -> Option<&'t str> {
         None if is_mention => Some(""),
         _ => None,
     }
-}
-
-/// The lines of an answer for a chat whose posts are lines: clean, at most `most` of them, with the number of those left out.
-pub(crate) fn lines(text: &str, most: usize) -> (Vec<String>, usize) {
-    let text = clean(text);
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|line| !line.trim().is_empty()).collect();
-    if lines.len() <= most {
-        return (lines.into_iter().map(str::to_owned).collect(), 0);
-    }
-    let kept = lines.iter().take(most - 1).map(|line| (*line).to_owned()).collect();
-    (kept, lines.len() - (most - 1))
 }
 
 #[cfg(test)]
@@ -73,11 +60,5 @@ mod tests {
         assert_eq!(hears("deploy web", true).as_deref(), Some("deploy web"));
         assert_eq!(hears("!deploy web", true).as_deref(), Some("deploy web"));
         assert_eq!(addressed("deploy", "", &names, false), None);
-    }
-
-    #[test]
-    fn an_answer_is_cut_to_so_many_lines() {
-        assert_eq!(lines("a\n\n\x1b[31mb\x1b[0m \r\n", 8), (vec!["a".to_owned(), "b".to_owned()], 0));
-        assert_eq!(lines("1\n2\n3\n4", 3), (vec!["1".to_owned(), "2".to_owned()], 2));
     }
 }

@@ -18,9 +18,9 @@ use tellhal::command::Answer;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::JoinHandle;
 
-use super::addressed::lines;
 use super::cursor::Cursor;
-use super::{Chat, Heard, Settings};
+use super::shown::{FAILED, lines, more_lines, without_words};
+use super::{Chat, Heard, Settings, is_among};
 use crate::command::person::Account;
 
 /// The number of lines of one answer when the configuration does not say it.
@@ -89,7 +89,7 @@ impl Settings for Config {
     }
 
     fn open(&self, name: &str, rooms: Option<&[String]>, _: Cursor) -> anyhow::Result<Arc<dyn Chat>> {
-        let allowed = |channel: &&String| rooms.is_none_or(|rooms| rooms.contains(channel));
+        let allowed = |channel: &&String| rooms.is_none_or(|rooms| is_among(channel, rooms));
         let channels =
             self.channels.iter().filter(allowed).map(|name| Channel { name: name.clone(), key: None });
         let settings = self.server.settings()?.listening(channels.collect());
@@ -186,16 +186,14 @@ fn heard(chat: &str, said: Said) -> Heard {
 /// The lines of an answer. `nick` is the one who asked, in a channel.
 fn rendered(answer: &Answer, nick: Option<&str>, most: usize, budget: usize) -> Vec<String> {
     let (shown, more) = lines(&answer.answer, most);
-    let fail = if answer.failed { "✗ " } else { "" };
+    let fail = if answer.failed { FAILED } else { "" };
     let wrapped = |before: String, text: &str| -> Vec<String> {
         let pieces = wrap(&text.replace('\t', "    "), budget.saturating_sub(before.len()));
         pieces.into_iter().map(|piece| format!("{before}{piece}")).collect()
     };
     let name = nick.map(|nick| format!("{nick}: ")).unwrap_or_default();
     match shown.as_slice() {
-        [] => {
-            vec![format!("{name}{fail}{}", if answer.failed { "it failed, without a word" } else { "done" })]
-        }
+        [] => vec![format!("{name}{fail}{}", without_words(answer))],
         [only] if more == 0 => {
             let pieces = wrapped(format!("{name}{fail}"), only);
             pieces.into_iter().take(most).collect()
@@ -208,7 +206,7 @@ fn rendered(answer: &Answer, nick: Option<&str>, most: usize, budget: usize) -> 
             let more = more + all.len().saturating_sub(most);
             if more > 0 {
                 all.truncate(most - 1);
-                all.push(format!("| … {more} more lines, which the page shows"));
+                all.push(format!("| {}", more_lines(more)));
             }
             all
         }

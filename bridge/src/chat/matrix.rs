@@ -15,16 +15,16 @@ use service::platform::Failure;
 use service::platform::matrix::content::block;
 use service::platform::matrix::{Client, Content, Heard as Said, Listener, Message, Server, room_problem};
 use service::secret::Pair;
-use service::text::{clean, cut};
+use service::text::clean;
 use tellhal::Timestamp;
 use tellhal::command::Answer;
 use tellhal::fingerprint::fingerprint;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 use tokio::task::JoinHandle;
 
-use super::addressed::lines;
 use super::cursor::Cursor;
-use super::{Chat, Heard, Settings};
+use super::shown::shown;
+use super::{Chat, Heard, Settings, is_among};
 use crate::command::person::Account;
 
 /// The most lines, and bytes, of one answer.
@@ -87,7 +87,7 @@ impl Settings for Config {
     fn open(&self, name: &str, rooms: Option<&[String]>, cursor: Cursor) -> anyhow::Result<Arc<dyn Chat>> {
         let client = Arc::new(Client::open(&self.server.settings()?)?);
         let mut joined = self.rooms();
-        joined.retain(|room| rooms.is_none_or(|rooms| rooms.contains(room)));
+        joined.retain(|room| rooms.is_none_or(|rooms| is_among(room, rooms)));
         let state =
             Arc::new(Mutex::new(State { trouble: Some("not connected yet".into()), ..State::default() }));
         let (sender, heard) = mpsc::channel(1);
@@ -300,16 +300,7 @@ impl Chat for Matrix {
 
 /// An answer as robots write: a notice, with a block of fixed width where columns must line up.
 fn content(answer: &Answer) -> Content {
-    let (mut shown, more) = lines(&cut(&answer.answer, LONGEST), LINES);
-    if more > 0 {
-        shown.push(format!("… {more} more lines, which the page shows"));
-    }
-    if shown.is_empty() {
-        shown.push(if answer.failed { "it failed, without a word".into() } else { "done".into() });
-    }
-    if answer.failed {
-        shown[0].insert_str(0, "✗ ");
-    }
+    let shown = shown(answer, LONGEST, LINES);
     let html = (answer.fixed_width && shown.len() > 1).then(|| block(&shown));
     Content::notice(&clean(&shown.join("\n")), html.as_deref())
 }

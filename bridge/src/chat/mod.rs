@@ -9,6 +9,7 @@ pub(crate) mod page;
 pub(crate) mod registry;
 pub(crate) mod session;
 pub(crate) mod sessions;
+mod shown;
 mod xmpp;
 
 use std::path::Path;
@@ -82,4 +83,9 @@ pub(crate) trait Settings {
     /// Opens the chat, whose name in the configuration is `name`. `rooms` are the only ones to join, if there are such. `cursor` keeps
     /// how far it has heard. Must be called where a runtime is: it begins to connect.
     fn open(&self, name: &str, rooms: Option<&[String]>, cursor: Cursor) -> anyhow::Result<Arc<dyn Chat>>;
+}
+
+/// True for one of these rooms. Platforms do not tell rooms apart by the case of their names.
+fn is_among(room: &str, rooms: &[String]) -> bool {
+    rooms.iter().any(|one| one.eq_ignore_ascii_case(room))
 }

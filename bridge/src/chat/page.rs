@@ -23,8 +23,8 @@ use crate::command::person::Account;
 const PAGE: &str = "page";
 /// Each request is for one of the bridges.
 const GROUP: &str = "bridge";
-/// The number of commands at once; further ones wait.
-const AT_ONCE: usize = 64;
+/// The number of commands at once; further ones are refused.
+const AT_ONCE: usize = 256;
 /// The interval at which the page hears that a command still runs, and that we do.
 const ALIVE: Duration = Duration::from_secs(2);
 
@@ -49,16 +49,28 @@ pub(crate) async fn serve(commands: Commands, stop: CancellationToken) {
         };
         let Some(message) = message else { break };
         let (commands, bus) = (commands.clone(), bus.clone());
-        let Ok(permit) = room.clone().acquire_owned().await else { break };
+        let permit = room.clone().try_acquire_owned();
         tasks.spawn(async move {
-            handle(&commands, bus, message).await;
-            drop(permit);
+            match permit {
+                Ok(_permit) => handle(&commands, bus, message).await,
+                Err(_) => refuse(bus, message).await,
+            }
         });
     }
     // So that the next request goes to another bridge.
     let _ = lines.unsubscribe().await;
     tasks.close();
     tasks.wait().await;
+}
+
+async fn refuse(bus: Bus, message: Message) {
+    if let Some(to) = message.reply {
+        bus.reply(
+            to,
+            &Answer::failed(format!("{AT_ONCE} commands of the page run already; try again later")),
+        )
+        .await;
+    }
 }
 
 async fn handle(commands: &Commands, bus: Bus, message: Message) {
@@ -76,7 +88,12 @@ async fn handle(commands: &Commands, bus: Bus, message: Message) {
                 text: line,
                 to: String::new(),
             };
-            commands.handle(line, &out).await;
+            if !commands.handle(line, &out).await {
+                out.answer(&Answer::failed(
+                    "too many commands at once, or the same one twice; this one is dropped",
+                ))
+                .await;
+            }
         }
         _ => {
             out.answer(&Answer::failed("the bridge does not understand this page: are both of one version?"))

@@ -15,12 +15,12 @@ use tokio_util::task::TaskTracker;
 use super::addressed::addressed;
 use super::cursor::Cursor;
 use super::registry::Config;
-use super::{Chat, Heard};
+use super::{Chat, Heard, is_among};
 use crate::command::Commands;
 use crate::command::line::{Line, Out};
 
-/// The number of commands of one chat at once; further lines wait.
-const AT_ONCE: usize = 64;
+/// The number of commands of one chat at once; further ones are refused.
+const AT_ONCE: usize = 256;
 /// The pause before something on the bus is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 /// The time in which an answer is tried to be said.
@@ -129,8 +129,12 @@ impl Session {
                 }
             };
             let Some(line) = self.line(heard, chat.as_ref()) else { continue };
-            let Ok(permit) = room.clone().acquire_owned().await else { return };
             let speaker = Speaker::new(chat.clone(), line.to.clone());
+            let Ok(permit) = room.clone().try_acquire_owned() else {
+                let text = format!("{AT_ONCE} commands of this chat run already; try again later");
+                tasks.spawn(async move { speaker.answer(&Answer::failed(text)).await });
+                continue;
+            };
             // Taken before the next line is heard: a chat that keeps how far it has heard keeps no place before a line that no
             // bridge has taken.
             let Some(taken) = self.commands.take(line).await else { continue };
@@ -147,7 +151,7 @@ impl Session {
         let trigger = self.config.settings().trigger();
         let text = addressed(&heard.text, trigger, &chat.names(), heard.room.is_none())?;
         let room = heard.room.unwrap_or_else(|| "private".into());
-        let may_be_heard = self.rooms.as_ref().is_none_or(|rooms| rooms.contains(&room));
+        let may_be_heard = self.rooms.as_deref().is_none_or(|rooms| is_among(&room, rooms));
         may_be_heard.then(|| Line {
             chat: self.name.clone(),
             kind: self.config.kind(),

@@ -13,14 +13,13 @@ use service::platform::xmpp::{
     Account as Login, Connection, Connections, Heard as Said, Listener, Message, Muc, room_problem,
 };
 use service::secret::Pair;
-use service::text::cut;
 use tellhal::command::Answer;
 use tellhal::fingerprint::fingerprint;
 use tokio::sync::Mutex;
 
-use super::addressed::lines;
 use super::cursor::Cursor;
-use super::{Chat, Heard, Settings};
+use super::shown::shown;
+use super::{Chat, Heard, Settings, is_among};
 use crate::command::person::Account;
 
 /// The most lines, and bytes, of one answer.
@@ -76,7 +75,7 @@ impl Settings for Config {
     fn open(&self, _: &str, rooms: Option<&[String]>, _: Cursor) -> anyhow::Result<Arc<dyn Chat>> {
         let connection = Connections::default().get(self.account.settings()?)?;
         let mut joined = self.rooms();
-        joined.retain(|room| rooms.is_none_or(|rooms| rooms.contains(room)));
+        joined.retain(|room| rooms.is_none_or(|rooms| is_among(room, rooms)));
         let mucs = joined.iter().map(|room| Muc::new(room, None)).collect::<anyhow::Result<Vec<_>>>()?;
         let listener = Mutex::new(Listener::new(connection.clone(), mucs));
         Ok(Arc::new(Xmpp { connection, listener, nick: self.account.nick().to_owned() }))
@@ -151,16 +150,7 @@ fn heard(said: Said) -> Heard {
 /// The text of an answer. In a room one line names the one who asked, and each of several begins with a sign, so that no text of
 /// a command stands where another robot looks for its own.
 fn body(answer: &Answer, to: &str) -> String {
-    let (mut shown, more) = lines(&cut(&answer.answer, LONGEST), LINES);
-    if more > 0 {
-        shown.push(format!("… {more} more lines, which the page shows"));
-    }
-    if shown.is_empty() {
-        shown.push(if answer.failed { "it failed, without a word".into() } else { "done".into() });
-    }
-    if answer.failed {
-        shown[0].insert_str(0, "✗ ");
-    }
+    let shown = shown(answer, LONGEST, LINES);
     let name = to.strip_prefix(PUBLIC).and_then(|rest| rest.split_once(' ')).map(|(_, nick)| nick);
     match (name, shown.as_slice()) {
         (Some(name), [only]) => format!("{name}: {only}"),

@@ -100,7 +100,12 @@ impl Commands {
             }
         }
         let by = given.person().map_or_else(String::new, |person| format!("by {}", person.name));
-        self.audit(&asked.entry(Kind::Approved, &by)).await;
+        if let Err(error) = self.bus.audit(&asked.entry(Kind::Approved, &by)).await {
+            tracing::error!(id, %error, "an approved command is not run: the audit does not take it");
+            return Answer::failed(
+                "it is approved and not run, since the audit does not take it now; ask for it again",
+            );
+        }
         // As the person who asked, where it was asked: the rules of this moment give arguments and time.
         let Verdict::Allowed { timeout, values, .. } = asked.policy.decide(&asked.request(&waiting.room)).0
         else {

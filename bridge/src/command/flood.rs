@@ -1,4 +1,5 @@
-//! How many commands one account may give: a burst, then one each while. Bounded in memory.
+//! How many commands one account may give: a burst, then one each while. The first beyond is told, further ones are dropped, so
+//! that a flood makes no second one of answers. Bounded in memory.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,18 +12,41 @@ const EVERY: Duration = Duration::from_secs(2);
 const MOST: usize = 10_000;
 
 #[derive(Debug, Default)]
-pub(crate) struct Flood(HashMap<String, Limiter>);
+pub(crate) struct Flood(HashMap<String, Count>);
+
+#[derive(Debug)]
+struct Count {
+    limiter: Limiter,
+    /// The last one was refused already.
+    is_over: bool,
+}
+
+/// What becomes of one command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    Passes,
+    /// It is refused, and its author is told for how long.
+    Told(Duration),
+    Dropped,
+}
 
 impl Flood {
-    /// Counts one command; the error is the time until the next one is taken.
-    pub(crate) fn take(&mut self, account: &str) -> Result<(), Duration> {
+    /// Counts one command.
+    pub(crate) fn admit(&mut self, account: &str) -> Admission {
         if self.0.len() >= MOST && !self.0.contains_key(account) {
-            self.0.retain(|_, limiter| limiter.tokens() < BURST as usize);
+            self.0.retain(|_, count| count.limiter.tokens() < BURST as usize);
         }
         if self.0.len() >= MOST && !self.0.contains_key(account) {
-            return Err(EVERY);
+            return Admission::Dropped;
         }
-        self.0.entry(account.to_owned()).or_insert_with(|| Limiter::new(EVERY, BURST)).take()
+        let new = || Count { limiter: Limiter::new(EVERY, BURST), is_over: false };
+        let count = self.0.entry(account.to_owned()).or_insert_with(new);
+        let taken = count.limiter.take();
+        match (taken, std::mem::replace(&mut count.is_over, taken.is_err())) {
+            (Ok(()), _) => Admission::Passes,
+            (Err(wait), false) => Admission::Told(wait),
+            (Err(_), true) => Admission::Dropped,
+        }
     }
 }
 
@@ -31,22 +55,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn one_account_does_not_use_up_anothers_burst() {
+    async fn one_account_does_not_use_up_anothers_burst_and_a_flood_is_told_once() {
         let mut flood = Flood::default();
-        assert!((0..BURST).all(|_| flood.take("a").is_ok()));
-        assert_eq!(flood.take("a"), Err(EVERY));
-        assert_eq!(flood.take("b"), Ok(()));
+        assert!((0..BURST).all(|_| flood.admit("a") == Admission::Passes));
+        assert_eq!((flood.admit("a"), flood.admit("a")), (Admission::Told(EVERY), Admission::Dropped));
+        assert_eq!(flood.admit("b"), Admission::Passes);
         tokio::time::advance(EVERY).await;
-        assert_eq!((flood.take("a"), flood.take("a")), (Ok(()), Err(EVERY)));
+        assert_eq!((flood.admit("a"), flood.admit("a")), (Admission::Passes, Admission::Told(EVERY)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn accounts_are_forgotten_once_they_are_quiet() {
         let mut flood = Flood::default();
-        assert!((0..MOST).all(|n| flood.take(&n.to_string()).is_ok()));
-        assert!(flood.take("new").is_err());
+        assert!((0..MOST).all(|n| flood.admit(&n.to_string()) == Admission::Passes));
+        assert_eq!(flood.admit("new"), Admission::Dropped);
         tokio::time::advance(EVERY).await;
-        assert!(flood.take("new").is_ok());
+        assert_eq!(flood.admit("new"), Admission::Passes);
         assert_eq!(flood.0.len(), 1);
     }
 }

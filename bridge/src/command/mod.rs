@@ -29,8 +29,7 @@ use std::time::Duration;
 
 use service::text::{cut, one_line};
 use tellhal::audit::{Entry, Kind};
-use tellhal::command::{Answer, FRESH, LONGEST_NAME, Request, VERSION};
-use tellhal::tag::is_token;
+use tellhal::command::{Answer, FRESH, LONGEST_NAME, Request, VERSION, is_name};
 use tellhal::{Timestamp, nearest};
 use tokio::sync::{Notify, watch};
 
@@ -38,15 +37,15 @@ use self::approval::Pending;
 use self::argument::Value;
 use self::claims::{Claims, Held};
 use self::dispatch::{Dispatch, End};
-use self::flood::Flood;
+use self::flood::{Admission, Flood};
 use self::line::{Line, Out};
 use self::person::Person;
 use self::policy::{Approval, Policy, Verdict};
 use crate::bus::Bus;
 use crate::metrics::{CommandOutcome, Metrics};
 
-/// The most of an answer that an entry of the audit has, in bytes.
-const EXCERPT: usize = 1000;
+/// The most of an answer that an entry of the audit has, in bytes: chats show less, and say that the page has more.
+const EXCERPT: usize = 32 * 1024;
 /// The word that asks all machines.
 const EACH: &str = "--each";
 
@@ -74,6 +73,8 @@ pub(crate) struct Commands {
 pub(crate) struct Taken {
     id: String,
     line: Line,
+    /// The time to wait, if it is one too many.
+    flooded: Option<Duration>,
     /// Absent if nothing could be claimed: then the answer says so.
     held: Option<Held>,
 }
@@ -136,15 +137,28 @@ impl Commands {
         Commands { bus, claims, policy, flood: Arc::default(), running: Arc::default(), metrics }
     }
 
-    /// Handles one line to its end. At most one bridge does so for one event of a platform.
-    pub(crate) async fn handle(&self, line: Line, out: &dyn Out) {
-        if let Some(taken) = self.take(line).await {
+    /// Handles one line to its end. At most one bridge does so for one event of a platform; false if this one did not.
+    pub(crate) async fn handle(&self, line: Line, out: &dyn Out) -> bool {
+        let taken = self.take(line).await;
+        let is_taken = taken.is_some();
+        if let Some(taken) = taken {
             self.finish(taken, out).await;
         }
+        is_taken
     }
 
-    /// Claims a line; `None` if a bridge has it already.
+    /// Claims a line; `None` if a bridge has it already, and for all but the first line of a flood.
     pub(crate) async fn take(&self, line: Line) -> Option<Taken> {
+        let admission = self.flood().admit(&flood_key(&line));
+        let flooded = match admission {
+            Admission::Passes => None,
+            Admission::Told(wait) => Some(wait),
+            Admission::Dropped => {
+                let label = CommandOutcome { chat: line.kind, outcome: "dropped" };
+                self.metrics.commands.get_or_create(&label).inc();
+                return None;
+            }
+        };
         let id = new_id();
         let held = match self.claims.claim(&line, &id).await {
             Ok(held) => Some(held?),
@@ -157,21 +171,21 @@ impl Commands {
                 None
             }
         };
-        Some(Taken { id, line, held })
+        Some(Taken { id, line, flooded, held })
     }
 
     /// Answers a line that was taken.
-    pub(crate) async fn finish(&self, Taken { id, line, held }: Taken, out: &dyn Out) {
+    pub(crate) async fn finish(&self, Taken { id, line, flooded, held }: Taken, out: &dyn Out) {
         let Some(held) = held else {
             let text = "this is not run: NATS does not take the note that a command leaves; try again later";
             return out.answer(&Answer::failed(text)).await;
         };
-        let answer = self.answered(&id, &line, out).await;
+        let answer = self.answered(&id, &line, &flooded, out).await;
         out.answer(&answer).await;
         self.claims.done(held).await;
     }
 
-    async fn answered(&self, id: &str, line: &Line, out: &dyn Out) -> Answer {
+    async fn answered(&self, id: &str, line: &Line, flooded: &Option<Duration>, out: &dyn Out) -> Answer {
         let policy = self.policy.borrow().clone();
         let mut given = Given {
             id: id.to_owned(),
@@ -183,9 +197,8 @@ impl Commands {
             shown: vec![],
             asker: None,
         };
-        let taken = self.flood().take(&flood_key(line));
-        if let Err(wait) = taken {
-            let text = format!("too many commands; try again in {}", whole_seconds(wait));
+        if let Some(wait) = flooded {
+            let text = format!("too many commands; further ones are dropped for {}", whole_seconds(*wait));
             return self.refuse(&given, Kind::Refused, &text).await;
         }
         let mut words = match words::words(&line.text) {
@@ -199,8 +212,8 @@ impl Commands {
         given.each = words.first().is_some_and(|word| word == EACH);
         given.words = words.split_off(usize::from(given.each));
         given.shown = given.policy.masked(&given.command, &given.words);
-        if !is_token(&given.command) || given.command.len() > LONGEST_NAME {
-            let text = "a command is one word of A-Z a-z 0-9 _ -; help lists yours";
+        if !is_name(&given.command) {
+            let text = "a command is one word of a-z 0-9 _ -; help lists yours";
             return self.refuse(&given, Kind::Refused, text).await;
         }
         let place = line.place();

@@ -138,7 +138,7 @@ impl Policy {
     /// True if some arguments exist with which the person may give the command here.
     pub(crate) fn may(&self, person: Option<&Person>, room: &str, command: &str) -> bool {
         let Some(person) = person else { return false };
-        let fits = |rule: &&Rule| rule.rooms.is_empty() || rule.rooms.iter().any(|one| one == room);
+        let fits = |rule: &&Rule| rule.is_for(room);
         let allows = |rule: &Rule| rule.allow.iter().any(|role| person.roles.contains(role));
         self.rules_of(command).into_iter().filter(fits).any(allows)
     }
@@ -174,9 +174,14 @@ impl Policy {
 }
 
 impl Rule {
+    /// True if the rule is about this room. Platforms do not tell rooms apart by the case of their names.
+    fn is_for(&self, room: &str) -> bool {
+        self.rooms.is_empty() || self.rooms.iter().any(|one| one.eq_ignore_ascii_case(room))
+    }
+
     /// The reason why the rule is not about this request; `None` if it is.
     fn misfit(&self, request: &Request<'_>) -> Option<String> {
-        if !self.rooms.is_empty() && !self.rooms.iter().any(|room| room == request.room) {
+        if !self.is_for(request.room) {
             return Some(format!("it is for {}", self.rooms.join(", ")));
         }
         let arguments = self.arguments.as_deref().unwrap_or_default();
@@ -304,6 +309,7 @@ mod tests {
         };
         let policy = policy(vec![production, other]);
         assert!(is_allowed(&policy, "dev", "main/#ops", "deploy staging"));
+        assert!(is_allowed(&policy, "dev", "main/#OPS", "deploy staging"));
         assert!(!is_allowed(&policy, "dev", "main/#chat", "deploy staging"));
         // The second rule would allow it.
         let denied = Verdict::Denied("only a person with the role operator may".into());

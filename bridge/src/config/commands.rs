@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use service::config::{OneOrMany, duration_in};
+use tellhal::command::is_name;
 use tellhal::nearest;
 use tellhal::tag::is_token;
 
@@ -136,8 +137,8 @@ impl RuleCheck<'_, '_> {
             self.checks.problems.push(self.document.error(self.key, "the rule has no name", hint));
         } else if OPEN.contains(&name.as_str()) {
             self.wrong("name", format!("everybody may give {name}"), "leave the rule out");
-        } else if raw.name.is_some() && name != ANY && !is_token(&name) {
-            let hint = "one word of A-Z a-z 0-9 _ -, or \"*\" for every command without a rule of its own";
+        } else if raw.name.is_some() && name != ANY && !is_name(&name) {
+            let hint = "one word of a-z 0-9 _ -, or \"*\" for every command without a rule of its own";
             self.wrong("name", format!("{name:?} is not a legal name for a command"), hint);
         }
         name

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde::Deserialize;
-use tellhal::command::LONGEST_NAME;
+use tellhal::command::{LONGEST_NAME, is_name};
 use tellhal::tag::is_token;
 
 /// One command.
@@ -91,9 +91,8 @@ impl Serve {
     pub(crate) fn problems(&self) -> Vec<(String, String)> {
         let mut problems: Vec<(String, String)> = Vec::new();
         let mut wrong = |key: &str, what: String| problems.push((key.to_owned(), what));
-        if !is_token(&self.name) || self.name.len() > LONGEST_NAME || self.name.starts_with('_') {
-            let right =
-                format!("one word of A-Z a-z 0-9 _ -, at most {LONGEST_NAME} long, not beginning with _");
+        if !is_name(&self.name) {
+            let right = format!("one word of a-z 0-9 _ -, at most {LONGEST_NAME} long, not beginning with _");
             wrong("name", format!("{:?} is not the name of a command, which is {right}", self.name));
         }
         match self.exec.first().map(String::as_str) {
@@ -151,7 +150,7 @@ mod tests {
                 "name = 'a b'\nexec = ['{x}', '--to={x}']\nargs = [{ name = 'x', default = 'a' }, { name = 'y' }]"
             ),
             [
-                "name: \"a b\" is not the name of a command, which is one word of A-Z a-z 0-9 _ -, at most 64 long, not beginning with _",
+                "name: \"a b\" is not the name of a command, which is one word of a-z 0-9 _ -, at most 64 long, not beginning with _",
                 "exec: {x} would let the chat choose the program",
                 "args[1]: y must be given, but comes after one that need not",
                 "exec: an argument must be a word of its own, which \"--to={x}\" is not",

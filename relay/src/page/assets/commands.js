@@ -8,7 +8,7 @@ const PAGE = 100; // entries loaded at once
 const SILENCE = 30_000; // ms without a word, after which an answer is given up
 const WORDS = {
   asked: "asked", denied: "✗ denied", refused: "✗ not understood", waiting: "… waits", approved: "✓ approved",
-  declined: "✗ dropped", cancelled: "cancelled", done: "✓", failed: "✗ failed", unknown: "? outcome unknown",
+  declined: "✗ dropped", done: "✓", failed: "✗ failed", unknown: "? outcome unknown",
 };
 const older = []; // pages that were loaded by hand
 let newest = { entries: [], cursor: null };
