@@ -51,9 +51,12 @@ async fn the_configurations_in_deploy_are_valid_with_their_examples_too() {
         text.contains("\n[rooms.ops.irc]\n") && text.contains("\nname = \"database-errors\"\n"),
         "{text}"
     );
-    std::fs::write(&file, text.replace("/run/credentials/hal-relay/slack", token.to_str().unwrap())).unwrap();
+    let named = |text: String, secret: &str| {
+        text.replace(&format!("/run/credentials/hal-relay/{secret}"), token.to_str().unwrap())
+    };
+    std::fs::write(&file, ["slack", "xmpp"].into_iter().fold(text, named)).unwrap();
     let deployed = find::repository().join("deploy/relay.toml");
-    for (path, want) in [(&deployed, "1 route,"), (&file, "2 rooms, 2 routes,")] {
+    for (path, want) in [(&deployed, "1 route,"), (&file, "3 rooms, 2 routes,")] {
         let ran = relay(&["check"], path).await;
         assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""));
         assert!(ran.out.contains(want), "{}", ran.out);

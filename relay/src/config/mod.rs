@@ -37,7 +37,7 @@ mod tests {
         assert_eq!(config.failing_after, Duration::from_secs(60));
         assert_eq!(config.state_dir, Some("conf/state".into()));
         assert_eq!(config.routing.dev_room.as_deref(), Some("page"));
-        assert_eq!(config.rooms.len(), 3);
+        assert_eq!(config.rooms.len(), 4);
         assert_eq!((config.page.loopback, config.page.tokens.len()), (None, 1));
         let proxy = config.page.proxy.unwrap();
         assert_eq!((proxy.addresses.len(), proxy.operators.len()), (2, 2));
