@@ -79,7 +79,7 @@ async fn bus(config: &Config, publisher: &Publisher) -> anyhow::Result<Bus> {
         }
         None => publisher.client().clone(),
     };
-    let key = config.signing_key.read().context("handlers.signing_key_file")?;
+    let key = config.signing_key.read_or_create().context("handlers.signing_key_file")?;
     Ok(Bus::new(publisher, handlers, key, config.replicas))
 }
 

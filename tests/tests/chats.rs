@@ -183,6 +183,28 @@ async fn of_two_bridges_one_speaks_and_the_other_takes_over() {
 }
 
 #[tokio::test]
+async fn a_command_whose_bridge_is_killed_has_an_unknown_outcome_and_runs_once() {
+    let (nats, network) = (NatsServer::start().await, IrcNetwork::start().await);
+    nats.create_log().await;
+    let configuration = format!("{PEOPLE}{}", irc(network.addr(), "[\"#ops\"]"));
+    let mut one = Bridge::start(&nats.url(), &configuration).await;
+    wait_until("one has the chat", SOON, async || is_heard(&one).await).await;
+    let _two = Bridge::start(&nats.url(), &configuration).await;
+    let mut served = Served::default();
+    let ran = served.path("ran");
+    let slow = served.program("slow", &format!("echo x >> {}; sleep 3", ran.display()));
+    served.serve(&nats.url(), &one, &["slow", "--exec", &slow]).await;
+    let ann = IrcClient::join(network.addr(), "ann", "#ops").await;
+    ann.register().await;
+    ann.say("!slow").await;
+    wait_until("it runs", SOON, async || ran.exists()).await;
+    one.kill();
+    let told = ann.hears("outcome unknown").await;
+    assert!(told.starts_with("ann: ✗ slow (") && told.ends_with("it is not run again"), "{told}");
+    assert_eq!(std::fs::read_to_string(&ran).unwrap(), "x\n");
+}
+
+#[tokio::test]
 async fn a_bridge_under_development_hears_its_own_rooms_and_its_own_handlers_alone() {
     let (nats, network) = (NatsServer::start().await, IrcNetwork::start().await);
     nats.create_log().await;

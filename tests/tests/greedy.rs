@@ -95,7 +95,9 @@ async fn answers_that_are_not_read_take_a_limited_amount_of_memory() {
     let through = async || {
         let (mut found, mut cursor) = (0, String::new());
         loop {
-            let (status, body) = relay.get(&format!("/api/messages?limit=500{cursor}")).await;
+            let path = format!("/api/messages?limit=500{cursor}");
+            // A machine that is busy is slow to answer; it is asked again.
+            let Ok((status, body)) = get(relay.http(), &path).await else { return 0 };
             assert!(status == 200 && body.len() < 5 << 20, "{status}: {} bytes", body.len());
             let page: Value = serde_json::from_str(&body).unwrap();
             found += page["messages"].as_array().unwrap().len();

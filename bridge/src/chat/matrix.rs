@@ -105,7 +105,7 @@ impl Settings for Config {
     }
 }
 
-/// What is known of the account and its rooms.
+/// The account and its rooms, as far as they are known.
 #[derive(Default)]
 struct State {
     us: Option<String>,
@@ -114,7 +114,7 @@ struct State {
     trouble: Option<String>,
 }
 
-/// What the listening part tells.
+/// An event on its way from the listening part.
 enum Item {
     Line(Heard),
     /// All lines up to this place were told.

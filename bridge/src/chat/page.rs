@@ -105,7 +105,7 @@ async fn handle(commands: &Commands, bus: Bus, message: Message) {
 struct Page {
     bus: Bus,
     to: Subject,
-    /// What was told last, and when.
+    /// The last line of progress, and its time.
     last: Mutex<Option<(String, Instant)>>,
 }
 

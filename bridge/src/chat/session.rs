@@ -30,7 +30,7 @@ const STILL: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
 const EDIT: Duration = Duration::from_secs(5);
 
-/// What a session needs.
+/// One chat, and the commands that are given in it.
 #[derive(Clone)]
 pub(super) struct Session {
     pub(super) name: String,
@@ -67,17 +67,17 @@ impl Session {
         loop {
             match self.commands.bus.streams().await {
                 Ok(streams) => {
-                    self.become_(State::StandingBy);
+                    self.set_state(State::StandingBy);
                     let key = format!("bridge-chat-{}", self.name);
                     return campaign(&streams.state, &key, &self.commands.claims.owner).await;
                 }
-                Err(error) => self.become_(State::NoLease(format!("{error:#}"))),
+                Err(error) => self.set_state(State::NoLease(format!("{error:#}"))),
             }
             sleep(PAUSE).await;
         }
     }
 
-    fn become_(&self, state: State) {
+    fn set_state(&self, state: State) {
         *self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = state;
     }
 
@@ -104,7 +104,7 @@ impl Session {
             }
             Err(error) => {
                 tracing::error!(chat = self.name, error = format!("{error:#}"), "the chat cannot be opened");
-                self.become_(State::Held(Some(format!("{error:#}"))));
+                self.set_state(State::Held(Some(format!("{error:#}"))));
                 tokio::select! {
                     () = lease.keep() => {}
                     () = sleep(PAUSE * 30) => {}
@@ -113,7 +113,7 @@ impl Session {
             }
         }
         lease.release().await;
-        self.become_(State::StandingBy);
+        self.set_state(State::StandingBy);
     }
 
     async fn listen(&self, chat: &Arc<dyn Chat>, tasks: &TaskTracker) {
@@ -124,7 +124,7 @@ impl Session {
             let heard = tokio::select! {
                 heard = chat.next() => heard,
                 _ = look.tick() => {
-                    self.become_(State::Held(chat.trouble()));
+                    self.set_state(State::Held(chat.trouble()));
                     continue;
                 }
             };
@@ -210,7 +210,7 @@ struct Speaker {
     said: Mutex<Said>,
 }
 
-/// What was said of a command that still runs.
+/// The posts about a command that still runs.
 #[derive(Default)]
 struct Said {
     /// The post that may be edited.

@@ -1,7 +1,7 @@
 //! A command that waits for a confirmation or an approval, and who may give it. Pure.
 //!
-//! What is approved is bound to a hash over all that the approver was shown: another request, person, room or argument is
-//! another hash. Rights are looked at again with the rules of the moment.
+//! An approval is bound to a hash over all that the approver was shown: another request, person, room or argument has another
+//! hash. Rights are looked at again with the rules of the moment.
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ impl Pending {
         hash(&serde_json::to_string(&bound).unwrap_or_default())
     }
 
-    /// Whether `approver` may say that it shall run. The error is the reason why not, as a sentence.
+    /// Checks that `approver` may let it run. The error is the reason against it, as a sentence.
     pub(crate) fn may_be_approved(
         &self,
         approver: Option<&Person>,

@@ -15,6 +15,8 @@ use crate::bus::Bus;
 
 /// The wait for further answers when all who serve a command are asked, after the first one.
 const OTHERS: Duration = Duration::from_secs(2);
+/// The wait beyond a command's time: its handler ends the program then, and says so.
+const ENDING: Duration = Duration::from_secs(7);
 /// The most answers of one gathered answer.
 const MOST: usize = 200;
 /// The wait for the answer to a command that was cancelled: the program has some seconds to end.
@@ -24,7 +26,7 @@ const CANCEL: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Answered(Answer),
-    /// Nobody serves the command, so nothing has run.
+    /// The command is served nowhere, so it has not run.
     NoHandler,
     /// It may have run.
     Unknown(String),
@@ -56,7 +58,7 @@ impl Dispatch<'_> {
         let subject = self.request.subject.clone();
         client.publish_with_reply_and_headers(subject, inbox, headers, payload.into()).await?;
         let begun = Instant::now();
-        let mut until = begun + Duration::from_millis(self.request.timeout_ms);
+        let mut until = begun + Duration::from_millis(self.request.timeout_ms) + ENDING;
         let (mut answers, mut is_cancelled, mut last_line) = (Vec::new(), false, String::new());
         let mut tick = interval(Duration::from_secs(1));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);

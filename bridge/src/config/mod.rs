@@ -56,12 +56,21 @@ pub(crate) enum SigningKey {
 }
 
 impl SigningKey {
-    /// Reads the key, or creates it where that is ours to do.
-    pub(crate) fn read(&self) -> anyhow::Result<KeyPair> {
-        let (SigningKey::Given(path) | SigningKey::Own(path)) = self;
-        if matches!(self, SigningKey::Own(_)) && !path.exists() {
+    /// Reads the key for the service, which creates its own.
+    pub(crate) fn read_or_create(&self) -> anyhow::Result<KeyPair> {
+        if let SigningKey::Own(path) = self
+            && !path.exists()
+        {
             create(path).with_context(|| format!("cannot create {}", path.display()))?;
         }
+        self.read()
+    }
+
+    /// Reads the key. A command of another user or with another state folder must not create one: it would be another key.
+    pub(crate) fn read(&self) -> anyhow::Result<KeyPair> {
+        let (SigningKey::Given(path) | SigningKey::Own(path)) = self;
+        let hint = "hal-bridge run creates it, in its own $STATE_DIRECTORY, and logs the public key";
+        anyhow::ensure!(path.exists(), "{} is not there: {hint}", path.display());
         let text = tellhal::file::read_text(path).with_context(|| path.display().to_string())?;
         let key = KeyPair::from_seed(text.trim());
         // The error is not shown: it may repeat a part of the file.
