@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::kv::{self, Store};
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, Context, message::PublishMessage};
 use async_nats::{Client, HeaderMap};
+use futures_util::StreamExt as _;
 use nkeys::KeyPair;
 use serde::Serialize;
-use tellhal::audit::Entry;
+use tellhal::audit::{Entry, Kind};
 use tellhal::command::{Request, sign};
 use tellhal::tag::legal_token;
 use tellhal::{Names, Publisher};
@@ -22,6 +24,8 @@ const AUDIT_BYTES: i64 = 256 << 20;
 /// The age of claims: longer than any platform sends an event again.
 const CLAIM_AGE: Duration = Duration::from_secs(8 * 86_400);
 const CLAIM_BYTES: i64 = 64 << 20;
+/// The most entries of the audit that are looked through for the end of one request.
+const LOOK: usize = 10_000;
 /// The longest wait for an acknowledgement.
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -110,24 +114,42 @@ impl Bus {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Stores an entry of the audit. It is stored for sure only if this succeeds.
-    pub(crate) async fn audit(&self, entry: &Entry) -> anyhow::Result<()> {
-        let mut command = legal_token(&entry.command);
-        command.truncate(64);
-        let command = if command.is_empty() { "_".to_owned() } else { command };
-        let subject = self.names.audit(entry.kind.as_str(), &command);
+    /// Stores an entry of the audit, and returns its place there. It is stored for sure only if this succeeds.
+    pub(crate) async fn audit(&self, entry: &Entry) -> anyhow::Result<u64> {
+        let subject = self.names.audit(entry.kind.as_str(), &token(&entry.command));
         let id = format!("{}-{}", entry.id, entry.kind.as_str());
         let publish = PublishMessage::build().payload(serde_json::to_vec(entry)?.into()).message_id(id);
         let stored = async {
             let ack = self.js.send_publish(subject, publish).await?.await?;
             ensure!(ack.stream == self.names.audit_stream(), "stream {} has taken it", ack.stream);
-            Ok(())
+            Ok(ack.sequence)
         };
         let stored = stored.await;
         if stored.is_err() {
             self.forget();
         }
         stored
+    }
+
+    /// The end of a request that was asked, if the audit has one behind the place `after`.
+    pub(crate) async fn end_of(&self, command: &str, id: &str, after: u64) -> anyhow::Result<Option<Entry>> {
+        let ends = [Kind::Done, Kind::Failed, Kind::Unknown];
+        let config = pull::OrderedConfig {
+            filter_subjects: ends.map(|kind| self.names.audit(kind.as_str(), &token(command))).into(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
+            ..pull::OrderedConfig::default()
+        };
+        let audit = self.js.get_stream(self.names.audit_stream()).await?;
+        let mut consumer = audit.create_consumer(config).await?;
+        let pending = usize::try_from(consumer.info().await?.num_pending)?;
+        let mut entries = consumer.messages().await?.take(pending.min(LOOK));
+        while let Some(entry) = entries.next().await {
+            match serde_json::from_slice::<Entry>(&entry?.payload) {
+                Ok(entry) if entry.id == id => return Ok(Some(entry)),
+                _ => {}
+            }
+        }
+        Ok(None)
     }
 
     /// A request, signed, as it goes on the bus.
@@ -146,4 +168,11 @@ impl Bus {
             let _ = self.client.publish(to, payload.into()).await;
         }
     }
+}
+
+/// A command as a token of a subject, whatever somebody typed.
+fn token(command: &str) -> String {
+    let mut token = legal_token(command);
+    token.truncate(64);
+    if token.is_empty() { "_".to_owned() } else { token }
 }

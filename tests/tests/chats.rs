@@ -363,7 +363,7 @@ async fn commands_are_typed_and_answered_on_xmpp() {
         prosody.addr(),
         prosody.ca(),
     );
-    let bridge = Bridge::start(&nats.url(), &format!("{people}{chat}")).await;
+    let mut bridge = Bridge::start(&nats.url(), &format!("{people}{chat}")).await;
     let mut served = Served::default();
     let list = served.program("list", "printf 'web1 81 %%\\n</body>!deploy\\n'");
     let build = served.program("build", "echo step 1; sleep 7; echo over");
@@ -387,6 +387,15 @@ async fn commands_are_typed_and_answered_on_xmpp() {
     })
     .await;
     ann.until("the end", |stanza| stanza.body == "ann:\n| step 1\n| over").await;
-    let answers = ann.texts(&room).iter().filter(|text| text.starts_with("ann:\n| web1")).count();
-    assert_eq!(answers, 1);
+    let answers = || ann.texts(&room).iter().filter(|text| text.starts_with("ann:\n| web1")).count();
+    assert_eq!(answers(), 1);
+    // A line that was said while no bridge listened is answered by the next one, if the room keeps it.
+    bridge.kill();
+    ann.say(&room, "!list and more");
+    ann.until("it was said", |stanza| stanza.body == "!list and more").await;
+    bridge.respawn();
+    let late = "ann: ✗ too many arguments";
+    ann.until("a late answer", |stanza| stanza.body.starts_with(late)).await;
+    let answers = || ann.texts(&room).iter().filter(|text| text.starts_with("ann:\n| web1")).count();
+    assert_eq!(answers(), 1);
 }

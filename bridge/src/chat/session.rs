@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use service::lease::{Lease, campaign};
-use tellhal::audit::{Entry, Kind};
-use tellhal::command::{Answer, VERSION};
+use tellhal::command::Answer;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -117,7 +116,7 @@ impl Session {
     }
 
     async fn listen(&self, chat: &Arc<dyn Chat>, tasks: &TaskTracker) {
-        tasks.spawn(self.clone().tell_what_is_unknown(chat.clone()));
+        tasks.spawn(self.clone().tell_what_is_left(chat.clone()));
         let room = Arc::new(Semaphore::new(AT_ONCE));
         let mut look = tokio::time::interval(PAUSE);
         loop {
@@ -164,9 +163,9 @@ impl Session {
         })
     }
 
-    /// Says of the commands that the bridge before left that their outcome is unknown: none of them is run again.
-    async fn tell_what_is_unknown(self, chat: Arc<dyn Chat>) {
-        let left = match self.commands.claims.left(&self.name).await {
+    /// Says what came of the commands that the bridge before left, where they were given: none of them is run again.
+    async fn tell_what_is_left(self, chat: Arc<dyn Chat>) {
+        let left = match self.commands.left(&self.name).await {
             Ok(left) => left,
             Err(error) => {
                 return tracing::error!(
@@ -176,28 +175,8 @@ impl Session {
                 );
             }
         };
-        for claim in left {
-            let text = format!(
-                "{} ({}): outcome unknown, the bridge ended meanwhile; it is not run again",
-                claim.command, claim.id
-            );
-            let entry = Entry {
-                v: VERSION,
-                id: claim.id,
-                time: tellhal::Timestamp::now(),
-                kind: Kind::Unknown,
-                room: claim.room,
-                person: None,
-                account: None,
-                speaker: String::new(),
-                command: claim.command,
-                args: Vec::new(),
-                text: text.clone(),
-            };
-            if let Err(error) = self.commands.bus.audit(&entry).await {
-                tracing::error!(id = entry.id, %error, "an entry of the audit is lost");
-            }
-            Speaker::new(chat.clone(), claim.to).answer(&Answer::failed(text)).await;
+        for (to, answer) in left {
+            Speaker::new(chat.clone(), to).answer(&answer).await;
         }
     }
 }

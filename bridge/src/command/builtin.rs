@@ -100,18 +100,21 @@ impl Commands {
             }
         }
         let by = given.person().map_or_else(String::new, |person| format!("by {}", person.name));
-        if let Err(error) = self.bus.audit(&asked.entry(Kind::Approved, &by)).await {
-            tracing::error!(id, %error, "an approved command is not run: the audit does not take it");
-            return Answer::failed(
-                "it is approved and not run, since the audit does not take it now; ask for it again",
-            );
-        }
+        let entry = match self.bus.audit(&asked.entry(Kind::Approved, &by)).await {
+            Ok(entry) => entry,
+            Err(error) => {
+                tracing::error!(id, %error, "an approved command is not run: the audit does not take it");
+                return Answer::failed(
+                    "it is approved and not run, since the audit does not take it now; ask for it again",
+                );
+            }
+        };
         // As the person who asked, where it was asked: the rules of this moment give arguments and time.
         let Verdict::Allowed { timeout, values, .. } = asked.policy.decide(&asked.request(&waiting.room)).0
         else {
             return Answer::failed("the rules have changed; ask for it again");
         };
-        let (kind, answer) = self.ask(&asked, &values, timeout, out).await;
+        let (kind, answer) = self.ask(&asked, &values, timeout, entry, out).await;
         self.audit(&asked.entry(kind, &answer.answer)).await;
         let head = match waiting.approval {
             Approval::SecondPerson => format!("{}, asked by {}:", asked.shown_line(), waiting.person),
@@ -154,6 +157,7 @@ impl Commands {
         Given {
             id: waiting.id.clone(),
             line: given.line,
+            held: given.held,
             policy: given.policy.clone(),
             shown: given.policy.masked(&waiting.command, &waiting.words),
             command: waiting.command.clone(),

@@ -1,13 +1,14 @@
 //! Claims: which bridge took which event of a platform, so that a command runs at most once whatever is killed.
 //!
-//! A claim is made before anything else and is done after the answer. One that its bridge left undone tells the next bridge that
-//! the outcome is unknown. Kept in the bucket `HAL_CLAIMS`, whose entries end after eight days.
+//! A claim is made before anything else, is marked before a handler is asked, and is done after the answer. One that its bridge left
+//! undone tells the next bridge which commands have not run, and which may have. Kept in the bucket `HAL_CLAIMS`, whose entries end
+//! after eight days.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
-use async_nats::jetstream::kv::{CreateErrorKind, Store};
+use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tellhal::Timestamp;
@@ -32,7 +33,20 @@ pub(crate) struct Claim {
     /// The place for the answer, as the chat knows it.
     pub(crate) to: String,
     pub(crate) at: Timestamp,
+    /// The request that a handler was asked: it may have run. Absent if none was, so that nothing has.
+    #[serde(default)]
+    pub(crate) asked: Option<Asked>,
     pub(crate) done: bool,
+}
+
+/// A request that is about to be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asked {
+    /// Its id: that of another claim, if it was approved.
+    pub(crate) id: String,
+    pub(crate) command: String,
+    /// The place of its entry in the audit; those about its end are behind it.
+    pub(crate) entry: u64,
 }
 
 /// A claim that this bridge has made.
@@ -66,6 +80,7 @@ impl Claims {
             room: line.place(),
             to: line.to.clone(),
             at: Timestamp::now(),
+            asked: None,
             done: false,
         };
         match store.create(&key, serde_json::to_vec(&claim)?.into()).await {
@@ -74,6 +89,23 @@ impl Claims {
             Err(error) => {
                 self.bus.forget();
                 Err(error).context("no claim is stored")
+            }
+        }
+    }
+
+    /// Notes that a handler is asked next. False if the next bridge has the claim already: then it must not be.
+    pub(crate) async fn asks(&self, held: &mut Held, asked: Asked) -> anyhow::Result<bool> {
+        let store = self.bus.streams().await?.claims;
+        let claim = Claim { asked: Some(asked), ..held.claim.clone() };
+        match store.update(&held.key, serde_json::to_vec(&claim)?.into(), held.revision).await {
+            Ok(revision) => {
+                (held.revision, held.claim) = (revision, claim);
+                Ok(true)
+            }
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Err(error) => {
+                self.bus.forget();
+                Err(error).context("that a handler is asked is not stored")
             }
         }
     }

@@ -17,6 +17,7 @@ mod dispatch;
 mod flood;
 pub(crate) mod handlers;
 mod hash;
+mod left;
 pub(crate) mod line;
 mod pending;
 pub(crate) mod person;
@@ -31,11 +32,11 @@ use service::text::{cut, one_line};
 use tellhal::audit::{Entry, Kind};
 use tellhal::command::{Answer, FRESH, LONGEST_NAME, Request, VERSION, is_name};
 use tellhal::{Timestamp, nearest};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
 use self::approval::Pending;
 use self::argument::Value;
-use self::claims::{Claims, Held};
+use self::claims::{Asked, Claims, Held};
 use self::dispatch::{Dispatch, End};
 use self::flood::{Admission, Flood};
 use self::line::{Line, Out};
@@ -83,6 +84,7 @@ pub(crate) struct Taken {
 struct Given<'a> {
     id: String,
     line: &'a Line,
+    held: &'a AsyncMutex<Held>,
     policy: Arc<Policy>,
     command: String,
     words: Vec<String>,
@@ -180,16 +182,12 @@ impl Commands {
             let text = "this is not run: NATS does not take the note that a command leaves; try again later";
             return out.answer(&Answer::failed(text)).await;
         };
-        let answer = self.answered(&id, &line, &flooded, out).await;
-        out.answer(&answer).await;
-        self.claims.done(held).await;
-    }
-
-    async fn answered(&self, id: &str, line: &Line, flooded: &Option<Duration>, out: &dyn Out) -> Answer {
+        let held = AsyncMutex::new(held);
         let policy = self.policy.borrow().clone();
-        let mut given = Given {
-            id: id.to_owned(),
-            line,
+        let given = Given {
+            id,
+            line: &line,
+            held: &held,
             policy,
             command: String::new(),
             words: vec![],
@@ -197,8 +195,15 @@ impl Commands {
             shown: vec![],
             asker: None,
         };
+        let answer = self.answered(given, flooded, out).await;
+        out.answer(&answer).await;
+        self.claims.done(held.into_inner()).await;
+    }
+
+    async fn answered(&self, mut given: Given<'_>, flooded: Option<Duration>, out: &dyn Out) -> Answer {
+        let line = given.line;
         if let Some(wait) = flooded {
-            let text = format!("too many commands; further ones are dropped for {}", whole_seconds(*wait));
+            let text = format!("too many commands; further ones are dropped for {}", whole_seconds(wait));
             return self.refuse(&given, Kind::Refused, &text).await;
         }
         let mut words = match words::words(&line.text) {
@@ -247,28 +252,48 @@ impl Commands {
 
     /// Runs an allowed command, after the audit has it.
     async fn perform(&self, given: &Given<'_>, values: &[Value], timeout: Duration, out: &dyn Out) -> Answer {
-        if let Err(error) = self.bus.audit(&given.entry(Kind::Asked, "")).await {
-            tracing::error!(id = given.id, %error, "a command is not run: the audit does not take it");
-            return Answer::failed("this is not run, since the audit does not take it now; try again later");
-        }
+        let entry = match self.bus.audit(&given.entry(Kind::Asked, "")).await {
+            Ok(entry) => entry,
+            Err(error) => {
+                tracing::error!(id = given.id, %error, "a command is not run: the audit does not take it");
+                return Answer::failed(
+                    "this is not run, since the audit does not take it now; try again later",
+                );
+            }
+        };
         let (kind, answer) = match self.builtin(given, out).await {
             Some(answer) if answer.failed => (Kind::Failed, answer),
             Some(answer) => (Kind::Done, answer),
-            None => self.ask(given, values, timeout, out).await,
+            None => self.ask(given, values, timeout, entry, out).await,
         };
         self.audit(&given.entry(kind, &answer.answer)).await;
         self.count(given, kind);
         answer
     }
 
-    /// Asks a handler, or all of them.
+    /// Asks a handler, or all of them. `entry` is the place of the audit's entry that says so.
     async fn ask(
         &self,
         given: &Given<'_>,
         values: &[Value],
         timeout: Duration,
+        entry: u64,
         out: &dyn Out,
     ) -> (Kind, Answer) {
+        let asked = Asked { id: given.id.clone(), command: given.command.clone(), entry };
+        match self.claims.asks(&mut *given.held.lock().await, asked).await {
+            Ok(true) => {}
+            Ok(false) => {
+                let text = "this is not run: another bridge has taken over meanwhile; give it again";
+                return (Kind::Failed, Answer::failed(text));
+            }
+            Err(error) => {
+                tracing::error!(id = given.id, error = format!("{error:#}"), "a command is not run");
+                let text =
+                    "this is not run: NATS does not take the note that a command leaves; try again later";
+                return (Kind::Failed, Answer::failed(text));
+            }
+        }
         let names = &self.bus.names;
         let each = match given.each {
             true => {

@@ -1,13 +1,16 @@
 //! The stanzas that we write, their texts made legal XML, and what is read of those of others. Pure.
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
+use tellhal::Timestamp;
 use tokio_xmpp::Stanza;
 use tokio_xmpp::jid::{BareJid, Jid};
 use tokio_xmpp::minidom::Element;
-use tokio_xmpp::parsers::data_forms::{DataForm, DataFormType};
+use tokio_xmpp::parsers::data_forms::{DataForm, DataFormType, Field};
 use tokio_xmpp::parsers::disco::DiscoInfoQuery;
 use tokio_xmpp::parsers::iq::Iq;
+use tokio_xmpp::parsers::mam::{Query, QueryId};
 use tokio_xmpp::parsers::message::{Id, Lang, Message, MessageType};
 use tokio_xmpp::parsers::message_correct::Replace;
 use tokio_xmpp::parsers::muc::muc::{History, Muc as Join};
@@ -15,6 +18,7 @@ use tokio_xmpp::parsers::muc::user::MucUser;
 use tokio_xmpp::parsers::ns;
 use tokio_xmpp::parsers::ping::Ping;
 use tokio_xmpp::parsers::presence::{Presence, Type};
+use tokio_xmpp::parsers::rsm::SetQuery;
 use tokio_xmpp::parsers::stanza_id::OriginId;
 
 use super::pending::{Say, Target};
@@ -25,6 +29,9 @@ use crate::text::cut;
 const LONGEST_TEXT: usize = 12_000;
 /// The longest id that we give a message, in bytes.
 const LONGEST_ID: usize = 512;
+/// The age of messages that are heard late, and the most of them: enough for another bridge to take over, and no older command.
+const MISSED: Duration = Duration::from_secs(120);
+const MOST_MISSED: usize = 50;
 const OWNER: &str = "http://jabber.org/protocol/muc#owner";
 
 /// The characters of a text that XML 1.0 allows, in at most `max` bytes: one illegal character would end the whole stream.
@@ -87,6 +94,16 @@ pub(super) fn features(id: String, room: &BareJid) -> Stanza {
     Iq::Get { from: None, to: Some(room.clone().into()), id, payload }.into()
 }
 
+/// Asks a room for the newest messages that it has kept since shortly before `now` (XEP-0313).
+pub(super) fn missed(id: String, room: &BareJid, now: Timestamp) -> Stanza {
+    let since = Field::text_single("start", &now.minus(MISSED).to_string());
+    let form = DataForm::new(DataFormType::Submit, ns::MAM, vec![since]);
+    let last = SetQuery { max: Some(MOST_MISSED), after: None, before: Some(String::new()), index: None };
+    let queryid = Some(QueryId(id.clone()));
+    let query = Query { queryid, node: None, form: Some(form), set: Some(last), flip_page: false };
+    Iq::Set { from: None, to: Some(room.clone().into()), id, payload: query.into() }.into()
+}
+
 /// A ping, to ourselves in a room or to the server.
 pub(super) fn ping(id: String, to: Jid) -> Stanza {
     Iq::Get { from: None, to: Some(to), id, payload: Ping.into() }.into()
@@ -129,6 +146,13 @@ pub(super) fn stanza_id(stanza: &Element, by: &BareJid) -> Option<String> {
     };
     let mut ids = stanza.children().filter(by_room).filter_map(|child| child.attr("id"));
     let id = ids.next().filter(|id| !id.is_empty() && id.len() <= LONGEST_ID)?;
+    ids.next().is_none().then(|| id.to_owned())
+}
+
+/// The id of the occupant who sent this, if the room gave exactly one (XEP-0421).
+pub(super) fn occupant_id(stanza: &Element) -> Option<String> {
+    let mut ids = stanza.children().filter(|child| child.is("occupant-id", ns::OID));
+    let id = ids.next()?.attr("id").filter(|id| !id.is_empty() && id.len() <= LONGEST_ID)?;
     ids.next().is_none().then(|| id.to_owned())
 }
 

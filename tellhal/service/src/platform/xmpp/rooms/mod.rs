@@ -7,6 +7,7 @@ mod room;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tellhal::Timestamp;
 use tokio::time::Instant;
 use tokio_xmpp::Stanza;
 use tokio_xmpp::jid::{BareJid, Jid};
@@ -161,10 +162,16 @@ impl<'a> Rooms<'a> {
         if !room.is_inside() {
             tracing::debug!(room = %address, nick = room.nick, "xmpp room entered");
         }
+        let is_new = !room.is_inside();
         room.state = State::Inside;
         room.again.1 = 0;
+        let asks_for_missed = is_new && room.is_wanted && room.has_archive;
         for say in std::mem::take(&mut room.waiting) {
             self.put(say, now);
+        }
+        if asks_for_missed {
+            let (to, question) = (Jid::from(address.clone()), Question::Missed(address.clone()));
+            self.ask(to, question, now, |id| stanza::missed(id, address, Timestamp::now()));
         }
     }
 
@@ -218,16 +225,16 @@ impl<'a> Rooms<'a> {
             return self.presence_refused(&address, presence, now);
         }
         let Some(nick) = from.resource().map(|nick| nick.to_string()) else { return };
-        let statement = Statement::of(presence);
+        let (statement, id) = (Statement::of(presence), stanza::occupant_id(presence));
         // While we are in, our nick changes only by a presence of our old one.
         let is_own = if room.is_inside() { nick == room.nick } else { statement.has(110) };
         match kind {
             None if is_own => {
                 room.nick = nick.clone();
-                room.members.present(&nick, statement.jid.clone());
+                room.members.present(&nick, statement.jid.clone(), id);
                 self.own_presence(&address, &statement, now);
             }
-            None => room.members.present(&nick, statement.jid),
+            None => room.members.present(&nick, statement.jid, id),
             Some("unavailable") => {
                 room.members.gone(&nick);
                 match statement.nick {
@@ -280,7 +287,9 @@ impl<'a> Rooms<'a> {
             return self.heard.extend(heard);
         };
         room.seen = now;
-        let Some(nick) = from.resource().map(|nick| nick.to_string()) else { return };
+        let Some(nick) = from.resource().map(|nick| nick.to_string()) else {
+            return self.missed(&address, message, cut);
+        };
         let is_private = message.attr("type") != Some("groupchat");
         if nick == room.nick {
             if !is_private && !message.has_child("delay", ns::DELAY) {
@@ -299,6 +308,40 @@ impl<'a> Rooms<'a> {
                 person: person.map(BareJid::to_string),
                 text,
                 is_private,
+                reply_to: from.to_string(),
+            });
+        }
+    }
+
+    /// A message from the room's archive. The speaker is known by the id that the room gave both the message and an occupant: a
+    /// message of somebody who has left is not heard, since nobody vouches for its sender.
+    fn missed(&mut self, address: &BareJid, message: &Element, cut: bool) {
+        let Some(result) = message.get_child("result", ns::MAM) else { return };
+        let query = result.attr("queryid").unwrap_or_default();
+        let Some(room) = self.rooms.get(address) else { return };
+        if !self.questions.is_open(query, &Question::Missed(address.clone())) || !room.is_inside() {
+            return;
+        }
+        let forwarded = result.get_child("forwarded", ns::FORWARD);
+        let Some(said) = forwarded.and_then(|forwarded| forwarded.get_child("message", ns::JABBER_CLIENT))
+        else {
+            return;
+        };
+        let from = sender(said).filter(|from| from.to_bare() == *address);
+        let nick = from.as_ref().and_then(|from| from.resource()).map(|nick| nick.to_string());
+        let person = stanza::occupant_id(said).and_then(|id| room.members.by_id(&id));
+        let (Some(from), Some(nick), Some(person)) = (from, nick, person) else { return };
+        let is_public = said.attr("type") == Some("groupchat") && *person != self.settings.jid;
+        let text = heard::command(said, cut).filter(|_| is_public);
+        let event = result.attr("id").filter(|id| !id.is_empty());
+        if let (Some(text), Some(event)) = (text, event) {
+            self.heard.push(Heard {
+                event: Some(event.to_owned()),
+                room: Some(address.to_string()),
+                nick,
+                person: Some(person.to_string()),
+                text,
+                is_private: false,
                 reply_to: from.to_string(),
             });
         }
@@ -350,7 +393,10 @@ impl<'a> Rooms<'a> {
 
     fn answered(&mut self, question: Question, refusal: Option<Refusal>, iq: &Element, now: Instant) {
         match (question, refusal) {
-            (Question::Alive, _) | (Question::Features(_), Some(_)) => {}
+            (Question::Alive, _) | (Question::Features(_), Some(_)) | (Question::Missed(_), None) => {}
+            (Question::Missed(address), Some(refusal)) => {
+                tracing::warn!(room = %address, condition = refusal.condition, "the xmpp room does not say what was missed");
+            }
             (Question::Taken(id, address), _) => {
                 let sent = Sent { answer: self.settings.reason("taken by the server"), ..Sent::default() };
                 self.pending.confirm(&id, &Jid::from(address), sent);
@@ -367,8 +413,11 @@ impl<'a> Rooms<'a> {
                 if let (Some(room), Some(query)) =
                     (self.rooms.get_mut(&address), iq.get_child("query", ns::DISCO_INFO))
                 {
-                    let mut features = query.children().filter_map(|feature| feature.attr("var"));
-                    room.has_stable_ids = features.any(|var| var == ns::SID);
+                    let features: Vec<&str> =
+                        query.children().filter_map(|feature| feature.attr("var")).collect();
+                    let has = |name: &str| features.contains(&name);
+                    room.has_stable_ids = has(ns::SID);
+                    room.has_archive = has(ns::MAM) && has(ns::SID) && has(ns::OID);
                 }
             }
             (Question::Inside(address), refusal) => {

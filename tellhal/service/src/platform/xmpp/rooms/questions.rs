@@ -15,6 +15,8 @@ pub(super) enum Question {
     /// May others come into the room that we made?
     Unlock(BareJid),
     Features(BareJid),
+    /// Which messages have we missed?
+    Missed(BareJid),
     /// Are we still in the room?
     Inside(BareJid),
     /// Has the server taken everything before this, the message with this id to that address?
@@ -51,6 +53,11 @@ impl Questions {
     pub(super) fn answered(&mut self, id: &str, may_answer: impl FnOnce(&Jid) -> bool) -> Option<Question> {
         self.open.get(id).filter(|(asked, ..)| may_answer(asked))?;
         self.open.remove(id).map(|(_, question, _)| question)
+    }
+
+    /// True if the question with this id is open.
+    pub(super) fn is_open(&self, id: &str, question: &Question) -> bool {
+        self.open.get(id).is_some_and(|(_, open, _)| open == question)
     }
 
     /// Gives up old questions.

@@ -33,6 +33,8 @@ pub(super) struct Room {
     pub(super) members: Members,
     /// The room gives each message an id, and removes forged ones.
     pub(super) has_stable_ids: bool,
+    /// The room keeps what was said, and vouches for the people who said it.
+    pub(super) has_archive: bool,
     /// The last stanza from it.
     pub(super) seen: Instant,
     /// When a wanted room is entered again, and after how many failures.
@@ -49,6 +51,7 @@ impl Room {
             waiting: Vec::new(),
             members: Members::default(),
             has_stable_ids: false,
+            has_archive: false,
             seen: now,
             again: (now, 0),
         }
@@ -61,7 +64,7 @@ impl Room {
     pub(super) fn leave(&mut self, now: Instant) {
         self.state = State::Outside;
         self.members.clear();
-        self.has_stable_ids = false;
+        (self.has_stable_ids, self.has_archive) = (false, false);
         let pause = AGAIN.0.saturating_mul(1 << self.again.1.min(6)).min(AGAIN.1);
         self.again = (now + pause, self.again.1.saturating_add(1));
     }

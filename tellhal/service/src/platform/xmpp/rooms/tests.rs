@@ -313,3 +313,58 @@ fn an_id_counts_only_in_a_room_that_says_that_it_gives_ids() {
     script.hear(&said("alice", "!status", ""));
     assert_eq!(script.heard()[0].event, None);
 }
+
+#[test]
+fn a_missed_message_is_heard_if_the_room_vouches_for_an_occupant() {
+    let settings = settings();
+    let mut script = Script::new(&settings);
+    script.rooms.want(&Muc::new(ROOM, None).unwrap(), script.now);
+    let features = ["urn:xmpp:sid:0", "urn:xmpp:mam:2", "urn:xmpp:occupant-id:0"];
+    let features: String = features.map(|feature| format!("<feature var='{feature}'/>")).concat();
+    script.answer(
+        "disco#info",
+        &format!("<query xmlns='http://jabber.org/protocol/disco#info'>{features}</query>"),
+    );
+    let id = |id: &str| format!("<occupant-id xmlns='urn:xmpp:occupant-id:0' id='{id}'/>");
+    let with_id = |nick: &str, jid: &str, own: &str, occupant: &str| {
+        let item = format!("<item jid='{jid}/phone'/>{own}");
+        presence(nick, "", &item).replace("</presence>", &format!("{}</presence>", id(occupant)))
+    };
+    script.hear(&with_id("ann", "ann@x.test", "", "o-ann"));
+    script.hear(&with_id("hal", "hal@x.test", "<status code='110'/>", "o-hal"));
+    let written = script.written();
+    let query: Element =
+        written.lines().find(|line| line.contains("urn:xmpp:mam:2")).unwrap().parse().unwrap();
+    assert!(written.contains("<before") && written.contains("<max>50</max>"), "{written}");
+    let query = query.attr("id").unwrap();
+    let kept = |query: &str, from: &str, nick: &str, occupant: &str, more: &str| {
+        format!(
+            "<message from='{from}'><result xmlns='urn:xmpp:mam:2' id='s-1' queryid='{query}'><forwarded xmlns='urn:xmpp:forward:0'>\
+             <delay xmlns='urn:xmpp:delay' stamp='2026-01-01T00:00:00Z'/><message xmlns='jabber:client' from='{ROOM}/{nick}' \
+             type='groupchat'><body>!status</body>{}{more}</message></forwarded></result></message>",
+            id(occupant)
+        )
+    };
+    // The nick of the one who spoke is another's now: the id says who it was.
+    script.hear(&kept(query, ROOM, "Ann", "o-ann", ""));
+    let heard = script.heard();
+    let [heard] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((heard.person.as_deref(), heard.event.as_deref()), (Some("ann@x.test"), Some("s-1")));
+    assert!(!heard.is_private && heard.room.as_deref() == Some(ROOM) && heard.nick == "Ann");
+    let forged = "<x xmlns='http://jabber.org/protocol/muc#user'><item jid='ann@x.test'/></x>";
+    for not_heard in [
+        kept(query, ROOM, "eve", "o-eve", forged),
+        kept(query, ROOM, "ann", "o-ann", &id("o-eve")),
+        kept(query, ROOM, "hal", "o-hal", ""),
+        kept(query, ROOM, "ann", "o-ann", "<replace xmlns='urn:xmpp:message-correct:0' id='1'/>"),
+        kept("hal-0", ROOM, "ann", "o-ann", ""),
+        kept(query, &format!("{ROOM}/eve"), "ann", "o-ann", ""),
+        kept(query, "eve@x.test/phone", "ann", "o-ann", ""),
+    ] {
+        script.hear(&not_heard);
+        assert_eq!(script.heard(), [], "{not_heard}");
+    }
+    script.hear(&format!("<iq from='{ROOM}' id='{query}' type='result'><fin xmlns='urn:xmpp:mam:2'/></iq>"));
+    script.hear(&kept(query, ROOM, "ann", "o-ann", ""));
+    assert_eq!(script.heard(), [], "it was answered");
+}
