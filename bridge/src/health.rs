@@ -45,26 +45,32 @@ impl Health {
         Health { outbox, metrics, chats: States::default() }
     }
 
-    /// A line for each chat.
-    fn chats(&self) -> String {
+    /// A line for each chat, and whether the lease of one cannot be had.
+    fn chats(&self) -> (String, bool) {
         let chats = self.chats.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = |(name, state): (&String, &Arc<Mutex<State>>)| {
+        let mut lacks_lease = false;
+        let mut line = |(name, state): (&String, &Arc<Mutex<State>>)| {
             let state = match &*state.lock().unwrap_or_else(PoisonError::into_inner) {
                 State::StandingBy => "another bridge has it, or it is still to be won".to_owned(),
                 State::Held(None) => "heard".to_owned(),
                 State::Held(Some(trouble)) => format!("not heard: {trouble}"),
-                State::NoLease(trouble) => format!("no lease: {trouble}"),
+                State::NoLease(trouble) => {
+                    lacks_lease = true;
+                    format!("no lease: {trouble}")
+                }
             };
             format!("chat {name}: {state}\n")
         };
-        chats.iter().map(line).collect()
+        let lines = chats.iter().map(&mut line).collect();
+        (lines, lacks_lease)
     }
 }
 
 /// Ready means that a message would reach the log now, and that leases can be won; never that a chat's platform is there.
 async fn readyz(Extract(health): Extract<Health>) -> Response {
-    let chats = health.chats();
-    match health.outbox.trouble().await {
+    let (chats, lacks_lease) = health.chats();
+    let trouble = health.outbox.trouble().await;
+    match trouble.or_else(|| lacks_lease.then(|| "the lease of a chat cannot be had".into())) {
         None => format!("ready\n{chats}").into_response(),
         Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n{chats}")).into_response(),
     }

@@ -54,6 +54,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
         async move { outbox.tend(stop).await }
     });
     tasks.spawn(page::serve(commands.clone(), stop.clone()));
+    tasks.spawn(commands.clone().answer_peers(stop.clone()));
     sources.start(&outbox);
     let mut sessions = Sessions::default();
     sessions.change(&config.chats, config.dev_rooms.as_deref(), &commands, &health.chats).await;

@@ -270,7 +270,8 @@ that the program's words do not name follow at their end. A value that begins wi
 unless the configuration says dashes = true. The program gets the request as JSON on standard
 input, and TELLHAL_COMMAND, _PERSON, _ROLES, _ROOM and _REQUEST in its environment. Its output is
 the answer; while it runs, its last line is shown as progress. Several machines that serve the same
-command share its requests.
+command share its requests. With --describe the program says itself what it takes: run with
+--hal-describe it prints {\"help\": \"deploys\", \"args\": [{\"name\": \"target\", \"one_of\": [\"staging\"]}]}.
 
 Rules of the bridge decide who may give a command. --bridge-key makes sure that the bridge has
 asked; without it, only a server on this machine is served.";
@@ -290,6 +291,9 @@ pub(crate) struct Serve {
     /// Argument of the command, by its position; may be repeated
     #[arg(long = "arg", value_name = "NAME[=ONE|OTHER]", requires = "name", value_parser = crate::config::Arg::parse)]
     pub(crate) args: Vec<crate::config::Arg>,
+    /// Ask the program for its arguments and its help: it is run once with --hal-describe
+    #[arg(long, requires = "name")]
+    pub(crate) describe: bool,
     /// Public key of a bridge whose requests are taken; may be repeated
     #[arg(long = "bridge-key", value_name = "KEY", env = "TELLHAL_BRIDGE_KEY", value_parser = public_key)]
     pub(crate) bridge_keys: Vec<String>,

@@ -97,6 +97,11 @@ impl Names {
         format!("{}.ask.page", self.prefix)
     }
 
+    /// `hal.ask.bridges`: requests of bridges to each other.
+    pub fn ask_bridges(&self) -> String {
+        format!("{}.ask.bridges", self.prefix)
+    }
+
     /// `hal.audit.<kind>.<command>`.
     pub fn audit(&self, kind: &str, command: &str) -> String {
         format!("{}.audit.{kind}.{command}", self.prefix)

@@ -34,11 +34,20 @@ pub struct Synapse {
 impl Synapse {
     /// A server without users or rooms. Its limits are those of a usual one for messages, and none for anything else.
     pub async fn start() -> Synapse {
+        Synapse::limited(LIMIT).await
+    }
+
+    /// The same without limits, as an administrator sets it for a robot.
+    pub async fn without_limits() -> Synapse {
+        Synapse::limited("{per_second: 1000, burst_count: 1000}").await
+    }
+
+    async fn limited(messages: &str) -> Synapse {
         let dir = TempDir::new().expect("a folder for synapse");
         let port = Port::free();
         let write =
             |name: &str, text: String| std::fs::write(dir.path().join(name), text).expect("its folder");
-        write("homeserver.yaml", configuration(dir.path(), port.number()));
+        write("homeserver.yaml", configuration(dir.path(), port.number(), messages));
         let handler = "handlers: {out: {class: logging.StreamHandler}}";
         write("log.yaml", format!("version: 1\n{handler}\nroot: {{level: WARNING, handlers: [out]}}\n"));
         // An Ed25519 key of 32 zeros: nobody else trusts it.
@@ -80,7 +89,7 @@ impl Synapse {
     }
 }
 
-fn configuration(dir: &Path, port: u16) -> String {
+fn configuration(dir: &Path, port: u16, messages: &str) -> String {
     let dir = dir.display();
     format!(
         "server_name: {SERVER_NAME}\npid_file: {dir}/pid\n\
@@ -91,7 +100,7 @@ fn configuration(dir: &Path, port: u16) -> String {
          macaroon_secret_key: m\nform_secret: f\nreport_stats: false\ntrusted_key_servers: []\n\
          presence: {{enabled: false}}\nbcrypt_rounds: 4\n\
          enable_registration: true\nenable_registration_without_verification: true\n\
-         rc_message: {LIMIT}\nrc_registration: &r {{per_second: 1000, burst_count: 1000}}\n\
+         rc_message: {messages}\nrc_registration: &r {{per_second: 1000, burst_count: 1000}}\n\
          rc_joins: {{local: *r, remote: *r}}\nrc_joins_per_room: *r\n\
          rc_invites: {{per_room: *r, per_user: *r, per_issuer: *r}}\n"
     )

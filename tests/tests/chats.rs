@@ -383,7 +383,7 @@ async fn commands_are_typed_and_answered_on_xmpp() {
     // Progress is a correction of one message.
     ann.say(&room, "!build");
     ann.until("progress", |stanza| {
-        stanza.body.starts_with("ann: running, ") && stanza.body.ends_with("step 1")
+        stanza.body.starts_with("ann: running, ") && stanza.body.contains(": step 1 (cancel ")
     })
     .await;
     ann.until("the end", |stanza| stanza.body == "ann:\n| step 1\n| over").await;

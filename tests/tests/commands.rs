@@ -110,23 +110,28 @@ impl Scene {
         (answer["answer"].as_str().unwrap().to_owned(), answer["failed"] == true)
     }
 
-    /// The entries of the audit: kind, person, command, arguments.
-    async fn audit(&self) -> Vec<(String, String)> {
+    /// The entries of the audit.
+    async fn entries(&self) -> Vec<Value> {
         let js = self.nats.jetstream().await;
-        let stream = js.get_stream("HAL_AUDIT").await.unwrap();
+        let Ok(stream) = js.get_stream("HAL_AUDIT").await else { return Vec::new() };
         let last = stream.cached_info().state.last_sequence;
         let mut entries = Vec::new();
         for sequence in 1..=last {
             let message = stream.get_raw_message(sequence).await.unwrap();
-            let entry: Value = serde_json::from_slice(&message.payload).unwrap();
-            let text = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
-            let args = entry["args"]
-                .as_array()
-                .map(|args| args.iter().map(|arg| format!(" {}", arg.as_str().unwrap())).collect());
-            let args: String = args.unwrap_or_default();
-            entries.push((text("kind"), format!("{} {}{args}", text("person"), text("command"))));
+            entries.push(serde_json::from_slice(&message.payload).unwrap());
         }
         entries
+    }
+
+    /// The same as kind, and person, command and arguments.
+    async fn audit(&self) -> Vec<(String, String)> {
+        let shown = |entry: Value| {
+            let text = |key: &str| entry[key].as_str().unwrap_or("-").to_owned();
+            let args = entry["args"].as_array().into_iter().flatten();
+            let args: String = args.map(|arg| format!(" {}", arg.as_str().unwrap())).collect();
+            (text("kind"), format!("{} {}{args}", text("person"), text("command")))
+        };
+        self.entries().await.into_iter().map(shown).collect()
     }
 }
 
@@ -255,6 +260,77 @@ async fn what_is_dangerous_runs_once_after_another_person_approves() {
     let (answer, failed) = scene.ask("bob", &format!("approve {}", id_of(&asked))).await;
     assert!(failed && answer.contains("ann may not give deploy"), "{answer}");
     assert_eq!(std::fs::read_to_string(&ran).unwrap(), "staging\nproduction\n");
+}
+
+#[tokio::test]
+async fn a_command_is_cancelled_on_whichever_bridge_it_runs() {
+    let mut scene = Scene::start().await;
+    let key = scene.bridge.dir().join("state/signing.nk");
+    let same_key = format!("handlers = {{ signing_key_file = {key:?} }}\n{PEOPLE}{RULES}");
+    let _other = Bridge::start(&scene.nats.url(), &same_key).await;
+    scene.serve(&["build", "--exec", "sleep 30"]).await;
+    let ask = async |number: usize| {
+        let id = format!("build-{number}");
+        scene.replies_to(&json!({ "v": 1, "id": id, "token": "ann", "line": "build" })).await.pop().unwrap()
+    };
+    // Requests are shared at random: of six commands and six cancellations some meet on different bridges.
+    let cancel = async {
+        let ids = async || {
+            let asked = scene.entries().await.into_iter().filter(|entry| entry["kind"] == "asked");
+            asked
+                .filter(|entry| entry["command"] == "build")
+                .map(|entry| entry["id"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        wait_until("all run", SOON, async || ids().await.len() == 6).await;
+        for id in ids().await {
+            let answer = scene.ask("bob", &format!("cancel {id}")).await;
+            assert_eq!(answer, (format!("build {id} is asked to end"), false));
+        }
+        let nothing = scene.ask("bob", "cancel nothing-like-it").await;
+        assert_eq!(nothing, ("no command nothing-like-it runs".into(), true));
+    };
+    let asks = futures_util::future::join_all((0..6).map(ask));
+    let (answers, ()) = tokio::join!(asks, cancel);
+    for answer in answers {
+        assert!(answer["answer"].as_str().unwrap().starts_with("it was cancelled after "), "{answer}");
+    }
+    // Only a bridge can ask bridges.
+    let client = scene.nats.client().await;
+    client.publish("hal.ask.bridges", "{\"v\":1,\"cancel\":\"x\"}".into()).await.unwrap();
+    wait_until("it is refused", SOON, async || scene.bridge.log().contains("it is not signed")).await;
+}
+
+#[tokio::test]
+async fn a_program_describes_itself() {
+    let mut scene = Scene::start().await;
+    let script = r#"
+if [ "$1" = --hal-describe ]; then
+  echo '{"help": "deploys the site", "args": [{"name": "target", "one_of": ["staging"]}, {"name": "count", "default": "2"}]}'
+else
+  echo "$1 x$2"
+fi"#;
+    let site = scene.served.program("site", script);
+    scene.serve(&["site", "--exec", &site, "--describe"]).await;
+    assert_eq!(
+        scene.ask("ann", "help site").await.0.lines().next(),
+        Some("site TARGET [COUNT]: deploys the site")
+    );
+    assert_eq!(scene.ask("ann", "site staging").await, ("staging x2".into(), false));
+    let (answer, _) = scene.ask("ann", "site moon").await;
+    assert!(answer.contains("target must be one of staging"), "{answer}");
+    for (script, why) in [
+        ("echo up", "its answer is not {\"help\""),
+        ("exit 3", "exit status: 3"),
+        ("yes", "more than 65536 bytes"),
+        ("echo '{\"args\": [{\"name\": \"a b\"}]}'", "args[0].name: \"a b\" is not a name"),
+    ] {
+        let wrong = scene.served.program("wrong", script);
+        let mut command = tellhal(&scene.nats.url(), scene.served.dir());
+        let output = command.args(["serve", "wrong", "--describe", "--exec", &wrong]).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(78) && said.contains(why), "{script}: {said}");
+    }
 }
 
 #[tokio::test]

@@ -111,7 +111,7 @@ struct Page {
 
 #[async_trait]
 impl Out for Page {
-    async fn progress(&self, line: &str) {
+    async fn progress(&self, _: &str, line: &str) {
         let mut last = self.last.lock().await;
         if last.as_ref().is_none_or(|(told, at)| told != line || at.elapsed() >= ALIVE) {
             *last = Some((line.to_owned(), Instant::now()));

@@ -218,17 +218,16 @@ fn is_due(edits: bool, times: usize, since_begin: Duration, since_last: Option<D
 
 #[async_trait]
 impl Out for Speaker {
-    async fn progress(&self, line: &str) {
+    async fn progress(&self, id: &str, line: &str) {
         let mut said = self.said.lock().await;
         let elapsed = self.begun.elapsed();
         if !is_due(self.chat.edits(), said.times, elapsed, said.last.map(|last| last.elapsed())) {
             return;
         }
         let seconds = humantime::format_duration(Duration::from_secs(elapsed.as_secs()));
-        let text = if line.is_empty() {
-            format!("running, {seconds} …")
-        } else {
-            format!("running, {seconds}: {line}")
+        let text = match line {
+            "" => format!("running, {seconds} … (cancel {id} ends it)"),
+            line => format!("running, {seconds}: {line} (cancel {id} ends it)"),
         };
         said.times += 1;
         said.last = Some(Instant::now());

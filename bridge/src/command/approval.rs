@@ -121,7 +121,11 @@ mod tests {
             approval,
             timeout: Duration::from_secs(60),
         };
-        Policy { people: People { by_name: people, by_account: BTreeMap::new() }, rules: vec![rule] }
+        Policy {
+            people: People { by_name: people, by_account: BTreeMap::new() },
+            rules: vec![rule],
+            ..Policy::default()
+        }
     }
 
     fn pending(approval: Approval) -> Pending {

@@ -33,7 +33,7 @@ impl Commands {
             ("whoami", []) => whoami(given),
             ("approve", [id]) => return Some(self.approve(given, id, out).await),
             ("deny", [id]) => self.deny(given, id).await,
-            ("cancel", [id]) => self.cancel(given, id),
+            ("cancel", [id]) => self.cancel(given, id).await,
             (command, _) => {
                 let usage = OWN.iter().find(|(usage, _)| usage.split(' ').next() == Some(command));
                 Answer::failed(format!("it is {}", usage.map_or(command, |(usage, _)| usage)))
@@ -165,20 +165,6 @@ impl Commands {
             each: waiting.each,
             asker: Some(waiting.person.clone()),
         }
-    }
-
-    fn cancel(&self, given: &Given<'_>, id: &str) -> Answer {
-        let running = self.running();
-        let Some(command) = running.get(id) else {
-            return Answer::failed(format!("no command {id} runs"));
-        };
-        let person = given.person().map(|person| person.name.clone());
-        let is_own = person.is_some() && person == command.person;
-        if !is_own && !given.policy.may(given.person(), &given.line.place(), &command.command) {
-            return Answer::failed(format!("only a person who may give {} may cancel it", command.command));
-        }
-        command.cancelled.notify_one();
-        Answer::done(format!("{} {id} is asked to end", command.command))
     }
 }
 

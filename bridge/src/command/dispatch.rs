@@ -72,7 +72,7 @@ impl Dispatch<'_> {
                     match (Reply::read(reply.headers.as_ref(), &reply.payload), self.each) {
                         (Reply::Progress(line), _) => {
                             last_line = cut(&one_line(&line), 200);
-                            out.progress(&last_line).await;
+                            out.progress(&self.request.id, &last_line).await;
                         }
                         (Reply::Answer(answer), None) => return Ok(End::Answered(answer)),
                         (Reply::Answer(answer), Some(instances)) => {
@@ -84,7 +84,7 @@ impl Dispatch<'_> {
                         }
                     }
                 }
-                _ = tick.tick() => out.progress(&last_line).await,
+                _ = tick.tick() => out.progress(&self.request.id, &last_line).await,
                 () = self.cancelled.notified(), if !is_cancelled => {
                     is_cancelled = true;
                     until = Instant::now() + CANCEL;

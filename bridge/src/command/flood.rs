@@ -6,8 +6,19 @@ use std::time::Duration;
 
 use service::platform::Limiter;
 
-const BURST: u32 = 20;
-const EVERY: Duration = Duration::from_secs(2);
+/// The commands that one account may give at once, and the time after which it may give one more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Limit {
+    pub(crate) burst: u32,
+    pub(crate) every: Duration,
+}
+
+impl Default for Limit {
+    fn default() -> Limit {
+        Limit { burst: 20, every: Duration::from_secs(2) }
+    }
+}
+
 /// The most accounts that are counted; past it those that have their whole burst again are forgotten.
 const MOST: usize = 10_000;
 
@@ -16,6 +27,7 @@ pub(crate) struct Flood(HashMap<String, Count>);
 
 #[derive(Debug)]
 struct Count {
+    limit: Limit,
     limiter: Limiter,
     /// The last one was refused already.
     is_over: bool,
@@ -32,15 +44,18 @@ pub(crate) enum Admission {
 
 impl Flood {
     /// Counts one command.
-    pub(crate) fn admit(&mut self, account: &str) -> Admission {
+    pub(crate) fn admit(&mut self, account: &str, limit: Limit) -> Admission {
         if self.0.len() >= MOST && !self.0.contains_key(account) {
-            self.0.retain(|_, count| count.limiter.tokens() < BURST as usize);
+            self.0.retain(|_, count| count.limiter.tokens() < count.limit.burst as usize);
         }
         if self.0.len() >= MOST && !self.0.contains_key(account) {
             return Admission::Dropped;
         }
-        let new = || Count { limiter: Limiter::new(EVERY, BURST), is_over: false };
+        let new = || Count { limit, limiter: Limiter::new(limit.every, limit.burst), is_over: false };
         let count = self.0.entry(account.to_owned()).or_insert_with(new);
+        if count.limit != limit {
+            *count = new();
+        }
         let taken = count.limiter.take();
         match (taken, std::mem::replace(&mut count.is_over, taken.is_err())) {
             (Ok(()), _) => Admission::Passes,
@@ -56,21 +71,24 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_account_does_not_use_up_anothers_burst_and_a_flood_is_told_once() {
-        let mut flood = Flood::default();
-        assert!((0..BURST).all(|_| flood.admit("a") == Admission::Passes));
-        assert_eq!((flood.admit("a"), flood.admit("a")), (Admission::Told(EVERY), Admission::Dropped));
-        assert_eq!(flood.admit("b"), Admission::Passes);
-        tokio::time::advance(EVERY).await;
-        assert_eq!((flood.admit("a"), flood.admit("a")), (Admission::Passes, Admission::Told(EVERY)));
+        let (mut flood, limit) = (Flood::default(), Limit::default());
+        let mut admit = |account: &str| flood.admit(account, limit);
+        assert!((0..limit.burst).all(|_| admit("a") == Admission::Passes));
+        assert_eq!((admit("a"), admit("a")), (Admission::Told(limit.every), Admission::Dropped));
+        assert_eq!(admit("b"), Admission::Passes);
+        tokio::time::advance(limit.every).await;
+        assert_eq!((admit("a"), admit("a")), (Admission::Passes, Admission::Told(limit.every)));
+        // A changed limit is in force at once.
+        assert_eq!(flood.admit("a", Limit { burst: 1, ..limit }), Admission::Passes);
     }
 
     #[tokio::test(start_paused = true)]
     async fn accounts_are_forgotten_once_they_are_quiet() {
-        let mut flood = Flood::default();
-        assert!((0..MOST).all(|n| flood.admit(&n.to_string()) == Admission::Passes));
-        assert_eq!(flood.admit("new"), Admission::Dropped);
-        tokio::time::advance(EVERY).await;
-        assert_eq!(flood.admit("new"), Admission::Passes);
+        let (mut flood, limit) = (Flood::default(), Limit::default());
+        assert!((0..MOST).all(|n| flood.admit(&n.to_string(), limit) == Admission::Passes));
+        assert_eq!(flood.admit("new", limit), Admission::Dropped);
+        tokio::time::advance(limit.every).await;
+        assert_eq!(flood.admit("new", limit), Admission::Passes);
         assert_eq!(flood.0.len(), 1);
     }
 }

@@ -35,8 +35,8 @@ impl Line {
 /// The way back to the one who asked.
 #[async_trait]
 pub(crate) trait Out: Send + Sync {
-    /// The command still runs. Shown where the platform can edit it away, and now and then elsewhere.
-    async fn progress(&self, line: &str);
+    /// The command still runs under this id. Shown where the platform can edit it away, and now and then elsewhere.
+    async fn progress(&self, id: &str, line: &str);
     /// The last word.
     async fn answer(&self, answer: &Answer);
 }

@@ -14,11 +14,12 @@ pub(crate) mod argument;
 mod builtin;
 pub(crate) mod claims;
 mod dispatch;
-mod flood;
+pub(crate) mod flood;
 pub(crate) mod handlers;
 mod hash;
 mod left;
 pub(crate) mod line;
+mod peers;
 mod pending;
 pub(crate) mod person;
 pub(crate) mod policy;
@@ -151,7 +152,8 @@ impl Commands {
 
     /// Claims a line; `None` if a bridge has it already, and for all but the first line of a flood.
     pub(crate) async fn take(&self, line: Line) -> Option<Taken> {
-        let admission = self.flood().admit(&flood_key(&line));
+        let limit = self.policy.borrow().limit;
+        let admission = self.flood().admit(&flood_key(&line), limit);
         let flooded = match admission {
             Admission::Passes => None,
             Admission::Told(wait) => Some(wait),

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use service::text::{cut, one_line};
 
 use super::argument::{Argument, MASK, Value, bind, usage};
+use super::flood::Limit;
 use super::person::{People, Person};
 
 /// The name of the rules for every other command that is served.
@@ -64,6 +65,7 @@ pub(crate) struct Rule {
 pub(crate) struct Policy {
     pub(crate) people: People,
     pub(crate) rules: Vec<Rule>,
+    pub(crate) limit: Limit,
 }
 
 /// A command that somebody gives.
@@ -243,7 +245,7 @@ mod tests {
             (name.to_owned(), Person { name: name.into(), roles })
         };
         let by_name = [person("oncall", &["operator"]), person("dev", &["developer"])].into();
-        Policy { people: People { by_name, by_account: BTreeMap::new() }, rules }
+        Policy { people: People { by_name, by_account: BTreeMap::new() }, rules, ..Policy::default() }
     }
 
     fn verdict(policy: &Policy, who: &str, room: &str, line: &str) -> Verdict {

@@ -10,6 +10,7 @@ use tellhal::tag::is_token;
 
 use super::raw::{self, Chat, Checks, Document};
 use crate::command::argument::{Argument, Pattern};
+use crate::command::flood::Limit;
 use crate::command::person::{Account, People, Person};
 use crate::command::policy::{ANY, Approval, OPEN, Policy, Rule};
 
@@ -26,7 +27,29 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Policy {
             rules.push(RuleCheck { checks, document, key: &key, people: &people }.rule(raw));
         }
     }
-    Policy { people, rules }
+    Policy { people, rules, limit: limit(checks) }
+}
+
+fn limit(checks: &mut Checks<'_>) -> Limit {
+    let raw = checks.only("flood", |raw| raw.flood.clone()).unwrap_or_default();
+    let Limit { burst, every } = Limit::default();
+    let burst = raw.burst.unwrap_or(burst);
+    let mut wrong = |key: &str, what: String, hint: String| {
+        if let Some(document) = checks.owner(key) {
+            checks.problems.push(document.error(key, what, hint));
+        }
+    };
+    if !(1..=1000).contains(&burst) {
+        wrong("flood.burst", format!("{burst} is out of range"), "1 to 1000".into());
+    }
+    let (least, most) = (Duration::from_millis(1), Duration::from_secs(3600));
+    let every =
+        raw.every.map_or(Ok(every), |text| duration_in(&text, least, most, "from 1ms to 1h, such as 2s"));
+    let every = every.unwrap_or_else(|(what, hint)| {
+        wrong("flood.every", what, hint);
+        least
+    });
+    Limit { burst, every }
 }
 
 fn people(checks: &mut Checks<'_>) -> People {

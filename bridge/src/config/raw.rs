@@ -41,6 +41,8 @@ pub(crate) struct File {
     pub(super) dev_rooms: Option<OneOrMany>,
     /// Copies of each stream that the bridge creates, in a cluster of NATS servers; 1 when absent.
     pub(super) replicas: Option<usize>,
+    /// The number of commands that one account may give.
+    pub(super) flood: Option<Flood>,
     /// The programs that answer commands.
     pub(super) handlers: Option<Handlers>,
     /// Chats whose commands are heard: `[chat.NAME.KIND]`.
@@ -95,6 +97,15 @@ pub(super) struct Handlers {
     /// of one environment need the same.
     #[schemars(extend("format" = PATH))]
     pub(super) signing_key_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Flood {
+    /// Commands at once, 1 to 1000; 20 when absent.
+    pub(super) burst: Option<u32>,
+    /// The time after which one more may be given, from a millisecond to an hour; `2s` when absent.
+    pub(super) every: Option<String>,
 }
 
 /// One chat, by its kind.

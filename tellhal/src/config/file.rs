@@ -143,10 +143,11 @@ const TOP: [(&str, Check, &str); 7] = [
     ("bridge_keys", keys, "bridge_keys = [\"UA…\"], which hal-bridge key prints"),
     ("serve", tables, "[[serve]]"),
 ];
-const SERVE: [(&str, Check, &str); 4] = [
+const SERVE: [(&str, Check, &str); 5] = [
     ("name", text, "name = \"deploy\""),
     ("exec", words, "exec = [\"/usr/local/bin/deploy\", \"{target}\"]"),
     ("help", any_text, "help = \"deploys the web servers\""),
+    ("describe", flag, "describe = true"),
     ("args", tables, "args = [{ name = \"target\" }]"),
 ];
 const ARG: [(&str, Check, &str); 4] = [

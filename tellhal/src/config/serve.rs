@@ -17,6 +17,8 @@ pub(crate) struct Serve {
     pub(crate) exec: Vec<String>,
     /// One line for `help`.
     pub(crate) help: String,
+    /// The program is asked for its arguments and its help, when it begins to be served.
+    pub(crate) describe: bool,
     /// The arguments in their order; those that `exec` names, when absent.
     pub(crate) args: Option<Vec<Arg>>,
 }

@@ -3,6 +3,7 @@
 //! The bridge decides who may ask; here it is only checked that the bridge has asked. Each request runs at most once.
 
 mod argv;
+mod describe;
 mod job;
 
 use std::collections::HashMap;
@@ -29,7 +30,12 @@ pub(crate) fn serve(args: &Args, flags: &Flags) -> Outcome {
     if let Some(broken) = settings.broken() {
         return Err(Failure::new(Exit::CONFIG, broken));
     }
-    let commands = commands(args, &mut settings)?;
+    let mut commands = commands(args, &mut settings)?;
+    for serve in &mut commands {
+        let described = describe::describe(serve);
+        described
+            .map_err(|what| Failure::new(Exit::CONFIG, format!("{}: --hal-describe: {what}", serve.name)))?;
+    }
     if !args.bridge_keys.is_empty() {
         settings.bridge_keys.clone_from(&args.bridge_keys);
     }
@@ -52,8 +58,8 @@ fn commands(args: &Args, settings: &mut Settings) -> Result<Vec<Serve>, Failure>
     let exec = args.exec.as_deref().unwrap_or_default();
     let exec = split(exec).map_err(|what| Failure::usage(format!("--exec: {what}")))?;
     let declared = (!args.args.is_empty()).then(|| args.args.clone());
-    let serve =
-        Serve { name: name.clone(), exec, help: args.about.clone().unwrap_or_default(), args: declared };
+    let help = args.about.clone().unwrap_or_default();
+    let serve = Serve { name: name.clone(), exec, help, describe: args.describe, args: declared };
     match serve.problems().into_iter().next() {
         Some((key, what)) => Err(Failure::usage(format!("{key}: {what}"))),
         None => Ok(vec![serve]),
