@@ -42,7 +42,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let (policy, rules) = watch::channel(Arc::new(config.policy.clone()));
     let bus = bus(&config, &publisher).await?;
     tracing::info!(key = bus.public_key(), "signs its requests to handlers");
-    let commands = Commands::new(bus, owner(), rules, metrics.clone());
+    let commands = Commands::new(bus, owner(), rules, outbox.clone(), metrics.clone());
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Health outlives `stop`: it answers while the rest drains.

@@ -302,6 +302,29 @@ async fn a_command_is_cancelled_on_whichever_bridge_it_runs() {
 }
 
 #[tokio::test]
+async fn chosen_entries_of_the_audit_are_messages_too() {
+    let mut scene = Scene::start().await;
+    let configuration = format!("audit = {{ tell = [\"denied\"] }}\n{PEOPLE}{RULES}");
+    scene.bridge.reload(&scene.nats.url(), &configuration);
+    wait_until("it is in force", SOON, async || scene.bridge.log().contains("configuration reloaded")).await;
+    scene.serve(&["uptime", "--exec", "echo up"]).await;
+    assert_eq!(scene.ask("ann", "uptime").await, ("up".into(), false));
+    assert!(scene.ask("dev", "uptime").await.1);
+    let last = async || {
+        let js = scene.nats.jetstream().await;
+        let log = js.get_stream("HAL_OPS").await.unwrap();
+        let message = log.get_last_raw_message_by_subject("hal.ops.>").await.ok()?;
+        serde_json::from_slice::<Value>(&message.payload).ok()
+    };
+    wait_until("it is told", SOON, async || last().await.is_some()).await;
+    let told = last().await.unwrap();
+    let text = "dev in page/private: uptime: denied: you may not give uptime: only a person with the role operator may";
+    assert_eq!((told["text"].as_str(), told["tag"].as_str()), (Some(text), Some("bridge.command.denied")));
+    let js = scene.nats.jetstream().await;
+    assert_eq!(js.get_stream("HAL_OPS").await.unwrap().cached_info().state.messages, 1);
+}
+
+#[tokio::test]
 async fn a_program_describes_itself() {
     let mut scene = Scene::start().await;
     let script = r#"

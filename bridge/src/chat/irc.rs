@@ -84,6 +84,10 @@ impl Settings for Config {
         self.server.tls_ca.as_deref()
     }
 
+    fn is_protected(&self) -> bool {
+        self.server.is_protected()
+    }
+
     fn trigger(&self) -> &str {
         &self.trigger
     }

@@ -77,6 +77,11 @@ pub(crate) trait Settings {
     /// The CA certificate to trust, if one is named.
     fn tls_ca(&self) -> Option<&Path>;
 
+    /// True if nobody on the way can change what is heard.
+    fn is_protected(&self) -> bool {
+        true
+    }
+
     /// The signs before a command.
     fn trigger(&self) -> &str;
 

@@ -103,7 +103,7 @@ mod tests {
 
     use super::*;
     use crate::command::person::People;
-    use crate::command::policy::Rule;
+    use crate::command::policy::{Assurance, Rule};
 
     fn policy(approval: Approval) -> Policy {
         let person = |name: &str, role: &str| {
@@ -119,6 +119,7 @@ mod tests {
             rooms: Vec::new(),
             allow: vec!["operator".into()],
             approval,
+            assurance: Assurance::Low,
             timeout: Duration::from_secs(60),
         };
         Policy {

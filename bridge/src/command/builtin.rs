@@ -84,7 +84,9 @@ impl Commands {
         };
         let asked = self.asked_for(given, &waiting);
         let (prefix, now) = (self.bus.names.prefix(), Timestamp::now());
-        if let Err(why) = waiting.may_be_approved(given.person(), &given.policy, prefix, now) {
+        let doubt = given.policy.lacks_assurance(&asked.request(&waiting.room), &given.line.place());
+        let may = waiting.may_be_approved(given.person(), &given.policy, prefix, now);
+        if let Err(why) = doubt.map_or(may, Err) {
             let text = format!("{} is not approved: {why}", asked.shown_line());
             self.audit(&given.entry(Kind::Denied, &text)).await;
             return Answer::failed(text);
@@ -100,7 +102,7 @@ impl Commands {
             }
         }
         let by = given.person().map_or_else(String::new, |person| format!("by {}", person.name));
-        let entry = match self.bus.audit(&asked.entry(Kind::Approved, &by)).await {
+        let entry = match self.note(&asked.entry(Kind::Approved, &by)).await {
             Ok(entry) => entry,
             Err(error) => {
                 tracing::error!(id, %error, "an approved command is not run: the audit does not take it");

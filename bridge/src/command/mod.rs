@@ -23,6 +23,7 @@ mod peers;
 mod pending;
 pub(crate) mod person;
 pub(crate) mod policy;
+mod told;
 pub(crate) mod words;
 
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ use self::person::Person;
 use self::policy::{Approval, Policy, Verdict};
 use crate::bus::Bus;
 use crate::metrics::{CommandOutcome, Metrics};
+use crate::outbox::Outbox;
 
 /// The most of an answer that an entry of the audit has, in bytes: chats show less, and say that the page has more.
 const EXCERPT: usize = 32 * 1024;
@@ -68,6 +70,7 @@ pub(crate) struct Commands {
     policy: watch::Receiver<Arc<Policy>>,
     flood: Arc<Mutex<Flood>>,
     running: Running,
+    outbox: Outbox,
     metrics: Arc<Metrics>,
 }
 
@@ -134,10 +137,11 @@ impl Commands {
         bus: Bus,
         owner: String,
         policy: watch::Receiver<Arc<Policy>>,
+        outbox: Outbox,
         metrics: Arc<Metrics>,
     ) -> Commands {
         let claims = Claims::new(bus.clone(), owner);
-        Commands { bus, claims, policy, flood: Arc::default(), running: Arc::default(), metrics }
+        Commands { bus, claims, policy, flood: Arc::default(), running: Arc::default(), outbox, metrics }
     }
 
     /// Handles one line to its end. At most one bridge does so for one event of a platform; false if this one did not.
@@ -244,9 +248,20 @@ impl Commands {
         Answer::failed(text)
     }
 
+    /// Stores an entry of the audit, and tells it in rooms if its kind is to be told.
+    async fn note(&self, entry: &Entry) -> anyhow::Result<u64> {
+        let place = self.bus.audit(entry).await?;
+        if self.policy.borrow().told.contains(&entry.kind) {
+            let (outbox, message) = (self.outbox.clone(), told::message(entry));
+            // A command does not wait for it.
+            tokio::spawn(async move { outbox.publish("command", &message).await });
+        }
+        Ok(place)
+    }
+
     /// Notes what has happened. That it is noted is no condition of anything.
     async fn audit(&self, entry: &Entry) {
-        if let Err(error) = self.bus.audit(entry).await {
+        if let Err(error) = self.note(entry).await {
             let (id, kind) = (&entry.id, entry.kind.as_str());
             tracing::error!(id, kind, %error, "an entry of the audit is lost");
         }
@@ -254,7 +269,7 @@ impl Commands {
 
     /// Runs an allowed command, after the audit has it.
     async fn perform(&self, given: &Given<'_>, values: &[Value], timeout: Duration, out: &dyn Out) -> Answer {
-        let entry = match self.bus.audit(&given.entry(Kind::Asked, "")).await {
+        let entry = match self.note(&given.entry(Kind::Asked, "")).await {
             Ok(entry) => entry,
             Err(error) => {
                 tracing::error!(id = given.id, %error, "a command is not run: the audit does not take it");
@@ -372,7 +387,7 @@ impl Commands {
         };
         let pending = Pending::new(pending, Timestamp::now());
         let noted = async {
-            self.bus.audit(&given.entry(Kind::Waiting, &approval.to_string())).await?;
+            self.note(&given.entry(Kind::Waiting, &approval.to_string())).await?;
             pending::keep(&self.bus, &pending).await
         };
         if let Err(error) = noted.await {

@@ -3,12 +3,13 @@
 //! The rules of a command's own name decide, in their order; those of `*` only for commands without a rule of their own. The
 //! first rule whose room and arguments fit decides alone: a later rule cannot allow what it denies.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use service::text::{cut, one_line};
+use tellhal::audit::Kind;
 
 use super::argument::{Argument, MASK, Value, bind, usage};
 use super::flood::Limit;
@@ -57,7 +58,18 @@ pub(crate) struct Rule {
     /// The roles that may give the command.
     pub(crate) allow: Vec<String>,
     pub(crate) approval: Approval,
+    pub(crate) assurance: Assurance,
     pub(crate) timeout: Duration,
+}
+
+/// How sure it is that an account has said something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Assurance {
+    /// The chat's server says so, over a connection that somebody on the way can change.
+    #[default]
+    Low,
+    /// It says so over TLS or on this machine, or the line is signed, or has the token of a person.
+    High,
 }
 
 /// People and rules.
@@ -65,6 +77,10 @@ pub(crate) struct Rule {
 pub(crate) struct Policy {
     pub(crate) people: People,
     pub(crate) rules: Vec<Rule>,
+    /// The chats whose connection somebody on the way can change.
+    pub(crate) unprotected: BTreeSet<String>,
+    /// The kinds of the audit's entries that are told as ops messages too.
+    pub(crate) told: BTreeSet<Kind>,
     pub(crate) limit: Limit,
 }
 
@@ -123,7 +139,10 @@ impl Policy {
             match rule.misfit(request) {
                 Some(words) => steps.push(Step { at: rule.at.clone(), decides: false, words }),
                 None => {
-                    let (verdict, words) = rule.decide(request);
+                    let (verdict, words) = match self.doubt(rule, request.room) {
+                        Some(doubt) => (Verdict::Denied(doubt.clone()), doubt),
+                        None => rule.decide(request),
+                    };
                     steps.push(Step { at: rule.at.clone(), decides: true, words });
                     return (verdict, steps);
                 }
@@ -135,6 +154,18 @@ impl Policy {
             _ => format!("no rule about {command} is for this room and these arguments"),
         };
         (Verdict::Denied(why), steps)
+    }
+
+    /// The reason why a person may not approve a command from this place; `None` if it is as sure there as the rule wants.
+    pub(crate) fn lacks_assurance(&self, request: &Request<'_>, place: &str) -> Option<String> {
+        let rule = self.rules_of(request.command).into_iter().find(|rule| rule.misfit(request).is_none())?;
+        self.doubt(rule, place)
+    }
+
+    fn doubt(&self, rule: &Rule, place: &str) -> Option<String> {
+        let chat = place.split('/').next().unwrap_or_default();
+        let is_unsure = rule.assurance == Assurance::High && self.unprotected.contains(chat);
+        is_unsure.then(|| format!("it needs a chat over TLS, which {chat} is not"))
     }
 
     /// True if some arguments exist with which the person may give the command here.
@@ -217,8 +248,6 @@ impl Rule {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
 
     fn argument(name: &str, one_of: &[&str]) -> Argument {
@@ -235,6 +264,7 @@ mod tests {
             rooms: Vec::new(),
             allow: allow.iter().map(|role| (*role).to_owned()).collect(),
             approval: Approval::None,
+            assurance: Assurance::Low,
             timeout: Duration::from_secs(60),
         }
     }
@@ -326,6 +356,19 @@ mod tests {
         assert_eq!(verdict(&policy, "dev", "main/#ops", "deploy web"), Verdict::Wrong(wrong.into()));
         // A person who may not give the command is not told its arguments.
         assert!(matches!(verdict(&policy, "?", "main/#ops", "deploy web"), Verdict::Denied(_)));
+    }
+
+    #[test]
+    fn a_rule_that_wants_assurance_takes_nothing_from_a_chat_that_others_can_change() {
+        let mut policy = policy(vec![Rule { assurance: Assurance::High, ..rule("deploy", &["operator"]) }]);
+        policy.unprotected = ["old".to_owned()].into();
+        let doubt = "it needs a chat over TLS, which old is not";
+        assert_eq!(verdict(&policy, "oncall", "old/#ops", "deploy"), Verdict::Denied(doubt.into()));
+        assert!(is_allowed(&policy, "oncall", "main/#ops", "deploy"));
+        // What was asked in a sure place is not approved from an unsure one.
+        let request = Request { person: None, room: "main/#ops", command: "deploy", words: &[] };
+        assert_eq!(policy.lacks_assurance(&request, "old/private").as_deref(), Some(doubt));
+        assert_eq!(policy.lacks_assurance(&request, "page/private"), None);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::raw::{self, Chat, Checks, Document};
 use crate::command::argument::{Argument, Pattern};
 use crate::command::flood::Limit;
 use crate::command::person::{Account, People, Person};
-use crate::command::policy::{ANY, Approval, OPEN, Policy, Rule};
+use crate::command::policy::{ANY, Approval, Assurance, OPEN, Policy, Rule};
 
 /// The time of a command without a `timeout`.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,7 +27,10 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Policy {
             rules.push(RuleCheck { checks, document, key: &key, people: &people }.rule(raw));
         }
     }
-    Policy { people, rules, limit: limit(checks) }
+    let chats = checks.documents.iter().flat_map(|document| &document.raw.chat);
+    let unprotected = chats.filter(|(_, chat)| !chat.settings().is_protected()).map(|(name, _)| name.clone());
+    let told = checks.only("audit", |raw| raw.audit.clone()).unwrap_or_default().tell.into_iter().collect();
+    Policy { people, rules, unprotected: unprotected.collect(), told, limit: limit(checks) }
 }
 
 fn limit(checks: &mut Checks<'_>) -> Limit {
@@ -139,6 +142,10 @@ impl RuleCheck<'_, '_> {
                 None | Some(raw::Approve::None) => Approval::None,
                 Some(raw::Approve::Confirm) => Approval::Confirm,
                 Some(raw::Approve::SecondPerson) => Approval::SecondPerson,
+            },
+            assurance: match raw.assurance {
+                None | Some(raw::Assurance::Low) => Assurance::Low,
+                Some(raw::Assurance::High) => Assurance::High,
             },
             timeout: self.timeout(raw),
         }

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{OneOrMany, PATH};
 use service::secret::Secret;
+use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
 pub(super) type Document = service::config::Document<File>;
@@ -43,6 +44,8 @@ pub(crate) struct File {
     pub(super) replicas: Option<usize>,
     /// The number of commands that one account may give.
     pub(super) flood: Option<Flood>,
+    /// The record of all commands.
+    pub(super) audit: Option<Audit>,
     /// The programs that answer commands.
     pub(super) handlers: Option<Handlers>,
     /// Chats whose commands are heard: `[chat.NAME.KIND]`.
@@ -108,6 +111,13 @@ pub(super) struct Flood {
     pub(super) every: Option<String>,
 }
 
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Audit {
+    /// The kinds of entries that become messages too, with the tag `bridge.command.<kind>`, such as `denied`; none when absent.
+    pub(super) tell: Vec<Kind>,
+}
+
 /// One chat, by its kind.
 pub(super) type Chat = crate::chat::registry::Config;
 
@@ -147,6 +157,8 @@ pub(super) struct Command {
     pub(super) allow: Vec<String>,
     /// The consent that the command needs before it runs; `none` when absent.
     pub(super) approve: Option<Approve>,
+    /// How sure it must be who speaks; `low` when absent.
+    pub(super) assurance: Option<Assurance>,
     /// The time for an answer, from a second to a day; `60s` when absent.
     pub(super) timeout: Option<String>,
 }
@@ -165,6 +177,15 @@ pub(super) struct Argument {
     pub(super) default: Option<String>,
     /// Masks the value wherever it would be shown.
     pub(super) secret: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Assurance {
+    /// The chat's server says so.
+    Low,
+    /// It says so over TLS or on this machine: nobody on the way can speak for another.
+    High,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

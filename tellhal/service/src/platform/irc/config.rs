@@ -140,6 +140,11 @@ impl Server {
         })
     }
 
+    /// True over TLS, or to this machine.
+    pub fn is_protected(&self) -> bool {
+        self.tls || self.address().is_some_and(|(host, _)| is_loopback(host))
+    }
+
     /// Settings that cannot work. Reads no file and no variable.
     pub fn problems(&self) -> Vec<KeyProblem> {
         let mut problems: Vec<KeyProblem> = self.secrets().iter().filter_map(Pair::problem).collect();
@@ -159,7 +164,7 @@ impl Server {
         let hint = "letters, digits and -_[]{}\\`^|, not beginning with a digit or -, at most 30";
         refuse(is_nick(self.nick()), "nick", &nick, hint);
         let hint = "remove tls = false, or the password: it is sent over TLS or to this machine only";
-        let open = !self.tls && !self.address().is_some_and(|(host, _)| is_loopback(host));
+        let open = !self.is_protected();
         let clear = "the password would go in the clear";
         refuse(!(open && self.sasl().is_set()), "sasl_password", clear, hint);
         refuse(!(open && self.pass().is_set()), "server_password", clear, hint);
