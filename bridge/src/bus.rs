@@ -7,16 +7,19 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::kv::{self, Store};
+use async_nats::jetstream::object_store::{self, ObjectMetadata, ObjectStore};
 use async_nats::jetstream::stream::Config;
 use async_nats::jetstream::{self, Context, message::PublishMessage};
 use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt as _;
 use nkeys::KeyPair;
 use serde::Serialize;
+use tellhal::attached::File;
 use tellhal::audit::{Entry, Kind};
 use tellhal::command::{Request, sign};
 use tellhal::tag::legal_token;
-use tellhal::{Names, Publisher};
+use tellhal::{Names, Publisher, Timestamp};
+use tokio::time::timeout;
 
 /// The age of audit entries.
 const AUDIT_AGE: Duration = Duration::from_secs(90 * 86_400);
@@ -24,6 +27,8 @@ const AUDIT_BYTES: i64 = 256 << 20;
 /// The age of claims: longer than any platform sends an event again.
 const CLAIM_AGE: Duration = Duration::from_secs(8 * 86_400);
 const CLAIM_BYTES: i64 = 64 << 20;
+/// The longest wait for a file to be kept or listed.
+const FILE: Duration = Duration::from_secs(10);
 /// The most entries of the audit that are looked through for the end of one request.
 const LOOK: usize = 10_000;
 /// The longest wait for an acknowledgement.
@@ -150,6 +155,47 @@ impl Bus {
             }
         }
         Ok(None)
+    }
+
+    /// Keeps a file of an answer under the name `object`.
+    pub(crate) async fn keep_file(&self, object: &str, file: &File) -> anyhow::Result<()> {
+        let about = ObjectMetadata {
+            name: object.to_owned(),
+            description: Some(file.name.clone()),
+            ..ObjectMetadata::default()
+        };
+        let files = self.files().await?;
+        timeout(FILE, files.put(about, &mut file.data.as_slice())).await??;
+        Ok(())
+    }
+
+    /// The files whose names begin with `prefix`, each with the time since when it is kept.
+    pub(crate) async fn kept_files(&self, prefix: &str) -> anyhow::Result<Vec<(String, Timestamp)>> {
+        let mut kept = Vec::new();
+        let mut all = self.files().await?.list().await?;
+        while let Some(object) = timeout(FILE, all.next()).await? {
+            let object = object?;
+            if object.name.starts_with(prefix)
+                && let Some(at) = object.modified
+            {
+                kept.push((object.name, Timestamp::from_stream(at)));
+            }
+        }
+        Ok(kept)
+    }
+
+    pub(crate) async fn remove_file(&self, object: &str) -> anyhow::Result<()> {
+        Ok(self.files().await?.delete(object).await?)
+    }
+
+    async fn files(&self) -> anyhow::Result<ObjectStore> {
+        let bucket = self.names.files_bucket();
+        if let Ok(files) = self.js.get_object_store(&bucket).await {
+            return Ok(files);
+        }
+        let config =
+            object_store::Config { bucket, num_replicas: self.replicas, ..object_store::Config::default() };
+        Ok(self.js.create_object_store(config).await?)
     }
 
     /// A request, signed, as it goes on the bus.

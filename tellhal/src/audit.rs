@@ -35,6 +35,22 @@ pub struct Entry {
     /// The reason of a denial, or the beginning of an answer.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub text: String,
+    /// The files of an answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileEntry>,
+}
+
+/// A file of an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileEntry {
+    /// Its name, such as `load.png`.
+    pub name: String,
+    /// The name under which it is kept: `GET /api/files/<object>` of the relay's page.
+    pub object: String,
+    /// Its length.
+    pub bytes: usize,
+    /// It is a picture.
+    pub picture: bool,
 }
 
 /// The step of a command that an entry is about.

@@ -269,7 +269,8 @@ The program runs without a shell. {target} stands for the whole value of an argu
 that the program's words do not name follow at their end. A value that begins with - is refused
 unless the configuration says dashes = true. The program gets the request as JSON on standard
 input, and TELLHAL_COMMAND, _PERSON, _ROLES, _ROOM and _REQUEST in its environment. Its output is
-the answer; while it runs, its last line is shown as progress. Several machines that serve the same
+the answer, and so are the files that it leaves in the folder $TELLHAL_FILES, such as a picture;
+while it runs, its last line is shown as progress. Several machines that serve the same
 command share its requests. With --describe the program says itself what it takes: run with
 --hal-describe it prints {\"help\": \"deploys\", \"args\": [{\"name\": \"target\", \"one_of\": [\"staging\"]}]}.
 

@@ -13,6 +13,7 @@ use nkeys::KeyPair;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::attached::{File, bounded};
 use crate::message::shorten;
 use crate::tag::is_token;
 use crate::timestamp::Timestamp;
@@ -89,6 +90,9 @@ pub struct Answer {
     /// The machine that answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
+    /// Pictures and other files: at most 4, with 640 KiB together.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<File>,
 }
 
 /// What a handler says about one of its commands, in the metadata of its endpoint. It is shown in `help`, and decides nothing.
@@ -104,7 +108,14 @@ pub struct Metadata {
 impl Answer {
     /// An answer of a command that succeeded.
     pub fn done(answer: impl Into<String>) -> Answer {
-        Answer { v: VERSION, answer: answer.into(), failed: false, fixed_width: false, host: None }
+        Answer {
+            v: VERSION,
+            answer: answer.into(),
+            failed: false,
+            fixed_width: false,
+            host: None,
+            files: Vec::new(),
+        }
     }
 
     /// An answer of a command that failed.
@@ -138,6 +149,11 @@ impl Reply {
         }
         let is_ours = payload.first() == Some(&b'{') && serde_json::from_slice::<Version>(payload).is_ok();
         if is_ours && let Ok(mut answer) = serde_json::from_slice::<Answer>(payload) {
+            let (files, left_out) = bounded(std::mem::take(&mut answer.files));
+            answer.files = files;
+            for line in left_out {
+                answer.answer += &format!("\n{line}");
+            }
             answer.answer = shorten(answer.answer);
             return Reply::Answer(answer);
         }

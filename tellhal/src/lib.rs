@@ -6,6 +6,7 @@
 #![warn(missing_docs)]
 
 pub mod address;
+pub mod attached;
 pub mod audit;
 mod body;
 pub mod client;

@@ -57,7 +57,8 @@ async fn commands_are_typed_and_answered_on_irc() {
     let (nats, network) = (NatsServer::start().await, IrcNetwork::start().await);
     nats.create_log().await;
     let chat = irc(network.addr(), "[\"#ops\", \"#chat\"]");
-    let mut bridge = Bridge::start(&nats.url(), &format!("{PEOPLE}{chat}")).await;
+    let page = "page_url = \"https://hal.example.com\"\n";
+    let mut bridge = Bridge::start(&nats.url(), &format!("{page}{PEOPLE}{chat}")).await;
     let mut served = Served::default();
     let uptime = served.program("uptime", "echo up 3 days");
     let list = served.program("list", "printf 'web1 \\033[31m81 %%\\033[0m\\n!deploy\\nweb2 12 %%\\n'");
@@ -83,6 +84,10 @@ async fn commands_are_typed_and_answered_on_irc() {
     dev.register().await;
     wait_until("the bridge is in the channel", SOON, async || is_heard(&bridge).await).await;
 
+    let graph = served.program("graph", "echo x > \"$TELLHAL_FILES/load.txt\"; echo load of web1");
+    served.serve(&nats.url(), &bridge, &["graph", "--exec", &graph]).await;
+    ann.say("!graph").await;
+    ann.hears("| load.txt: https://hal.example.com/api/files/answer-").await;
     ann.say("what is up?").await;
     ann.say("!uptime").await;
     assert_eq!(ann.hears("ann: ").await, "ann: up 3 days");
@@ -286,6 +291,9 @@ async fn commands_are_typed_and_answered_on_matrix() {
     let ran = served.path("ran");
     let count = served.program("count", &format!("echo x >> {}; echo counted", ran.display()));
     served.serve(&nats.url(), &bridge, &["count", "--exec", &count]).await;
+    let graph = served
+        .program("graph", "printf '\\211PNG\\r\\n\\032\\n' > \"$TELLHAL_FILES/load.png\"; echo load of web1");
+    served.serve(&nats.url(), &bridge, &["graph", "--exec", &graph]).await;
     wait_until("it is heard", SOON, async || is_heard(&bridge).await).await;
     let joined = async || {
         let members = ann.ask("GET", &format!("rooms/{room}/joined_members"), &Value::Null).await;
@@ -341,6 +349,18 @@ async fn commands_are_typed_and_answered_on_matrix() {
     let (first, _) = answer(&asked).await.unwrap();
     assert!(first["body"].as_str().unwrap().contains("step 1"), "{first}");
     assert!(!ran.exists());
+
+    // A picture is uploaded.
+    let asked = ann.say(&room, "!graph").await;
+    assert_eq!(answered(&asked).await["body"], "load of web1");
+    let picture = async || {
+        let messages = ann.messages(&room).await;
+        messages.into_iter().find(|message| message["content"]["msgtype"] == "m.image")
+    };
+    wait_until("a picture", SOON, async || picture().await.is_some()).await;
+    let content = picture().await.unwrap()["content"].clone();
+    assert_eq!((&content["body"], &content["info"]["mimetype"]), (&json!("load.png"), &json!("image/png")));
+    assert!(content["url"].as_str().unwrap().starts_with("mxc://"), "{content}");
 
     // What is said while no bridge listens is answered by the next one, once.
     bridge.kill();

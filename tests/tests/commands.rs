@@ -325,6 +325,40 @@ async fn chosen_entries_of_the_audit_are_messages_too() {
 }
 
 #[tokio::test]
+async fn a_picture_of_a_program_is_kept_and_shown_by_the_page() {
+    let mut scene = Scene::start().await;
+    let relay = Relay::start(&scene.nats.url(), "default_room = \"page\"\n").await;
+    let script = r#"
+printf '\211PNG\r\n\032\nand so on' > "$TELLHAL_FILES/lo ad.png"
+echo '<script>' > "$TELLHAL_FILES/z.html"
+mkdir "$TELLHAL_FILES/folder"; ln -s /etc/passwd "$TELLHAL_FILES/link"
+head -c 700000 /dev/zero > "$TELLHAL_FILES/large"
+echo "the load of $TELLHAL_FILES""#;
+    let load = scene.served.program("load", script);
+    scene.serve(&["load", "--exec", &load]).await;
+    let answer = scene.replies("ann", "load").await.pop().unwrap();
+    let text = answer["answer"].as_str().unwrap();
+    let (folder, left_out) = text.strip_prefix("the load of ").unwrap().split_once('\n').unwrap();
+    assert_eq!(left_out, "the file large is left out: all files have at most 640 KiB");
+    assert!(!std::path::Path::new(folder).exists(), "{folder}");
+    let names: Vec<_> =
+        answer["files"].as_array().unwrap().iter().map(|file| file["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["lo ad.png", "z.html"]);
+    let done = scene.entries().await.pop().unwrap();
+    assert_eq!((&done["files"][0]["picture"], &done["files"][1]["picture"]), (&json!(true), &json!(false)));
+    let get = async |object: &Value| {
+        let path = format!("/api/files/{}", object.as_str().unwrap());
+        tests::http::get(relay.http(), &path).await.unwrap()
+    };
+    let (status, body) = get(&answer["files"][0]["object"]).await;
+    assert!(status == 200 && body.contains("and so on"), "{status} {body}");
+    let (status, body) = get(&answer["files"][1]["object"]).await;
+    assert_eq!((status, body.as_str()), (200, "<script>\n"));
+    assert_eq!(get(&json!("answer-nothing-0")).await.0, 404);
+    assert_eq!(get(&json!("snapshot")).await.0, 400);
+}
+
+#[tokio::test]
 async fn a_program_describes_itself() {
     let mut scene = Scene::start().await;
     let script = r#"

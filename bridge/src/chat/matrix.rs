@@ -13,10 +13,13 @@ use serde::Deserialize;
 use service::config::{KeyProblem, OneOrMany};
 use service::platform::Failure;
 use service::platform::matrix::content::block;
-use service::platform::matrix::{Client, Content, Heard as Said, Listener, Message, Server, room_problem};
+use service::platform::matrix::{
+    Client, Content, File, Heard as Said, Listener, Message, Server, room_problem,
+};
 use service::secret::Pair;
 use service::text::clean;
 use tellhal::Timestamp;
+use tellhal::attached::File as Attached;
 use tellhal::command::Answer;
 use tellhal::fingerprint::fingerprint;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
@@ -271,18 +274,23 @@ impl Chat for Matrix {
             (Some(root), None) => content(text).in_thread(root, event),
             (None, None) => content(text).replying_to(event),
         };
-        while let Err(wait) = self.client.limiter.take() {
-            tokio::time::sleep(wait).await;
-        }
+        self.turn().await;
         let content = content.to_string();
         // The same reply is the same transaction, however often it is tried.
         let transaction = fingerprint(&[to.as_bytes(), content.as_bytes()]);
         let sent = self.client.send(room, &transaction, &content).await?;
+        for (number, file) in text.files.iter().enumerate() {
+            self.upload(room, &format!("{transaction}-{number}"), file).await?;
+        }
         // An edit is of the first event, never of an edit.
         Ok(earlier.map(str::to_owned).or(sent.post))
     }
 
     fn edits(&self) -> bool {
+        true
+    }
+
+    fn takes_files(&self) -> bool {
         true
     }
 
@@ -295,6 +303,25 @@ impl Chat for Matrix {
 
     fn trouble(&self) -> Option<String> {
         lock(&self.state).trouble.clone()
+    }
+}
+
+impl Matrix {
+    /// Waits for the account's next post.
+    async fn turn(&self) {
+        while let Err(wait) = self.client.limiter.take() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Shows a file in a room. The event is the same, however often it is tried.
+    async fn upload(&self, room: &str, transaction: &str, file: &Attached) -> Result<(), Failure> {
+        let (name, media_type) = (file.name.clone(), file.media_type().to_owned());
+        let file = File { name, media_type, bytes: file.data.clone(), size: None };
+        let address = self.client.upload(&file).await?;
+        self.turn().await;
+        self.client.send(room, transaction, &Content::file(&file, &address).to_string()).await?;
+        Ok(())
     }
 }
 

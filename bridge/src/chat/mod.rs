@@ -59,6 +59,11 @@ pub(crate) trait Chat: Send + Sync {
         false
     }
 
+    /// The platform takes files of an answer; elsewhere they are links.
+    fn takes_files(&self) -> bool {
+        false
+    }
+
     /// The bridge's names in the chat, by which it may be addressed; a longer one before its own beginning.
     fn names(&self) -> Vec<String>;
 

@@ -120,6 +120,9 @@ impl Out for Page {
     }
 
     async fn answer(&self, answer: &Answer) {
-        self.bus.reply(self.to.clone(), answer).await;
+        // The page asks for the contents of files itself.
+        let mut answer = answer.clone();
+        answer.files.iter_mut().for_each(|file| file.data.clear());
+        self.bus.reply(self.to.clone(), &answer).await;
     }
 }

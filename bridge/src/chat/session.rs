@@ -128,7 +128,7 @@ impl Session {
                 }
             };
             let Some(line) = self.line(heard, chat.as_ref()) else { continue };
-            let speaker = Speaker::new(chat.clone(), line.to.clone());
+            let speaker = Speaker::new(&self.commands, chat.clone(), line.to.clone());
             let Ok(permit) = room.clone().try_acquire_owned() else {
                 let text = format!("{AT_ONCE} commands of this chat run already; try again later");
                 tasks.spawn(async move { speaker.answer(&Answer::failed(text)).await });
@@ -176,13 +176,14 @@ impl Session {
             }
         };
         for (to, answer) in left {
-            Speaker::new(chat.clone(), to).answer(&answer).await;
+            Speaker::new(&self.commands, chat.clone(), to).answer(&answer).await;
         }
     }
 }
 
 /// Says what comes of one command where it was given.
 struct Speaker {
+    commands: Commands,
     chat: Arc<dyn Chat>,
     to: String,
     begun: Instant,
@@ -199,8 +200,8 @@ struct Said {
 }
 
 impl Speaker {
-    fn new(chat: Arc<dyn Chat>, to: String) -> Speaker {
-        Speaker { chat, to, begun: Instant::now(), said: Mutex::default() }
+    fn new(commands: &Commands, chat: Arc<dyn Chat>, to: String) -> Speaker {
+        Speaker { commands: commands.clone(), chat, to, begun: Instant::now(), said: Mutex::default() }
     }
 }
 
@@ -238,6 +239,7 @@ impl Out for Speaker {
     }
 
     async fn answer(&self, answer: &Answer) {
+        let answer = &self.commands.shown(answer, self.chat.takes_files());
         let until = Instant::now() + ANSWER;
         let mut pause = PAUSE;
         let said = self.said.lock().await;

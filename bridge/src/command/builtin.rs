@@ -117,7 +117,7 @@ impl Commands {
             return Answer::failed("the rules have changed; ask for it again");
         };
         let (kind, answer) = self.ask(&asked, &values, timeout, entry, out).await;
-        self.audit(&asked.entry(kind, &answer.answer)).await;
+        self.audit(&asked.ended(kind, &answer)).await;
         let head = match waiting.approval {
             Approval::SecondPerson => format!("{}, asked by {}:", asked.shown_line(), waiting.person),
             _ => format!("{}:", asked.shown_line()),

@@ -1,7 +1,8 @@
 //! The commands that a bridge left when it ended: what the next one says of them. None of them is run again.
 
 use tellhal::Timestamp;
-use tellhal::audit::{Entry, Kind};
+use tellhal::attached::File;
+use tellhal::audit::{Entry, FileEntry, Kind};
 use tellhal::command::{Answer, VERSION};
 
 use super::Commands;
@@ -36,7 +37,11 @@ impl Commands {
 /// The answer to a command that was left. `end` is the audit's last entry about it.
 fn answer(claim: &Claim, end: Option<Entry>) -> Answer {
     match end {
-        Some(end) => Answer { failed: end.kind != Kind::Done, ..Answer::done(end.text) },
+        Some(end) => {
+            let file = |file: FileEntry| File { name: file.name, object: file.object, data: Vec::new() };
+            let files = end.files.into_iter().map(file).collect();
+            Answer { failed: end.kind != Kind::Done, files, ..Answer::done(end.text) }
+        }
         None => Answer::failed(entry(claim).text),
     }
 }
@@ -62,6 +67,7 @@ fn entry(claim: &Claim) -> Entry {
         command: command.clone(),
         args: Vec::new(),
         text: format!("{command} ({id}): {text}"),
+        files: Vec::new(),
     }
 }
 

@@ -11,9 +11,11 @@
 
 pub(crate) mod approval;
 pub(crate) mod argument;
+mod attached;
 mod builtin;
 pub(crate) mod claims;
 mod dispatch;
+mod files;
 pub(crate) mod flood;
 pub(crate) mod handlers;
 mod hash;
@@ -128,7 +130,13 @@ impl Given<'_> {
             command: cut(&one_line(&self.command), LONGEST_NAME),
             args,
             text: cut(text, EXCERPT),
+            files: Vec::new(),
         }
+    }
+
+    /// The entry about its end.
+    fn ended(&self, kind: Kind, answer: &Answer) -> Entry {
+        Entry { files: attached::entries(&answer.files), ..self.entry(kind, &answer.answer) }
     }
 }
 
@@ -283,7 +291,7 @@ impl Commands {
             Some(answer) => (Kind::Done, answer),
             None => self.ask(given, values, timeout, entry, out).await,
         };
-        self.audit(&given.entry(kind, &answer.answer)).await;
+        self.audit(&given.ended(kind, &answer)).await;
         self.count(given, kind);
         answer
     }
@@ -347,14 +355,16 @@ impl Commands {
         self.running().insert(given.id.clone(), running);
         let end = Dispatch { bus: &self.bus, request, each, cancelled: &cancelled }.ask(out).await;
         self.running().remove(&given.id);
-        match end {
+        let (kind, mut answer) = match end {
             End::Answered(answer) if answer.failed => (Kind::Failed, answer),
             End::Answered(answer) => (Kind::Done, answer),
             End::NoHandler => (Kind::Failed, Answer::failed(self.nobody(given).await)),
             End::Unknown(why) => {
                 (Kind::Unknown, Answer::failed(format!("{}: outcome unknown: {why}", given.command)))
             }
-        }
+        };
+        self.keep_files(&given.id, &mut answer).await;
+        (kind, answer)
     }
 
     /// Says that a command is served by nobody, and which is meant perhaps.

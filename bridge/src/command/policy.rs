@@ -79,6 +79,8 @@ pub(crate) struct Policy {
     pub(crate) rules: Vec<Rule>,
     /// The chats whose connection somebody on the way can change.
     pub(crate) unprotected: BTreeSet<String>,
+    /// The address of the relay's page, for links to files.
+    pub(crate) page_url: Option<String>,
     /// The kinds of the audit's entries that are told as ops messages too.
     pub(crate) told: BTreeSet<Kind>,
     pub(crate) limit: Limit,

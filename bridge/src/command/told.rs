@@ -56,6 +56,7 @@ mod tests {
             command: "deploy".into(),
             args: vec!["production\nx".into()],
             text: "you may not give deploy\nat all".into(),
+            files: Vec::new(),
         };
         let told = message(&entry);
         assert_eq!(

@@ -30,7 +30,30 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Policy {
     let chats = checks.documents.iter().flat_map(|document| &document.raw.chat);
     let unprotected = chats.filter(|(_, chat)| !chat.settings().is_protected()).map(|(name, _)| name.clone());
     let told = checks.only("audit", |raw| raw.audit.clone()).unwrap_or_default().tell.into_iter().collect();
-    Policy { people, rules, unprotected: unprotected.collect(), told, limit: limit(checks) }
+    Policy {
+        people,
+        rules,
+        unprotected: unprotected.collect(),
+        told,
+        page_url: page_url(checks),
+        limit: limit(checks),
+    }
+}
+
+fn page_url(checks: &mut Checks<'_>) -> Option<String> {
+    let url = checks.only("page_url", |raw| raw.page_url.clone())?;
+    let is_address = url.starts_with("https://") || url.starts_with("http://");
+    if (!is_address || url.contains(char::is_whitespace))
+        && let Some(document) = checks.owner("page_url")
+    {
+        let problem = document.error(
+            "page_url",
+            format!("{url:?} is no address"),
+            "such as \"https://hal.example.com\"",
+        );
+        checks.problems.push(problem);
+    }
+    Some(url)
 }
 
 fn limit(checks: &mut Checks<'_>) -> Limit {

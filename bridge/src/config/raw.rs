@@ -44,6 +44,9 @@ pub(crate) struct File {
     pub(super) replicas: Option<usize>,
     /// The number of commands that one account may give.
     pub(super) flood: Option<Flood>,
+    /// The address of the relay's page as people open it, such as `https://hal.example.com`, for links in answers.
+    #[schemars(extend("format" = "uri"))]
+    pub(super) page_url: Option<String>,
     /// The record of all commands.
     pub(super) audit: Option<Audit>,
     /// The programs that answer commands.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::object_store::{GetErrorKind, ObjectStore};
+use async_nats::jetstream::object_store::{GetErrorKind, InfoErrorKind, ObjectStore};
+use tellhal::attached::{File, LONGEST};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
@@ -50,6 +51,21 @@ pub async fn load_rules(files: &ObjectStore, hash: &str) -> anyhow::Result<Optio
 
 pub async fn save_rules(files: &ObjectStore, rules: &Rules) -> anyhow::Result<()> {
     put(files, &rules_name(&rules.hash), rules.routing.text().as_bytes()).await
+}
+
+/// A file of a command's answer, as the bridge has kept it; `None` if there is none.
+pub async fn load_answer(files: &ObjectStore, object: &str) -> anyhow::Result<Option<File>> {
+    let about = match files.info(object).await {
+        Ok(about) => about,
+        Err(error) if error.kind() == InfoErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("file {object}")),
+    };
+    if about.size > LONGEST {
+        return Ok(None);
+    }
+    let name = about.description.unwrap_or_default();
+    let data = get(files, object).await?;
+    Ok(data.map(|data| File { name, data, object: object.to_owned() }))
 }
 
 fn rules_name(hash: &str) -> String {

@@ -7,6 +7,7 @@ mod exchange;
 mod explain;
 mod export;
 mod fate;
+mod files;
 mod message;
 mod messages;
 mod names;
@@ -237,6 +238,24 @@ fn endpoints() -> Vec<Endpoint> {
                  with the same `id` are about one command.",
                 schema::<commands::Audit>,
                 get(commands::audit),
+            )
+        },
+        Endpoint {
+            named: Some(("object", schema::<files::Object>)),
+            answer: Answer::File(&[
+                "image/png",
+                "image/jpeg",
+                "image/gif",
+                "image/webp",
+                "application/octet-stream",
+            ]),
+            problems: &[StatusCode::NOT_FOUND],
+            ..read(
+                "/api/files/{object}",
+                "A file of an answer",
+                "A picture or another file of a command's answer, by the name that the audit has for it. It is kept for 30 days.",
+                schema::<()>,
+                get(files::file),
             )
         },
         Endpoint {

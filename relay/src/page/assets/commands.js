@@ -10,6 +10,7 @@ const WORDS = {
   asked: "asked", denied: "✗ denied", refused: "✗ not understood", waiting: "… waits", approved: "✓ approved",
   declined: "✗ dropped", done: "✓", failed: "✗ failed", unknown: "? outcome unknown",
 };
+const PICTURE = /\.(png|jpe?g|gif|webp)$/i; // the audit knows better, a moment later
 const older = []; // pages that were loaded by hand
 let newest = { entries: [], cursor: null };
 
@@ -28,10 +29,18 @@ function conversations() {
   return [...groups.values()];
 }
 
-function outcome({ kind, time: at, text }) {
+// A picture, or a link to another file.
+function attached({ name, object, picture, bytes }) {
+  const href = `/api/files/${encodeURIComponent(object)}`;
+  if (picture) return h("a", { href }, h("img", { src: href, alt: name, loading: "lazy" }));
+  return h("a", { href, download: name }, h("bdi", {}, name), bytes ? ` (${Math.ceil(bytes / 1024)} KiB)` : "");
+}
+
+function outcome({ kind, time: at, text, files }) {
   return h("div", { class: `outcome ${kind}` },
     h("p", {}, h("span", { class: "kind" }, WORDS[kind] ?? kind), " ", time(at), kind === "waiting" && ` ${text}`, kind === "approved" && ` ${text}`),
-    text && !["waiting", "approved", "declined"].includes(kind) && h("pre", { tabindex: "0", "aria-label": "Answer" }, text));
+    text && !["waiting", "approved", "declined"].includes(kind) && h("pre", { tabindex: "0", "aria-label": "Answer" }, text),
+    files && h("p", { class: "files" }, files.map(attached)));
 }
 
 function conversation(entries) {
@@ -78,7 +87,8 @@ async function ask(line) {
       text = lines.pop();
       for (const each of lines.filter(Boolean).map((json) => JSON.parse(json))) {
         if (each.answer === undefined) told(h("p", { class: "note" }, `running, ${Math.round((Date.now() - begun) / 1000)} s … ${each.progress}`));
-        else told(h("pre", { class: each.failed ? "failed" : "done", tabindex: "0", "aria-label": "Answer" }, each.answer || "done"));
+        else told(h("pre", { class: each.failed ? "failed" : "done", tabindex: "0", "aria-label": "Answer" }, each.answer || "done"),
+          each.files && h("p", { class: "files" }, each.files.map((file) => attached({ ...file, picture: PICTURE.test(file.name) }))));
       }
     }
   } catch (error) {

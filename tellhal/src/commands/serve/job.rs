@@ -14,6 +14,7 @@ use tellhal::handler::Asked;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::folder::{FILES, Folder};
 use crate::commands::group::{GRACE, Group};
 use crate::commands::stop::Stop;
 
@@ -27,7 +28,11 @@ const REST: Duration = Duration::from_millis(500);
 pub(super) async fn run(argv: &[String], asked: &Asked, cancelled: &Notify, stop: &mut Stop) -> Answer {
     let begun = Instant::now();
     let output = Output::default();
-    let (child, group) = match start(argv, &asked.request, &output) {
+    let files = match Folder::new() {
+        Ok(folder) => folder,
+        Err(error) => return Answer::failed(format!("cannot make a folder for files: {error}")),
+    };
+    let (child, group) = match start(argv, &asked.request, &output, &files) {
         Ok(started) => started,
         Err(error) => return Answer::failed(format!("cannot run {}: {error}", argv[0])),
     };
@@ -40,7 +45,9 @@ pub(super) async fn run(argv: &[String], asked: &Asked, cancelled: &Notify, stop
         format!("{what} after {}", humantime::format_duration(Duration::from_secs(begun.elapsed().as_secs())))
     };
     let why = tokio::select! {
-        status = &mut ended => return answer(status.map_err(std::io::Error::other).flatten(), &output),
+        status = &mut ended => {
+            return answer(status.map_err(std::io::Error::other).flatten(), &output, &files);
+        }
         () = sleep(limit) => after("it did not end in time, and was ended"),
         () = cancelled.notified() => after("it was cancelled"),
         () = stop.requested() => "it was ended together with tellhal serve".into(),
@@ -56,10 +63,15 @@ pub(super) async fn run(argv: &[String], asked: &Asked, cancelled: &Notify, stop
     Answer { fixed_width: true, ..Answer::failed(joined(&why, &text)) }
 }
 
-fn start(argv: &[String], request: &Request, output: &Output) -> std::io::Result<(Child, Group)> {
+fn start(
+    argv: &[String],
+    request: &Request,
+    output: &Output,
+    files: &Folder,
+) -> std::io::Result<(Child, Group)> {
     let (reader, writer) = std::io::pipe()?;
     let mut command = Command::new(&argv[0]);
-    command.args(&argv[1..]).envs(environment(request)).stdin(Stdio::piped());
+    command.args(&argv[1..]).envs(environment(request)).env(FILES, files.path()).stdin(Stdio::piped());
     command.stdout(writer.try_clone()?).stderr(writer).process_group(0);
     let mut child = command.spawn()?;
     let group = Group::of(&child);
@@ -94,8 +106,12 @@ async fn tell(asked: &Asked, output: &Output) -> std::convert::Infallible {
     }
 }
 
-fn answer(status: std::io::Result<ExitStatus>, output: &Output) -> Answer {
-    let text = output.take();
+fn answer(status: std::io::Result<ExitStatus>, output: &Output, files: &Folder) -> Answer {
+    let (files, left_out) = files.take();
+    let mut text = output.take();
+    for line in left_out {
+        text += &format!("\n{line}");
+    }
     let answer = match status {
         Ok(status) if status.success() => Answer::done(text),
         Ok(status) => {
@@ -107,7 +123,7 @@ fn answer(status: std::io::Result<ExitStatus>, output: &Output) -> Answer {
         }
         Err(error) => Answer::failed(format!("cannot wait for it: {error}")),
     };
-    Answer { fixed_width: true, ..answer }
+    Answer { fixed_width: true, files, ..answer }
 }
 
 fn joined(how: &str, text: &str) -> String {

@@ -4,6 +4,7 @@
 
 mod argv;
 mod describe;
+mod folder;
 mod job;
 
 use std::collections::HashMap;
