@@ -1,6 +1,8 @@
 // The command box, and what was asked in all chats as a conversation.
 
 import assert from "node:assert/strict";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { shows } from "./harness.mjs";
 
 const BRIDGE = `
@@ -37,6 +39,14 @@ shows("a line is answered, and everybody sees what was asked", { bridge: BRIDGE,
   await ask(page, "uptime");
   // Text of a program is text, never markup.
   await answer(page, "<b>up</b> 3 days");
+  // A picture is shown in the answer and in the conversation.
+  const square = await page.screenshot({ clip: { x: 0, y: 0, width: 300, height: 120 } });
+  writeFileSync(join(made.folder, "load.png"), square);
+  await made.serve("load", `sh -c 'cp ${join(made.folder, "load.png")} $TELLHAL_FILES; echo the load of web1'`);
+  await ask(page, "load");
+  await answer(page, "the load of web1");
+  const picture = async (where) => page.locator(`${where} img[alt="load.png"]`).first().evaluate((image) => image.decode().then(() => image.naturalWidth));
+  assert.deepEqual([await picture("#running"), await picture("#asked")], [300, 300]);
   await ask(page, "slow");
   await page.locator("#running .note", { hasText: "step 1" }).waitFor();
   await answer(page, "over");

@@ -22,8 +22,8 @@ const OWN: [(&str, &str); 5] = [
 ];
 
 impl Commands {
-    /// The answer of a command of the bridge's own; `None` for any other.
-    pub(super) async fn builtin(&self, given: &Given<'_>, out: &dyn Out) -> Option<Answer> {
+    /// The end of a command of the bridge's own; `None` for any other.
+    pub(super) async fn builtin(&self, given: &Given<'_>, out: &dyn Out) -> Option<(Kind, Answer)> {
         if !OPEN.contains(&given.command.as_str()) {
             return None;
         }
@@ -31,7 +31,10 @@ impl Commands {
             ("help", []) => self.help(given).await,
             ("help", [command]) => self.help_about(given, command).await,
             ("whoami", []) => whoami(given),
-            ("approve", [id]) => return Some(self.approve(given, id, out).await),
+            ("approve", [id]) => match self.approve(given, id, out).await {
+                Ok(answer) => answer,
+                Err(why) => return Some((Kind::Denied, Answer::failed(why))),
+            },
             ("deny", [id]) => self.deny(given, id).await,
             ("cancel", [id]) => self.cancel(given, id).await,
             (command, _) => {
@@ -39,7 +42,7 @@ impl Commands {
                 Answer::failed(format!("it is {}", usage.map_or(command, |(usage, _)| usage)))
             }
         };
-        Some(answer)
+        Some((if answer.failed { Kind::Failed } else { Kind::Done }, answer))
     }
 
     async fn help(&self, given: &Given<'_>) -> Answer {
@@ -76,29 +79,27 @@ impl Commands {
         Answer::done(text)
     }
 
-    /// Lets a command run that waits for `id`. Its answer is the answer.
-    async fn approve(&self, given: &Given<'_>, id: &str, out: &dyn Out) -> Answer {
+    /// Lets a command run that waits for `id`. Its answer is the answer; an error is the reason why the person may not.
+    async fn approve(&self, given: &Given<'_>, id: &str, out: &dyn Out) -> Result<Answer, String> {
         let (waiting, revision) = match self.waiting(id).await {
             Ok(found) => found,
-            Err(answer) => return answer,
+            Err(answer) => return Ok(answer),
         };
         let asked = self.asked_for(given, &waiting);
         let (prefix, now) = (self.bus.names.prefix(), Timestamp::now());
         let doubt = given.policy.lacks_assurance(&asked.request(&waiting.room), &given.line.place());
         let may = waiting.may_be_approved(given.person(), &given.policy, prefix, now);
         if let Err(why) = doubt.map_or(may, Err) {
-            let text = format!("{} is not approved: {why}", asked.shown_line());
-            self.audit(&given.entry(Kind::Denied, &text)).await;
-            return Answer::failed(text);
+            return Err(format!("{} is not approved: {why}", asked.shown_line()));
         }
         match pending::consume(&self.bus, id, revision).await {
             Ok(true) => {}
             Ok(false) => {
-                return Answer::failed(format!("{id} was approved or denied by somebody else just now"));
+                return Ok(Answer::failed(format!("{id} was approved or denied by somebody else just now")));
             }
             Err(error) => {
                 tracing::error!(id, %error, "an approval cannot be consumed");
-                return Answer::failed("NATS does not answer; try again later");
+                return Ok(Answer::failed("NATS does not answer; try again later"));
             }
         }
         let by = given.person().map_or_else(String::new, |person| format!("by {}", person.name));
@@ -106,15 +107,15 @@ impl Commands {
             Ok(entry) => entry,
             Err(error) => {
                 tracing::error!(id, %error, "an approved command is not run: the audit does not take it");
-                return Answer::failed(
+                return Ok(Answer::failed(
                     "it is approved and not run, since the audit does not take it now; ask for it again",
-                );
+                ));
             }
         };
         // As the person who asked, where it was asked: the rules of this moment give arguments and time.
         let Verdict::Allowed { timeout, values, .. } = asked.policy.decide(&asked.request(&waiting.room)).0
         else {
-            return Answer::failed("the rules have changed; ask for it again");
+            return Ok(Answer::failed("the rules have changed; ask for it again"));
         };
         let (kind, answer) = self.ask(&asked, &values, timeout, entry, out).await;
         self.audit(&asked.ended(kind, &answer)).await;
@@ -122,7 +123,7 @@ impl Commands {
             Approval::SecondPerson => format!("{}, asked by {}:", asked.shown_line(), waiting.person),
             _ => format!("{}:", asked.shown_line()),
         };
-        Answer { answer: format!("{head}\n{}", answer.answer), ..answer }
+        Ok(Answer { answer: format!("{head}\n{}", answer.answer), ..answer })
     }
 
     async fn deny(&self, given: &Given<'_>, id: &str) -> Answer {

@@ -287,8 +287,7 @@ impl Commands {
             }
         };
         let (kind, answer) = match self.builtin(given, out).await {
-            Some(answer) if answer.failed => (Kind::Failed, answer),
-            Some(answer) => (Kind::Done, answer),
+            Some(ended) => ended,
             None => self.ask(given, values, timeout, entry, out).await,
         };
         self.audit(&given.ended(kind, &answer)).await;
