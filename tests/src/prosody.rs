@@ -1,17 +1,16 @@
 //! A real XMPP server, Prosody, with rooms; and an independent client, slixmpp in Python, that sends stanzas as they are
 //! given to it and tells what it receives.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 
 use serde::Deserialize;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::find;
+use crate::line_client::LineClient;
 use crate::ports::Port;
 use crate::process::Process;
 use crate::tls::{Certificates, Flaw};
@@ -147,44 +146,21 @@ pub struct Received {
 
 /// A logged-in slixmpp client; killed when dropped.
 #[derive(Debug)]
-pub struct XmppClient {
-    child: Child,
-    stdin: ChildStdin,
-    received: Arc<Mutex<Vec<Received>>>,
-}
-
-impl Drop for XmppClient {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+pub struct XmppClient(LineClient<Received>);
 
 impl XmppClient {
     async fn start(addr: SocketAddr, user: &str) -> XmppClient {
         let mut command = Command::new(find::in_venv("xmpp", "python3"));
         command.arg(find::repository().join("tests/src/prosody.py"));
         command.args([&addr.port().to_string(), &format!("{user}@{DOMAIN}"), &password(user)]);
-        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut child = child.expect("python starts");
-        let stdin = child.stdin.take().expect("a pipe");
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let received = Arc::new(Mutex::new(Vec::new()));
-        let client = XmppClient { child, stdin, received: received.clone() };
-        std::thread::spawn(move || {
-            for line in stdout.lines().map_while(Result::ok) {
-                let stanza = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
-                received.lock().expect("no panic").push(stanza);
-            }
-        });
+        let client = XmppClient(LineClient::start(command));
         client.until("it is logged in", |stanza| stanza.kind == "ready").await;
         client
     }
 
     /// Sends XML as it is, without line ends.
     pub fn send(&mut self, xml: &str) {
-        assert!(!xml.contains('\n'), "{xml}");
-        writeln!(self.stdin, "{xml}").and_then(|()| self.stdin.flush()).expect("the client lives");
+        self.0.send(xml);
     }
 
     /// Enters a room, and waits until it is in. The room sends what was said before.
@@ -208,7 +184,7 @@ impl XmppClient {
 
     /// All stanzas so far.
     pub fn received(&self) -> Vec<Received> {
-        self.received.lock().expect("no panic").clone()
+        self.0.received()
     }
 
     /// The texts said in a room so far.

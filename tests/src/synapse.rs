@@ -6,14 +6,16 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::find;
 use crate::http::{get, request_as};
+use crate::line_client::LineClient;
 use crate::ports::Port;
 use crate::process::Process;
-use crate::wait::wait_until;
+use crate::wait::{SOON, wait_until};
 
 /// The server's name, the last part of user ids and aliases.
 pub const SERVER_NAME: &str = "matrix.example.com";
@@ -104,6 +106,45 @@ fn configuration(dir: &Path, port: u16, messages: &str) -> String {
          rc_joins: {{local: *r, remote: *r}}\nrc_joins_per_room: *r\n\
          rc_invites: {{per_room: *r, per_user: *r, per_issuer: *r}}\n"
     )
+}
+
+/// A message that a client has received.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Received {
+    /// The user id of the one who said it.
+    pub sender: String,
+    /// The text, after an edit the new one.
+    pub body: String,
+    /// Such as `m.notice`.
+    #[serde(rename = "type")]
+    pub type_: String,
+}
+
+/// A matrix-nio client in one room; killed when dropped.
+#[derive(Debug)]
+pub struct Nio(LineClient<Received>);
+
+impl Nio {
+    /// Logs in as a user who is in the room.
+    pub async fn start(user: &MatrixUser, room: &str) -> Nio {
+        let mut command = Command::new(find::in_venv("matrix", "python3"));
+        command.arg(find::repository().join("tests/src/matrix_client.py"));
+        command.args([&format!("http://{}", user.addr), &user.id, &user.token, room]);
+        let client = Nio(LineClient::start(command));
+        client.until("it listens", |message| message.type_ == "ready").await;
+        client
+    }
+
+    /// Says something in the room.
+    pub fn say(&mut self, text: &str) {
+        self.0.send(text);
+    }
+
+    /// Waits for a message of somebody else, and returns the first one.
+    pub async fn until(&self, what: &str, wanted: impl Fn(&Received) -> bool) -> Received {
+        wait_until(what, SOON * 2, async || self.0.received().iter().any(&wanted)).await;
+        self.0.received().into_iter().find(wanted).expect("it was there")
+    }
 }
 
 /// A user of a homeserver.

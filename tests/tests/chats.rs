@@ -8,7 +8,7 @@ use tests::process::Signal;
 use tests::prosody::{ROOMS, password};
 use tests::synapse::SERVER_NAME;
 use tests::wait::SOON;
-use tests::{Bridge, IrcClient, IrcNetwork, NatsServer, Prosody, Served, Synapse, wait_until};
+use tests::{Bridge, IrcClient, IrcNetwork, NatsServer, Nio, Prosody, Served, Synapse, wait_until};
 
 const PEOPLE: &str = r##"
 [[people]]
@@ -263,7 +263,7 @@ async fn a_bridge_under_development_hears_its_own_rooms_and_its_own_handlers_alo
 
 #[tokio::test]
 async fn commands_are_typed_and_answered_on_matrix() {
-    let (nats, synapse) = (NatsServer::start().await, Synapse::start().await);
+    let (nats, synapse) = (NatsServer::start().await, Synapse::without_limits().await);
     nats.create_log().await;
     let (hal, ann, eve) = (synapse.user("hal").await, synapse.user("ann").await, synapse.user("eve").await);
     let open = json!({ "preset": "public_chat", "room_alias_name": "ops", "invite": [hal.id, eve.id] });
@@ -349,6 +349,18 @@ async fn commands_are_typed_and_answered_on_matrix() {
     let (first, _) = answer(&asked).await.unwrap();
     assert!(first["body"].as_str().unwrap().contains("step 1"), "{first}");
     assert!(!ran.exists());
+
+    // An independent client reads the same.
+    let mut nio = Nio::start(&ann, &room).await;
+    nio.say("!table");
+    let table = nio.until("the answer", |message| message.body.contains("web2")).await;
+    let read = (table.sender.as_str(), table.body.as_str(), table.type_.as_str());
+    assert_eq!(read, (hal.id.as_str(), "web1  <b>81</b> %\nweb2  12 %", "m.notice"));
+    nio.say("!build");
+    nio.until("progress", |message| message.body.contains("step 1 (cancel ")).await;
+    nio.until("the end", |message| message.body.ends_with("over")).await;
+    nio.say("!graph");
+    nio.until("a picture", |message| message.type_ == "m.image").await;
 
     // A picture is uploaded.
     let asked = ann.say(&room, "!graph").await;
