@@ -1,5 +1,5 @@
 // Answers the chat command `deploy TARGET`: arguments, progress, an answer, a failure.
-//   npm install @nats-io/transport-node @nats-io/services @nats-io/nkeys
+//   npm install @nats-io/transport-node @nats-io/services
 //   TELLHAL_URL=nats://server TELLHAL_BRIDGE_KEY=UC5C… node handler.mjs      (hal-bridge key prints the key)
 import { setTimeout as sleep } from "node:timers/promises";
 import { connect } from "@nats-io/transport-node";

@@ -2,7 +2,7 @@
 //   Posts ops messages into a room of this Hubot, and lets the chat command `note` of hal-bridge ask it.
 //
 // Dependencies:
-//   "@nats-io/transport-node", "@nats-io/jetstream", "@nats-io/services", "@nats-io/nkeys"; hal.mjs beside the folder scripts
+//   "@nats-io/transport-node", "@nats-io/jetstream", "@nats-io/services"; hal.mjs beside the folder scripts
 //
 // Configuration:
 //   TELLHAL_URL - the NATS server
