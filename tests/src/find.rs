@@ -53,9 +53,9 @@ pub fn in_venv(venv: &str, program: &str) -> PathBuf {
     path
 }
 
-/// The folder whose `node_modules` has the NATS clients for Node.
-pub fn node_modules() -> PathBuf {
-    let path = target().join("tools/node/node_modules");
+/// The Node packages `name`, which `tests/run` has installed: `node` has the NATS clients, `hubot` Hubot and what handlers need.
+pub fn node_packages(name: &str) -> PathBuf {
+    let path = target().join("tools").join(name).join("node_modules");
     assert!(path.is_dir(), "{} is not there: run `tests/run --tools` once", path.display());
     path
 }

@@ -105,15 +105,15 @@ pub struct Inspircd {
 impl Inspircd {
     /// A server with the IRCv3 modules; it has no services, so there are no accounts and no SASL.
     pub async fn start() -> Inspircd {
-        Inspircd::with("").await
+        Inspircd::with("", "").await
     }
 
-    /// The same with more lines of configuration.
-    async fn with(more: &str) -> Inspircd {
+    /// The same with more settings for clients, and with more lines of configuration.
+    async fn with(clients: &str, more: &str) -> Inspircd {
         let dir = TempDir::new().expect("a folder for inspircd");
         let port = Port::free();
-        std::fs::write(dir.path().join("inspircd.conf"), inspircd_conf(port.number(), dir.path()) + more)
-            .expect("inspircd.conf");
+        let text = inspircd_conf(port.number(), dir.path(), clients) + more;
+        std::fs::write(dir.path().join("inspircd.conf"), text).expect("inspircd.conf");
         let process = spawn_inspircd(dir.path());
         let mut server = Inspircd { dir, port, process };
         listens(&mut server.process, server.port.addr()).await;
@@ -145,7 +145,7 @@ fn spawn_inspircd(dir: &Path) -> Process {
     Process::start("inspircd", &mut command, &dir.join("log"))
 }
 
-fn inspircd_conf(port: u16, dir: &Path) -> String {
+fn inspircd_conf(port: u16, dir: &Path, clients: &str) -> String {
     let modules = [
         "blockcolor",
         "cap",
@@ -167,7 +167,7 @@ fn inspircd_conf(port: u16, dir: &Path) -> String {
          <admin name=\"tests\" nick=\"tests\" email=\"tests@example.com\">\n\
          <bind address=\"127.0.0.1\" port=\"{port}\" type=\"clients\">\n\
          <connect allow=\"*\" timeout=\"60\" pingfreq=\"120\" localmax=\"1000\" globalmax=\"1000\" maxconnwarn=\"off\" \
-         resolvehostnames=\"no\" useident=\"no\">\n\
+         resolvehostnames=\"no\" useident=\"no\" {clients}>\n\
          <path datadir=\"{data}\" logdir=\"{data}\" runtimedir=\"{data}\">\n\
          <options prefixquit=\"Quit: \">\n\
          <log method=\"file\" type=\"*\" level=\"default\" target=\"inspircd.log\">\n{modules}"
@@ -186,8 +186,17 @@ pub struct IrcNetwork {
 impl IrcNetwork {
     /// A server with its services linked.
     pub async fn start() -> IrcNetwork {
+        IrcNetwork::with("").await
+    }
+
+    /// The same, which takes any number of lines a second from each client.
+    pub async fn without_limits() -> IrcNetwork {
+        IrcNetwork::with("fakelag=\"off\" commandrate=\"100000\" threshold=\"1000\"").await
+    }
+
+    async fn with(clients: &str) -> IrcNetwork {
         let link = Port::free();
-        let server = Inspircd::with(&inspircd_link(link.number())).await;
+        let server = Inspircd::with(clients, &inspircd_link(link.number())).await;
         let dir = TempDir::new().expect("a folder for anope");
         let services = spawn_anope(dir.path(), link.number());
         let network = IrcNetwork { services, server, _dir: dir };

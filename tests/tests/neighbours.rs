@@ -50,7 +50,7 @@ async fn python_and_node_print_tag_and_contents() {
     // Node looks for packages beside the script, so both are put into one folder.
     let script = node_log.path().join("subscribe.mjs");
     std::fs::copy(example("subscribe.mjs"), &script).unwrap();
-    std::os::unix::fs::symlink(find::node_modules(), node_log.path().join("node_modules")).unwrap();
+    std::os::unix::fs::symlink(find::node_packages("node"), node_log.path().join("node_modules")).unwrap();
     let node = listener(Command::new("node").arg(&script), &node_log, &server.url()).await;
 
     assert_eq!(publish(&server.url(), "deploy.web", "version 7 is out").await, "HAL_OPS 1\n");
