@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use service::lease::{Lease, campaign};
+use service::process::drain;
 use tellhal::command::Answer;
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::{Instant, sleep, timeout_at};
@@ -13,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::addressed::addressed;
 use super::cursor::Cursor;
+use super::door::Doors;
 use super::registry::Config;
 use super::{Chat, Heard, is_among};
 use crate::command::Commands;
@@ -37,6 +39,7 @@ pub(super) struct Session {
     /// The only rooms that are heard, in the environment `dev`.
     pub(super) rooms: Option<Vec<String>>,
     pub(super) commands: Commands,
+    pub(super) doors: Doors,
     pub(super) state: Arc<std::sync::Mutex<State>>,
 }
 
@@ -52,13 +55,48 @@ pub(crate) enum State {
 }
 
 impl Session {
-    /// Wins the lease again and again, until `stop`.
+    /// Wins the lease again and again, until `stop`. A chat without a connection needs none: the claims decide.
     pub(super) async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            if !self.config.settings().has_connection() {
+                self.attend(&stop).await;
+                continue;
+            }
             tokio::select! {
                 lease = self.win() => self.hold(lease, &stop).await,
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Hears what the platform sends to this bridge, until `stop`.
+    async fn attend(&self, stop: &CancellationToken) {
+        let chat = match self.open() {
+            Ok(chat) => chat,
+            Err(error) => return self.tell_unopened(&error, stop.cancelled()).await,
+        };
+        let (kind, tasks) = (self.config.kind(), TaskTracker::new());
+        self.doors.open(kind, &self.name, chat.clone());
+        tokio::select! {
+            () = self.listen(&chat, &tasks) => {}
+            () = stop.cancelled() => {}
+        }
+        self.doors.close(kind, &self.name);
+        drain(&tasks, super::GRACE).await;
+    }
+
+    fn open(&self) -> anyhow::Result<Arc<dyn Chat>> {
+        let cursor = Cursor::new(self.commands.bus.clone(), &self.name);
+        self.config.settings().open(&self.name, self.rooms.as_deref(), cursor)
+    }
+
+    /// Says that the chat cannot be opened, and waits before another try.
+    async fn tell_unopened(&self, error: &anyhow::Error, end: impl Future<Output = ()>) {
+        tracing::error!(chat = self.name, error = format!("{error:#}"), "the chat cannot be opened");
+        self.set_state(State::Held(Some(format!("{error:#}"))));
+        tokio::select! {
+            () = end => {}
+            () = sleep(PAUSE * 30) => {}
         }
     }
 
@@ -82,8 +120,7 @@ impl Session {
 
     async fn hold(&self, lease: Lease, stop: &CancellationToken) {
         tracing::info!(chat = self.name, "this bridge speaks in the chat");
-        let cursor = Cursor::new(self.commands.bus.clone(), &self.name);
-        match self.config.settings().open(&self.name, self.rooms.as_deref(), cursor) {
+        match self.open() {
             Ok(chat) => {
                 let tasks = TaskTracker::new();
                 let work = self.listen(&chat, &tasks);
@@ -102,13 +139,13 @@ impl Session {
                 }
             }
             Err(error) => {
-                tracing::error!(chat = self.name, error = format!("{error:#}"), "the chat cannot be opened");
-                self.set_state(State::Held(Some(format!("{error:#}"))));
-                tokio::select! {
-                    () = lease.keep() => {}
-                    () = sleep(PAUSE * 30) => {}
-                    () = stop.cancelled() => {}
-                }
+                let end = async {
+                    tokio::select! {
+                        () = lease.keep() => {}
+                        () = stop.cancelled() => {}
+                    }
+                };
+                self.tell_unopened(&error, end).await;
             }
         }
         lease.release().await;
@@ -116,7 +153,9 @@ impl Session {
     }
 
     async fn listen(&self, chat: &Arc<dyn Chat>, tasks: &TaskTracker) {
-        tasks.spawn(self.clone().tell_what_is_left(chat.clone()));
+        if self.config.settings().has_connection() {
+            tasks.spawn(self.clone().tell_what_is_left(chat.clone()));
+        }
         let room = Arc::new(Semaphore::new(AT_ONCE));
         let mut look = tokio::time::interval(PAUSE);
         loop {
@@ -243,16 +282,17 @@ impl Out for Speaker {
         let said = self.said.lock().await;
         loop {
             let reply = timeout_at(until, self.chat.reply(&self.to, answer, said.post.as_deref()));
-            let failure = match reply.await {
+            let (failure, wish) = match reply.await {
                 Ok(Ok(_)) => return,
-                Ok(Err(failure)) => failure.to_string(),
-                Err(_) => "no time is left".into(),
+                Ok(Err(failure)) => (failure.to_string(), failure.wait()),
+                Err(_) => ("no time is left".into(), Duration::ZERO),
             };
-            if Instant::now() + pause >= until {
+            let wait = pause.max(wish);
+            if Instant::now() + wait >= until {
                 return tracing::error!(to = self.to, reason = failure, "an answer could not be said");
             }
             tracing::warn!(to = self.to, reason = failure, "an answer is not said yet");
-            sleep(pause).await;
+            sleep(wait).await;
             pause = (pause * 2).min(Duration::from_secs(15));
         }
     }

@@ -46,6 +46,11 @@ impl Api {
         address_problem("api_url", &self.api_url, self.allow_private)
     }
 
+    /// True over TLS, or to this machine.
+    pub fn is_protected(&self) -> bool {
+        address_problem("api_url", &self.api_url, false).is_none()
+    }
+
     pub(super) fn reach(&self) -> Reach<'_> {
         Reach { public_only: false, tls_ca: self.tls_ca.as_deref() }
     }

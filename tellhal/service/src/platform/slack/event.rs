@@ -84,7 +84,7 @@ struct Command {
 }
 
 /// The answer to a slash command that is taken: the room sees it as it sees a line that is typed there.
-pub fn shown() -> Value {
+pub fn slash_answer() -> Value {
     json!({ "response_type": "in_channel" })
 }
 

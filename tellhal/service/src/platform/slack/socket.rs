@@ -209,7 +209,7 @@ impl Connection<'_> {
 fn acknowledgement(id: &str, shown: bool) -> Frame {
     let mut reply = json!({ "envelope_id": id });
     if shown {
-        reply["payload"] = event::shown();
+        reply["payload"] = event::slash_answer();
     }
     Frame::text(reply.to_string())
 }
