@@ -1,5 +1,6 @@
 //! Chat commands as people type them on Slack, over Socket Mode and as signed requests. The fake is one that the official SDK takes
 //! for Slack (`fakes.rs`).
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::time::{Duration, Instant};
 
@@ -254,4 +255,28 @@ async fn requests_are_answered_by_any_bridge_and_run_once() {
     assert!(slack.requests().iter().all(|request| request.path.starts_with("/api/")));
     assert_no_secret(&one, &slack);
     assert_no_secret(&two, &slack);
+}
+
+#[tokio::test]
+async fn a_command_whose_bridge_dies_is_told_by_another_and_not_run_again() {
+    let (nats, slack) = start().await;
+    let (mut one, two) = bridges(&nats, &slack).await;
+    let mut served = Served::default();
+    let ran = served.path("ran");
+    let slow = served.program("slow", &format!("echo x >> {}; sleep 60", ran.display()));
+    served.serve(&nats.url(), &one, &["slow", "--exec", &slow]).await;
+    served.serve(&nats.url(), &two, &["long", "--exec", "sleep 20"]).await;
+    let slow = Way::Command.body(&slack.command(ANN, OPS, "slow"));
+    let long = Way::Command.body(&slack.command(ANN, OPS, "long"));
+    for (bridge, body) in [(&one, &slow), (&two, &long)] {
+        assert_eq!(deliver(bridge.http(), Way::Command, SIGNING_SECRET, now(), body).await.0, 200);
+    }
+    wait_until("it runs", SOON, async || ran.exists()).await;
+    one.kill();
+    let unknown = || slack.posts().iter().filter(|post| post.text.contains("outcome unknown")).count();
+    wait_until("its outcome is told", 2 * SOON, async || unknown() == 1).await;
+    assert_eq!(deliver(two.http(), Way::Command, SIGNING_SECRET, now(), &slow).await.0, 200);
+    // A command that takes long is not taken for one of a dead bridge.
+    posted(&slack, "done").await;
+    assert_eq!((unknown(), std::fs::read_to_string(&ran).unwrap().as_str()), (1, "x\n"));
 }

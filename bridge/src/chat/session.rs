@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use service::lease::{Lease, campaign};
 use service::process::drain;
 use tellhal::command::Answer;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -79,6 +79,7 @@ impl Session {
         self.doors.open(kind, &self.name, chat.clone());
         tokio::select! {
             () = self.listen(&chat, &tasks) => {}
+            () = self.watch_others(&chat) => {}
             () = stop.cancelled() => {}
         }
         self.doors.close(kind, &self.name);
@@ -123,6 +124,7 @@ impl Session {
         match self.open() {
             Ok(chat) => {
                 let tasks = TaskTracker::new();
+                tasks.spawn(self.clone().tell_what_is_left(chat.clone()));
                 let work = self.listen(&chat, &tasks);
                 tokio::select! {
                     _ = lease.bound(work) => {}
@@ -153,9 +155,6 @@ impl Session {
     }
 
     async fn listen(&self, chat: &Arc<dyn Chat>, tasks: &TaskTracker) {
-        if self.config.settings().has_connection() {
-            tasks.spawn(self.clone().tell_what_is_left(chat.clone()));
-        }
         let room = Arc::new(Semaphore::new(AT_ONCE));
         let mut look = tokio::time::interval(PAUSE);
         loop {
@@ -217,6 +216,25 @@ impl Session {
         for (to, answer) in left {
             Speaker::new(chat.clone(), to).answer(&answer).await;
         }
+    }
+
+    /// Says the same of the commands of other bridges that have died, without end.
+    async fn watch_others(&self, chat: &Arc<dyn Chat>) {
+        let (sender, mut left) = mpsc::channel(AT_ONCE);
+        let watching = async {
+            while let Err(error) = self.commands.claims.watch(&self.name, &sender).await {
+                let error = format!("{error:#}");
+                tracing::warn!(chat = self.name, error, "the claims of other bridges cannot be watched");
+                sleep(PAUSE).await;
+            }
+        };
+        let saying = async {
+            while let Some(claim) = left.recv().await {
+                let (to, answer) = self.commands.told(claim).await;
+                Speaker::new(chat.clone(), to).answer(&answer).await;
+            }
+        };
+        tokio::join!(watching, saying);
     }
 }
 
