@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`, for supervisors and Prometheus.
+//! The bridge's HTTP port: `/healthz`, `/readyz` and `/metrics` for supervisors and Prometheus, and the doors of chats.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,6 +12,7 @@ use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::chat::door::Doors;
 use crate::chat::session::State;
 use crate::chat::sessions::States;
 use crate::metrics::Metrics;
@@ -19,16 +20,17 @@ use crate::outbox::Outbox;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// Supervisors and Prometheus ask a few times a second at most.
+/// Supervisors and Prometheus ask a few times a second at most; a chat's platform waits seconds for a bridge that is slow.
 const LIMITS: Limits = Limits { requests: 64, patience: serve::PATIENCE, always: &["/healthz", "/readyz"] };
 
 /// Serves until `stop`, which comes last: while the process drains, `/healthz` still answers.
-pub(crate) async fn serve(listener: TcpListener, health: Health, stop: CancellationToken) {
+pub(crate) async fn serve(listener: TcpListener, health: Health, doors: Doors, stop: CancellationToken) {
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
-        .with_state(health);
+        .with_state(health)
+        .merge(doors.routes());
     serve::serve(listener, routes, LIMITS, stop).await;
 }
 

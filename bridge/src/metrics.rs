@@ -24,6 +24,12 @@ pub(crate) struct CommandOutcome {
     pub(crate) outcome: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ChatRequest {
+    pub(crate) chat: &'static str,
+    pub(crate) status: u16,
+}
+
 /// All metrics, behind cheap handles.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -38,6 +44,8 @@ pub(crate) struct Metrics {
     pub(crate) config_ok: Gauge,
     /// `chat` is the kind of chat; `outcome` the kind of the last entry in the audit, or `dropped` in a flood.
     pub(crate) commands: Family<CommandOutcome, Counter>,
+    /// `chat` is the kind of chat; `status` the HTTP status that its platform got.
+    pub(crate) chat_requests: Family<ChatRequest, Counter>,
     /// `kind` is accepted or refused.
     pub(crate) reloads: Family<ReloadOutcome, Counter>,
 }
@@ -60,9 +68,25 @@ impl Default for Metrics {
         registry.register("config_reloads", "Changed configurations by outcome", reloads.clone());
         let commands = Family::default();
         registry.register("commands", "Chat commands by kind of chat and outcome", commands.clone());
+        let chat_requests = Family::default();
+        registry.register(
+            "chat_requests",
+            "Requests of chats' platforms by kind of chat and the status of the answer",
+            chat_requests.clone(),
+        );
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of hal-bridge", build);
-        Metrics { registry, messages, flushed, spooled, connected, config_ok, reloads, commands }
+        Metrics {
+            registry,
+            messages,
+            flushed,
+            spooled,
+            connected,
+            config_ok,
+            reloads,
+            commands,
+            chat_requests,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::Bus;
+use crate::chat::door::Doors;
 use crate::chat::page;
 use crate::chat::sessions::Sessions;
 use crate::command::Commands;
@@ -48,7 +49,8 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     // Health outlives `stop`: it answers while the rest drains.
     let (health_stop, health_tasks) = (CancellationToken::new(), TaskTracker::new());
     let health = Health::new(outbox.clone(), metrics.clone());
-    health_tasks.spawn(health::serve(http, health.clone(), health_stop.clone()));
+    let doors = Doors::new(metrics.clone());
+    health_tasks.spawn(health::serve(http, health.clone(), doors.clone(), health_stop.clone()));
     tasks.spawn({
         let (outbox, stop) = (outbox.clone(), stop.clone());
         async move { outbox.tend(stop).await }
@@ -56,7 +58,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     tasks.spawn(page::serve(commands.clone(), stop.clone()));
     tasks.spawn(commands.clone().answer_peers(stop.clone()));
     sources.start(&outbox);
-    let mut sessions = Sessions::default();
+    let mut sessions = Sessions::new(doors);
     sessions.change(&config.chats, config.dev_rooms.as_deref(), &commands, &health.chats).await;
     tracing::info!(http = %config.http, tcp = config.tcp.map(|addr| addr.to_string()), "hal-bridge runs");
     let mut reload = Reload::new(path, config, outbox, metrics, &stop, &tasks);

@@ -2,9 +2,11 @@
 
 use std::process::Command;
 
-use serde_json::Value;
+use serde_json::{Value, json};
+use service::platform::slack;
+use service::secret::Secret;
 use tests::http::{Request, post};
-use tests::slack::{Channel, FakeSlack, TOKEN};
+use tests::slack::{APP_TOKEN, Channel, FakeSlack, SIGNING_SECRET, TOKEN, Way, now, signature};
 use tests::webhook::verify;
 use tests::{Answer, WebhookSink, find};
 
@@ -85,6 +87,86 @@ async fn slack_can_be_told_to_ask_for_patience() {
     assert_eq!((status, slack.posts().len()), (429, 0));
     let (status, body) = post(slack.addr(), "/api/chat.postMessage", body).await.unwrap();
     assert_eq!((status, body.contains("not_authed")), (200, true));
+}
+
+const SOCKET: &str = r#"
+import json, sys, threading
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+from slack_sdk.socket_mode import SocketModeClient
+from slack_sdk.socket_mode.response import SocketModeResponse
+
+api, app_token, bot_token = sys.argv[1:]
+web = WebClient(base_url=api + "/")
+try:
+    web.apps_connections_open(app_token=bot_token)
+except SlackApiError as e:
+    refused = e.response["error"]
+client = SocketModeClient(app_token=app_token, web_client=web)
+seen, done = [], threading.Event()
+
+def hear(client, request):
+    text = request.payload.get("event", request.payload)["text"]
+    seen.append([request.type, text, request.retry_attempt])
+    # The first delivery is left unacknowledged.
+    if text != "!again" or request.retry_attempt > 0:
+        payload = {"response_type": "in_channel"} if request.accepts_response_payload else None
+        client.send_socket_mode_response(SocketModeResponse(envelope_id=request.envelope_id, payload=payload))
+    if len(seen) == 3:
+        done.set()
+
+client.socket_mode_request_listeners.append(hear)
+client.connect()
+done.wait(20)
+client.close()
+print(json.dumps({"refused": refused, "seen": sorted(seen)}))
+"#;
+
+#[tokio::test]
+async fn socket_mode_is_what_the_official_sdk_expects() {
+    let slack = FakeSlack::start(&["C1"]).await;
+    slack.envelope("events_api", &slack.message("U2", "C1", "!again"));
+    slack.envelope("slash_commands", &slack.command("U2", "C1", "help"));
+    let got = python(SOCKET, &[&slack.api_url(), APP_TOKEN, TOKEN]).await;
+    let seen = [
+        json!(["events_api", "!again", 0]),
+        json!(["events_api", "!again", 1]),
+        json!(["slash_commands", "help", 0]),
+    ];
+    assert_eq!(got, json!({ "refused": "not_allowed_token_type", "seen": seen }));
+    let acknowledged = slack.acknowledged();
+    assert_eq!(acknowledged.len(), 2, "{acknowledged:?}");
+    assert_eq!(acknowledged[0]["payload"]["response_type"], "in_channel");
+}
+
+const SIGNATURES: &str = r#"
+import json, sys
+from slack_sdk.signature import SignatureVerifier
+
+secret, at, body, signature = sys.argv[1:]
+headers = {"X-Slack-Request-Timestamp": at, "X-Slack-Signature": signature}
+verifier = SignatureVerifier(secret)
+print(json.dumps([verifier.is_valid_request(body, headers), SignatureVerifier("other").is_valid_request(body, headers),
+                  verifier.is_valid_request(body + " ", headers), verifier.generate_signature(timestamp=at, body=body)]))
+"#;
+
+#[tokio::test]
+async fn requests_are_signed_as_the_official_sdk_signs_and_verifies_them() {
+    let fake = FakeSlack::start(&["C1"]).await;
+    let bodies = [
+        Way::Event.body(&fake.message("U2", "C1", "café & “x”")),
+        Way::Command.body(&fake.command("U2", "C1", "say 'a b'")),
+    ];
+    for body in bodies {
+        let at = now();
+        let (time, signed) = (at.to_string(), signature(SIGNING_SECRET, at, &body));
+        let got = python(SIGNATURES, &[SIGNING_SECRET, &time, &body, &signed]).await;
+        assert_eq!(got, json!([true, false, false, signed]));
+        // The bridge's verifier agrees.
+        let verified =
+            |secret| slack::verify(&Secret::new(secret), Some(&time), got[3].as_str(), body.as_bytes(), at);
+        assert!(verified(SIGNING_SECRET).is_ok() && verified("other").is_err());
+    }
 }
 
 const SIGN: &str = r#"

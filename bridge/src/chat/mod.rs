@@ -3,6 +3,7 @@
 
 pub(crate) mod addressed;
 pub(crate) mod cursor;
+pub(crate) mod door;
 mod irc;
 mod matrix;
 pub(crate) mod page;
@@ -10,6 +11,7 @@ pub(crate) mod registry;
 pub(crate) mod session;
 pub(crate) mod sessions;
 mod shown;
+mod slack;
 mod xmpp;
 
 use std::path::Path;
@@ -17,6 +19,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::body::Bytes;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
 use service::config::KeyProblem;
 use service::platform::Failure;
 use service::secret::Pair;
@@ -54,6 +59,11 @@ pub(crate) trait Chat: Send + Sync {
     /// the new text in its stead. Returns the platform's id of the post, if it can be edited.
     async fn reply(&self, to: &str, text: &Answer, earlier: Option<&str>) -> Result<Option<String>, Failure>;
 
+    /// Answers a request that came for the chat over HTTP, whoever sent it. `body` is as it came.
+    async fn deliver(&self, _headers: &HeaderMap, _body: Bytes) -> Response {
+        StatusCode::NOT_FOUND.into_response()
+    }
+
     /// The platform can edit a post, so progress may be shown often.
     fn edits(&self) -> bool {
         false
@@ -89,6 +99,12 @@ pub(crate) trait Settings {
 
     /// The signs before a command.
     fn trigger(&self) -> &str;
+
+    /// True if what is said comes over a connection that we open, which one bridge at a time has. False if the platform sends it
+    /// to the port of any bridge.
+    fn has_connection(&self) -> bool {
+        true
+    }
 
     /// Opens the chat, whose name in the configuration is `name`. `rooms` are the only ones to join, if there are such. `cursor` keeps
     /// how far it has heard. Must be called where a runtime is: it begins to connect.

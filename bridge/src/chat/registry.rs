@@ -5,7 +5,7 @@ use serde::Deserialize;
 use service::config::KeyProblem;
 use service::tls;
 
-use super::{Settings, irc, matrix, xmpp};
+use super::{Settings, irc, matrix, slack, xmpp};
 
 /// The settings of one chat: `[chat.NAME.KIND]`.
 #[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
@@ -13,6 +13,7 @@ use super::{Settings, irc, matrix, xmpp};
 pub(crate) enum Config {
     Irc(irc::Config),
     Matrix(matrix::Config),
+    Slack(slack::Config),
     Xmpp(xmpp::Config),
 }
 
@@ -22,6 +23,7 @@ impl Config {
         match self {
             Config::Irc(_) => "irc",
             Config::Matrix(_) => "matrix",
+            Config::Slack(_) => "slack",
             Config::Xmpp(_) => "xmpp",
         }
     }
@@ -30,6 +32,7 @@ impl Config {
         match self {
             Config::Irc(config) => config,
             Config::Matrix(config) => config,
+            Config::Slack(config) => config,
             Config::Xmpp(config) => config,
         }
     }

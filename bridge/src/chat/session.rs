@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use service::lease::{Lease, campaign};
+use service::process::drain;
 use tellhal::command::Answer;
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::addressed::addressed;
 use super::cursor::Cursor;
+use super::door::Doors;
 use super::registry::Config;
 use super::{Chat, Heard, is_among};
 use crate::command::Commands;
@@ -37,6 +39,7 @@ pub(super) struct Session {
     /// The only rooms that are heard, in the environment `dev`.
     pub(super) rooms: Option<Vec<String>>,
     pub(super) commands: Commands,
+    pub(super) doors: Doors,
     pub(super) state: Arc<std::sync::Mutex<State>>,
 }
 
@@ -52,13 +55,49 @@ pub(crate) enum State {
 }
 
 impl Session {
-    /// Wins the lease again and again, until `stop`.
+    /// Wins the lease again and again, until `stop`. A chat without a connection needs none: the claims decide.
     pub(super) async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
+            if !self.config.settings().has_connection() {
+                self.attend(&stop).await;
+                continue;
+            }
             tokio::select! {
                 lease = self.win() => self.hold(lease, &stop).await,
                 () = stop.cancelled() => return,
             }
+        }
+    }
+
+    /// Hears what the platform sends to this bridge, until `stop`.
+    async fn attend(&self, stop: &CancellationToken) {
+        let chat = match self.open() {
+            Ok(chat) => chat,
+            Err(error) => return self.tell_unopened(&error, stop.cancelled()).await,
+        };
+        let (kind, tasks) = (self.config.kind(), TaskTracker::new());
+        self.doors.open(kind, &self.name, chat.clone());
+        tokio::select! {
+            () = self.listen(&chat, &tasks) => {}
+            () = self.watch_others(&chat) => {}
+            () = stop.cancelled() => {}
+        }
+        self.doors.close(kind, &self.name);
+        drain(&tasks, super::GRACE).await;
+    }
+
+    fn open(&self) -> anyhow::Result<Arc<dyn Chat>> {
+        let cursor = Cursor::new(self.commands.bus.clone(), &self.name);
+        self.config.settings().open(&self.name, self.rooms.as_deref(), cursor)
+    }
+
+    /// Says that the chat cannot be opened, and waits before another try.
+    async fn tell_unopened(&self, error: &anyhow::Error, end: impl Future<Output = ()>) {
+        tracing::error!(chat = self.name, error = format!("{error:#}"), "the chat cannot be opened");
+        self.set_state(State::Held(Some(format!("{error:#}"))));
+        tokio::select! {
+            () = end => {}
+            () = sleep(PAUSE * 30) => {}
         }
     }
 
@@ -82,10 +121,10 @@ impl Session {
 
     async fn hold(&self, lease: Lease, stop: &CancellationToken) {
         tracing::info!(chat = self.name, "this bridge speaks in the chat");
-        let cursor = Cursor::new(self.commands.bus.clone(), &self.name);
-        match self.config.settings().open(&self.name, self.rooms.as_deref(), cursor) {
+        match self.open() {
             Ok(chat) => {
                 let tasks = TaskTracker::new();
+                tasks.spawn(self.clone().tell_what_is_left(chat.clone()));
                 let work = self.listen(&chat, &tasks);
                 tokio::select! {
                     _ = lease.bound(work) => {}
@@ -102,13 +141,13 @@ impl Session {
                 }
             }
             Err(error) => {
-                tracing::error!(chat = self.name, error = format!("{error:#}"), "the chat cannot be opened");
-                self.set_state(State::Held(Some(format!("{error:#}"))));
-                tokio::select! {
-                    () = lease.keep() => {}
-                    () = sleep(PAUSE * 30) => {}
-                    () = stop.cancelled() => {}
-                }
+                let end = async {
+                    tokio::select! {
+                        () = lease.keep() => {}
+                        () = stop.cancelled() => {}
+                    }
+                };
+                self.tell_unopened(&error, end).await;
             }
         }
         lease.release().await;
@@ -116,7 +155,6 @@ impl Session {
     }
 
     async fn listen(&self, chat: &Arc<dyn Chat>, tasks: &TaskTracker) {
-        tasks.spawn(self.clone().tell_what_is_left(chat.clone()));
         let room = Arc::new(Semaphore::new(AT_ONCE));
         let mut look = tokio::time::interval(PAUSE);
         loop {
@@ -178,6 +216,25 @@ impl Session {
         for (to, answer) in left {
             Speaker::new(&self.commands, chat.clone(), to).answer(&answer).await;
         }
+    }
+
+    /// Says the same of the commands of other bridges that have died, without end.
+    async fn watch_others(&self, chat: &Arc<dyn Chat>) {
+        let (sender, mut left) = mpsc::channel(AT_ONCE);
+        let watching = async {
+            while let Err(error) = self.commands.claims.watch(&self.name, &sender).await {
+                let error = format!("{error:#}");
+                tracing::warn!(chat = self.name, error, "the claims of other bridges cannot be watched");
+                sleep(PAUSE).await;
+            }
+        };
+        let saying = async {
+            while let Some(claim) = left.recv().await {
+                let (to, answer) = self.commands.told(claim).await;
+                Speaker::new(&self.commands, chat.clone(), to).answer(&answer).await;
+            }
+        };
+        tokio::join!(watching, saying);
     }
 }
 
@@ -245,16 +302,17 @@ impl Out for Speaker {
         let said = self.said.lock().await;
         loop {
             let reply = timeout_at(until, self.chat.reply(&self.to, answer, said.post.as_deref()));
-            let failure = match reply.await {
+            let (failure, wish) = match reply.await {
                 Ok(Ok(_)) => return,
-                Ok(Err(failure)) => failure.to_string(),
-                Err(_) => "no time is left".into(),
+                Ok(Err(failure)) => (failure.to_string(), failure.wait()),
+                Err(_) => ("no time is left".into(), Duration::ZERO),
             };
-            if Instant::now() + pause >= until {
+            let wait = pause.max(wish);
+            if Instant::now() + wait >= until {
                 return tracing::error!(to = self.to, reason = failure, "an answer could not be said");
             }
             tracing::warn!(to = self.to, reason = failure, "an answer is not said yet");
-            sleep(pause).await;
+            sleep(wait).await;
             pause = (pause * 2).min(Duration::from_secs(15));
         }
     }

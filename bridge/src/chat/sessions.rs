@@ -9,13 +9,16 @@ use service::process::drain;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::door::Doors;
 use super::registry::Config;
 use super::session::{Session, State};
 use crate::command::Commands;
 
 /// The sessions by the names of their chats.
-#[derive(Default)]
-pub(crate) struct Sessions(BTreeMap<String, Open>);
+pub(crate) struct Sessions {
+    open: BTreeMap<String, Open>,
+    doors: Doors,
+}
 
 /// The states of all chats, for health.
 pub(crate) type States = Arc<Mutex<BTreeMap<String, Arc<Mutex<State>>>>>;
@@ -28,6 +31,10 @@ struct Open {
 }
 
 impl Sessions {
+    pub(crate) fn new(doors: Doors) -> Sessions {
+        Sessions { open: BTreeMap::new(), doors }
+    }
+
     /// Runs sessions for `chats`. `dev_rooms` are the only rooms that are heard, if there are such.
     pub(crate) async fn change(
         &mut self,
@@ -40,16 +47,21 @@ impl Sessions {
         let is_same = |name: &String, open: &Open| {
             chats.get(name) == Some(&open.config) && open.rooms == rooms_of(name)
         };
-        let gone: Vec<String> =
-            self.0.iter().filter(|(name, open)| !is_same(name, open)).map(|(name, _)| name.clone()).collect();
+        let gone: Vec<String> = self
+            .open
+            .iter()
+            .filter(|(name, open)| !is_same(name, open))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in gone {
-            if let Some(open) = self.0.remove(&name) {
+            if let Some(open) = self.open.remove(&name) {
                 open.stop.cancel();
                 drain(&open.tasks, super::GRACE).await;
                 lock(states).remove(&name);
             }
         }
-        for (name, config) in chats.iter().filter(|(name, _)| !self.0.contains_key(*name)).collect::<Vec<_>>()
+        for (name, config) in
+            chats.iter().filter(|(name, _)| !self.open.contains_key(*name)).collect::<Vec<_>>()
         {
             let state = Arc::new(Mutex::new(State::StandingBy));
             lock(states).insert(name.clone(), state.clone());
@@ -59,18 +71,19 @@ impl Sessions {
                 config: config.clone(),
                 rooms: rooms.clone(),
                 commands: commands.clone(),
+                doors: self.doors.clone(),
                 state,
             };
             let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
             tasks.spawn(session.run(stop.clone()));
-            self.0.insert(name.clone(), Open { config: config.clone(), rooms, stop, tasks });
+            self.open.insert(name.clone(), Open { config: config.clone(), rooms, stop, tasks });
         }
     }
 
     /// Hears nothing further, and waits at most `grace` for the commands that run.
     pub(crate) async fn stop(self, grace: Duration) {
-        self.0.values().for_each(|open| open.stop.cancel());
-        for open in self.0.values() {
+        self.open.values().for_each(|open| open.stop.cancel());
+        for open in self.open.values() {
             drain(&open.tasks, grace).await;
         }
     }

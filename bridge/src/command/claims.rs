@@ -1,17 +1,21 @@
 //! Claims: which bridge took which event of a platform, so that a command runs at most once whatever is killed.
 //!
-//! A claim is made before anything else, is marked before a handler is asked, and is done after the answer. One that its bridge left
-//! undone tells the next bridge which commands have not run, and which may have. Kept in the bucket `HAL_CLAIMS`, whose entries end
+//! A claim is made before anything else, is marked before a handler is asked, is renewed while it runs, and is done after the answer. One
+//! that its bridge left undone tells another bridge which commands have not run, and which may have. Kept in the bucket `HAL_CLAIMS`, whose entries end
 //! after eight days.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream;
+use async_nats::jetstream::consumer::{Consumer, DeliverPolicy, pull};
 use async_nats::jetstream::kv::{CreateErrorKind, Store, UpdateErrorKind};
 use futures_util::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tellhal::Timestamp;
+use tokio::sync::{Mutex, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::hash::hash;
 use super::line::Line;
@@ -19,6 +23,9 @@ use crate::bus::Bus;
 
 /// The longest time for reading the claims of a chat.
 const READ: Duration = Duration::from_secs(10);
+/// The interval at which a claim is renewed, and the time without that after which its bridge is dead.
+const BEAT: Duration = Duration::from_secs(4);
+const DEAD: Duration = Duration::from_secs(15);
 
 /// A claim as it is stored.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,6 +117,36 @@ impl Claims {
         }
     }
 
+    /// Does the work of a claim, which is renewed meanwhile: it lives as long as its bridge does.
+    pub(crate) async fn during(&self, held: &Mutex<Held>, work: impl Future<Output = ()>) {
+        let mut beats = interval(BEAT);
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first one is due at once.
+        beats.tick().await;
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                () = &mut work => return,
+                // A claim that the work itself changes at this moment is as good as renewed.
+                _ = beats.tick() => if let Ok(mut held) = held.try_lock() {
+                    self.renew(&mut held).await;
+                }
+            }
+        }
+    }
+
+    async fn renew(&self, held: &mut Held) {
+        held.claim.at = Timestamp::now();
+        let renewed = async {
+            let store = self.bus.streams().await?.claims;
+            anyhow::Ok(store.update(&held.key, serde_json::to_vec(&held.claim)?.into(), held.revision).await?)
+        };
+        match renewed.await {
+            Ok(revision) => held.revision = revision,
+            Err(error) => tracing::warn!(id = held.claim.id, %error, "a claim is not renewed"),
+        }
+    }
+
     /// The command of the claim is answered.
     pub(crate) async fn done(&self, held: Held) {
         let claim = Claim { done: true, ..held.claim };
@@ -127,37 +164,90 @@ impl Claims {
     pub(crate) async fn left(&self, chat: &str) -> anyhow::Result<Vec<Claim>> {
         let store = self.bus.streams().await?.claims;
         let mut left = Vec::new();
-        for (key, revision, claim) in tokio::time::timeout(READ, read(&store, chat)).await?? {
-            if claim.done || claim.owner == self.owner {
-                continue;
-            }
-            let done = Claim { done: true, ..claim.clone() };
-            if store.update(&key, serde_json::to_vec(&done)?.into(), revision).await.is_ok() {
-                left.push(claim);
+        for entry in tokio::time::timeout(READ, read(&store, chat)).await?? {
+            if self.is_anothers(&entry.claim) {
+                left.extend(entry.close(&store).await);
             }
         }
         Ok(left)
     }
+
+    /// Looks at the claims of a chat that several bridges have at once. Those that a dead bridge left undone, by our own clock, are
+    /// marked as done and sent to `left`, by one of the bridges that look. Ends with an error alone.
+    pub(crate) async fn watch(&self, chat: &str, left: &mpsc::Sender<Claim>) -> anyhow::Result<()> {
+        let store = self.bus.streams().await?.claims;
+        let mut messages = consumer(&store, chat).await?.messages().await?;
+        let mut undone: HashMap<String, (Entry, Instant)> = HashMap::new();
+        let mut look = interval(BEAT);
+        loop {
+            tokio::select! {
+                message = messages.next() => {
+                    let Some(entry) = Entry::read(&store, &message.context("the claims end")??)? else { continue };
+                    match self.is_anothers(&entry.claim) {
+                        true => undone.insert(entry.key.clone(), (entry, Instant::now())),
+                        false => undone.remove(&entry.key),
+                    };
+                }
+                _ = look.tick() => {
+                    let dead = undone.extract_if(|_, (_, renewed)| renewed.elapsed() >= DEAD);
+                    for (_, (entry, _)) in dead.collect::<Vec<_>>() {
+                        if let Some(claim) = entry.close(&store).await {
+                            left.send(claim).await?;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// True for a claim of another bridge, whose command is not answered.
+    fn is_anothers(&self, claim: &Claim) -> bool {
+        !claim.done && claim.owner != self.owner
+    }
 }
 
-/// The claims of a chat, each with its key and revision.
-async fn read(store: &Store, chat: &str) -> anyhow::Result<Vec<(String, u64, Claim)>> {
+/// A claim with its place in the bucket.
+struct Entry {
+    key: String,
+    revision: u64,
+    claim: Claim,
+}
+
+impl Entry {
+    /// `None` for what is no claim.
+    fn read(store: &Store, message: &jetstream::Message) -> anyhow::Result<Option<Entry>> {
+        let revision = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
+        let key = message.subject.strip_prefix(store.prefix.as_str()).map(str::to_owned);
+        let claim = serde_json::from_slice(&message.payload).ok();
+        Ok(key.zip(claim).map(|(key, claim)| Entry { key, revision, claim }))
+    }
+
+    /// Marks the claim as done, and returns it if nobody else was faster.
+    async fn close(self, store: &Store) -> Option<Claim> {
+        let done = Claim { done: true, ..self.claim.clone() };
+        let closed = store.update(&self.key, serde_json::to_vec(&done).ok()?.into(), self.revision).await;
+        closed.is_ok().then_some(self.claim)
+    }
+}
+
+/// Reads the last state of each claim of a chat, and goes on with what changes.
+async fn consumer(store: &Store, chat: &str) -> anyhow::Result<Consumer<pull::OrderedConfig>> {
     let config = pull::OrderedConfig {
         filter_subject: format!("{}{chat}.*", store.prefix),
         deliver_policy: DeliverPolicy::LastPerSubject,
         ..pull::OrderedConfig::default()
     };
-    let mut consumer = store.stream.create_consumer(config).await?;
+    Ok(store.stream.create_consumer(config).await?)
+}
+
+/// The claims of a chat.
+async fn read(store: &Store, chat: &str) -> anyhow::Result<Vec<Entry>> {
+    let mut consumer = consumer(store, chat).await?;
     let pending = usize::try_from(consumer.info().await?.num_pending)?;
     let mut messages = consumer.messages().await?.take(pending);
     let mut claims = Vec::new();
     while let Some(message) = messages.next().await {
-        let message = message?;
-        let revision = message.info().map_err(anyhow::Error::from_boxed)?.stream_sequence;
-        let Some(key) = message.subject.strip_prefix(store.prefix.as_str()) else { continue };
-        if let Ok(claim) = serde_json::from_slice(&message.payload) {
-            claims.push((key.to_owned(), revision, claim));
-        }
+        claims.extend(Entry::read(store, &message?)?);
     }
     Ok(claims)
 }

@@ -13,16 +13,21 @@ impl Commands {
     pub(crate) async fn left(&self, chat: &str) -> anyhow::Result<Vec<(String, Answer)>> {
         let mut answers = Vec::new();
         for claim in self.claims.left(chat).await? {
-            let end = match &claim.asked {
-                Some(asked) => self.end_of(asked).await,
-                None => None,
-            };
-            if end.is_none() {
-                self.audit(&entry(&claim)).await;
-            }
-            answers.push((claim.to.clone(), answer(&claim, end)));
+            answers.push(self.told(claim).await);
         }
         Ok(answers)
+    }
+
+    /// The answer to one command, and the place where it is said.
+    pub(crate) async fn told(&self, claim: Claim) -> (String, Answer) {
+        let end = match &claim.asked {
+            Some(asked) => self.end_of(asked).await,
+            None => None,
+        };
+        if end.is_none() {
+            self.audit(&entry(&claim)).await;
+        }
+        (claim.to.clone(), answer(&claim, end))
     }
 
     async fn end_of(&self, asked: &Asked) -> Option<Entry> {

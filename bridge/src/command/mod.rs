@@ -209,8 +209,11 @@ impl Commands {
             shown: vec![],
             asker: None,
         };
-        let answer = self.answered(given, flooded, out).await;
-        out.answer(&answer).await;
+        let work = async {
+            let answer = self.answered(given, flooded, out).await;
+            out.answer(&answer).await;
+        };
+        self.claims.during(&held, work).await;
         self.claims.done(held.into_inner()).await;
     }
 

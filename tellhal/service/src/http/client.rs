@@ -7,9 +7,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
-use reqwest::{Method, StatusCode, Url, dns};
+use reqwest::header::{
+    CONNECTION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use reqwest::{Method, StatusCode, Upgraded, Url, dns};
 use tokio::time::Instant;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
 use super::address::{is_private, is_private_literal};
 use crate::hidden::Hidden;
@@ -25,10 +32,15 @@ const CONNECT: Duration = Duration::from_secs(2);
 const BODY: Duration = Duration::from_secs(1);
 /// The most that is read of an answer, in bytes.
 const BODY_LIMIT: usize = 64 * 1024;
+/// The largest message of a WebSocket, in bytes.
+const MESSAGE_LIMIT: usize = 1024 * 1024;
 /// The longest wait a room may ask for.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// The most that an error shows of an answer, in bytes.
 const EXCERPT: usize = 200;
+
+/// A WebSocket that was opened with [`Endpoint::websocket`].
+pub type WebSocket = WebSocketStream<Upgraded>;
 
 /// The address that a room posts to.
 pub struct Endpoint {
@@ -149,6 +161,35 @@ impl Endpoint {
         }
         let request = self.client.request(call.method, url).headers(headers).body(call.body);
         self.exchange(request, call.bounds).await
+    }
+
+    /// Opens a WebSocket at the address, whose scheme is `http` or `https` here too. It takes the way that calls take: the same
+    /// TLS, the same proxy of the environment.
+    pub async fn websocket(&self) -> Result<WebSocket, Failure> {
+        let key = generate_key();
+        let request = self.client.get(self.url.clone()).headers(self.headers.clone());
+        let request = request.header(CONNECTION, "Upgrade").header(UPGRADE, "websocket");
+        let request = request.header(SEC_WEBSOCKET_VERSION, "13").header(SEC_WEBSOCKET_KEY, &key);
+        let bounds = Bounds::of_post();
+        let opened = tokio::time::timeout_at(bounds.deadline, async {
+            let response = request.send().await.map_err(|error| self.unsent(error))?;
+            let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
+            let is_open = response.status() == StatusCode::SWITCHING_PROTOCOLS
+                && accepted == Some(derive_accept_key(key.as_bytes()).as_bytes());
+            if !is_open {
+                let answer = read(response, bounds).await;
+                self.by_status(&answer)?;
+                return Err(self.later(&answer, "the answer is not WebSocket's", false));
+            }
+            response.upgrade().await.map_err(|error| self.unsent(error))
+        });
+        let no_answer = || Err(Failure::transient(self.reason("no answer in time")));
+        let stream = opened.await.unwrap_or_else(|_| no_answer())?;
+        let limits = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE_LIMIT))
+            .max_frame_size(Some(MESSAGE_LIMIT))
+            .read_buffer_size(16 * 1024);
+        Ok(WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits)).await)
     }
 
     async fn exchange(&self, request: reqwest::RequestBuilder, bounds: Bounds) -> Result<Answer, Failure> {

@@ -5,6 +5,7 @@ mod address;
 mod attempt;
 pub mod irc;
 pub mod matrix;
+pub mod slack;
 mod stage;
 pub mod xmpp;
 
@@ -110,6 +111,14 @@ impl Failure {
     /// A failure to be tried again, of which the room cannot have taken anything.
     pub fn transient(reason: impl Into<String>) -> Self {
         Failure::Transient { reason: reason.into(), wait: None, ambiguous: false }
+    }
+
+    /// The platform's own wish for the time until the next attempt.
+    pub fn wait(&self) -> Duration {
+        match self {
+            Failure::Transient { wait, .. } => wait.unwrap_or_default(),
+            Failure::Permanent { .. } | Failure::Auth { .. } => Duration::ZERO,
+        }
     }
 
     /// The same failure, with a secret hidden in its reason.

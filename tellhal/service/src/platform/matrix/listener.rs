@@ -79,11 +79,7 @@ impl Listener {
 
     fn wait(&self, failure: &Failure) -> Duration {
         let doubled = FIRST_WAIT.saturating_mul(1 << self.failures.min(16)).min(LONGEST_WAIT);
-        let wish = match failure {
-            Failure::Transient { wait, .. } => wait.unwrap_or_default(),
-            Failure::Permanent { .. } | Failure::Auth { .. } => Duration::ZERO,
-        };
-        doubled.mul_f64(0.5 + fastrand::f64() / 2.0).max(wish)
+        doubled.mul_f64(0.5 + fastrand::f64() / 2.0).max(failure.wait())
     }
 
     async fn ask(&mut self) -> Result<Heard, Failure> {

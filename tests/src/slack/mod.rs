@@ -1,5 +1,9 @@
-//! A fake Slack: the Web API's `chat.postMessage`, `chat.update`, `auth.test`, and incoming webhooks, with Slack's own
-//! refusals, most of which are HTTP 200. Checked with the official Python SDK.
+//! A fake Slack: the Web API's `chat.postMessage`, `chat.update`, `auth.test` and `apps.connections.open`, and incoming webhooks, with
+//! Slack's own refusals, most of which are HTTP 200; and what people say, by Socket Mode or as signed requests. Checked with the
+//! official Python SDK.
+
+mod said;
+mod socket;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -7,14 +11,19 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 
+pub use said::{SIGNING_SECRET, TEAM, Way, deliver, now, signature};
+pub use socket::APP_TOKEN;
+use socket::Sockets;
+
 use crate::http::{Reply, Request, Server};
 
-/// The only token that the fake accepts.
+/// The only bot's token that the fake accepts.
 pub const TOKEN: &str = "xoxb-1-fake";
 /// The path of the fake's only incoming webhook.
 pub const WEBHOOK: &str = "/services/T0001/B0001/secretsecret";
 
 const LONGEST_TEXT: usize = 40_000;
+const LONGEST_EDIT: usize = 4_000;
 const MOST_BLOCKS: usize = 50;
 const MOST_ATTACHMENTS: usize = 100;
 
@@ -48,11 +57,12 @@ pub enum Channel {
     Archived,
 }
 
-/// A running fake; its answers are scripted with [`Server::next`] and [`Server::always`].
+/// A running fake; the answers of its Web API are scripted with [`Server::next`] and [`Server::always`].
 #[derive(Debug)]
 pub struct FakeSlack {
     server: Server,
     workspace: Arc<Mutex<Workspace>>,
+    sockets: Sockets,
 }
 
 impl Deref for FakeSlack {
@@ -67,11 +77,12 @@ impl FakeSlack {
     pub async fn start(channels: &[&str]) -> FakeSlack {
         let channels = channels.iter().map(|&id| (id.into(), Channel::Open)).collect();
         let workspace = Arc::new(Mutex::new(Workspace { channels, posts: Vec::new() }));
-        let shared = workspace.clone();
+        let (shared, sockets) = (workspace.clone(), Sockets::start().await);
+        let apps = sockets.clone();
         let server = Server::start(Arc::new(move |request| {
-            answer(&mut shared.lock().expect("no panic here"), request)
+            answer(&mut shared.lock().expect("no panic here"), &apps, request)
         }));
-        FakeSlack { server: server.await, workspace }
+        FakeSlack { server: server.await, workspace, sockets }
     }
 
     /// The Web API's address, for the key `api_url`.
@@ -89,13 +100,38 @@ impl FakeSlack {
         self.workspace.lock().expect("no panic here").channels.insert(id.into(), channel);
     }
 
+    /// Queues a delivery over Socket Mode, of the type `events_api` or `slash_commands`; it is sent again until it is acknowledged.
+    pub fn envelope(&self, kind: &str, payload: &Value) {
+        self.sockets.push(kind, payload);
+    }
+
+    /// The acknowledgements so far, as they came.
+    pub fn acknowledged(&self) -> Vec<Value> {
+        self.sockets.acknowledged()
+    }
+
+    /// The number of connections of Socket Mode so far.
+    pub fn connections(&self) -> usize {
+        self.sockets.connections()
+    }
+
+    /// Asks all connections of Socket Mode to connect again, and closes them.
+    pub fn disconnect(&self) {
+        self.sockets.disconnect();
+    }
+
+    /// Leaves all connections of Socket Mode open, dead.
+    pub fn freeze(&self) {
+        self.sockets.freeze();
+    }
+
     /// All messages taken so far, in order.
     pub fn posts(&self) -> Vec<Post> {
         self.workspace.lock().expect("no panic here").posts.clone()
     }
 }
 
-fn answer(workspace: &mut Workspace, request: &Request) -> Reply {
+fn answer(workspace: &mut Workspace, sockets: &Sockets, request: &Request) -> Reply {
     let path = request.path.split('?').next().unwrap_or_default();
     if path == WEBHOOK {
         return incoming_webhook(workspace, request);
@@ -106,11 +142,14 @@ fn answer(workspace: &mut Workspace, request: &Request) -> Reply {
     let Some(method) = path.strip_prefix("/api/") else { return Reply::text(404, "not found") };
     let result = match token(request) {
         None => Err("not_authed"),
+        Some(APP_TOKEN) if method == "apps.connections.open" => Ok(json!({ "url": sockets.url() })),
+        Some(TOKEN) if method == "apps.connections.open" => Err("not_allowed_token_type"),
         Some(token) if token != TOKEN => Err("invalid_auth"),
         Some(_) => arguments(request).and_then(|body| match method {
             "auth.test" => Ok(json!({"url": "https://fake.slack.com/", "team": "fake", "user": "hal",
-                "team_id": "T0001", "user_id": "U0001", "bot_id": "B0001"})),
-            "chat.postMessage" => post_message(workspace, body),
+                "team_id": TEAM, "user_id": "U0001", "bot_id": "B0001"})),
+            "chat.postMessage" => post_message(workspace, body)
+                .inspect(|posted| sockets.push_if_heard("events_api", &said::by_robot(posted))),
             "chat.update" => update(workspace, &body),
             _ => Err("unknown_method"),
         }),
@@ -156,7 +195,12 @@ fn arguments(request: &Request) -> Result<Map<String, Value>, &'static str> {
 }
 
 fn post_message(workspace: &mut Workspace, body: Map<String, Value>) -> Result<Value, &'static str> {
-    let channel = text(&body, "channel").to_owned();
+    let channel = text(&body, "channel");
+    // A post to a person is one in the conversation with that person, which is there once it is needed.
+    let channel = channel.strip_prefix('U').map_or_else(|| channel.to_owned(), |user| format!("D{user}"));
+    if channel.starts_with('D') {
+        workspace.channels.entry(channel.clone()).or_insert(Channel::Open);
+    }
     match workspace.channels.get(&channel) {
         None => return Err("channel_not_found"),
         Some(Channel::NotMember) => return Err("not_in_channel"),
@@ -166,13 +210,16 @@ fn post_message(workspace: &mut Workspace, body: Map<String, Value>) -> Result<V
     check_content(&body)?;
     let post = take(workspace, channel, body);
     Ok(json!({"channel": post.channel, "ts": post.ts,
-        "message": {"type": "message", "subtype": "bot_message", "text": post.text, "ts": post.ts,
+        "message": {"type": "message", "text": post.text, "ts": post.ts,
             "user": "U0001", "bot_id": "B0001"}}))
 }
 
 fn update(workspace: &mut Workspace, body: &Map<String, Value>) -> Result<Value, &'static str> {
     let (channel, ts) = (text(body, "channel"), text(body, "ts"));
     check_content(body)?;
+    if text(body, "text").chars().count() > LONGEST_EDIT {
+        return Err("msg_too_long");
+    }
     let mut posts = workspace.posts.iter_mut();
     let post = posts.find(|post| post.channel == channel && post.ts == ts).ok_or("message_not_found")?;
     post.text = text(body, "text").chars().take(LONGEST_TEXT).collect();

@@ -1,0 +1,68 @@
+//! What people write, as its readers see it: Slack sends mentions, links and three escaped characters. Pure.
+
+use super::client::Us;
+
+/// The text of a message. A mention of the bot is its name; one of others is their id, which nobody can choose. A link is its text.
+pub(super) fn plain(text: &str, us: &Us) -> String {
+    let (mut plain, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once('<') {
+        plain += &unescape(before);
+        rest = match after.split_once('>') {
+            Some((reference, after)) => {
+                plain += &shown(reference, us);
+                after
+            }
+            None => {
+                plain.push('<');
+                after
+            }
+        };
+    }
+    plain + &unescape(rest)
+}
+
+/// What a reader sees of the reference `<reference>`.
+fn shown(reference: &str, us: &Us) -> String {
+    let (target, label) = reference.split_once('|').unwrap_or((reference, ""));
+    if target.strip_prefix('@').is_some_and(|user| user == us.user) {
+        return format!("@{}", us.name);
+    }
+    match target.strip_prefix('!') {
+        _ if target.starts_with(['@', '#']) => target.to_owned(),
+        Some(word) if label.is_empty() => format!("@{}", word.split('^').next().unwrap_or_default()),
+        None if label.is_empty() => unescape(target),
+        _ => unescape(label),
+    }
+}
+
+/// Slack escapes these three characters, and no others.
+fn unescape(text: &str) -> String {
+    text.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_names_links_and_plain_characters() {
+        let us = Us { team: "T1".into(), user: "U0001".into(), name: "hal".into() };
+        for (text, want) in [
+            ("<@U0001> deploy web", "@hal deploy web"),
+            ("<@U0001|evil>: deploy", "@hal: deploy"),
+            ("page <@U2> <@U2|oncall> in <#C1|general>", "page @U2 @U2 in #C1"),
+            ("<!here> <!subteam^S1|@dba> <!subteam^S1> <!date^1^{date}|today>", "@here @dba @subteam today"),
+            (
+                "see <http://x.example/a?b&amp;c> <https://x.example|x.example>",
+                "see http://x.example/a?b&c x.example",
+            ),
+            ("<mailto:a@b.example|a@b.example>", "a@b.example"),
+            ("a &lt;b&gt; &amp;&amp; &amp;lt; &quot;", "a <b> && &lt; &quot;"),
+            ("&lt;@U0001&gt; deploy", "<@U0001> deploy"),
+            ("1 < 2", "1 < 2"),
+            ("<> <|> <!", "  <!"),
+        ] {
+            assert_eq!(plain(text, &us), want, "{text}");
+        }
+    }
+}
