@@ -131,6 +131,16 @@ async fn commands_are_typed_and_answered_on_irc() {
     ann.hears("not the one who asked").await;
     bob.say(&format!("!approve {id}")).await;
     bob.hears("| deployed production").await;
+    // Approved elsewhere, it is answered where it was asked too.
+    ann.say("!deploy moon").await;
+    let asked = ann.hears("deploy moon needs another person").await;
+    let id = asked.split("approve ").nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    bob.send(&format!("PRIVMSG halbot :approve {id}")).await;
+    ann.hears("| deploy moon, approved by bob:").await;
+    ann.hears("| deployed moon").await;
+    let private =
+        || bob.lines().into_iter().any(|line| line.target == "bob" && line.text.contains("deployed moon"));
+    wait_until("the answer in private", SOON, async || private()).await;
     elsewhere.say("!deploy x").await;
     elsewhere.hears("you may not give deploy").await;
 

@@ -156,10 +156,17 @@ impl Session {
 
     async fn listen(&self, chat: &Arc<dyn Chat>, tasks: &TaskTracker) {
         let room = Arc::new(Semaphore::new(AT_ONCE));
+        let mut others = self.commands.speakers.open(&self.name);
         let mut look = tokio::time::interval(PAUSE);
         loop {
             let heard = tokio::select! {
                 heard = chat.next() => heard,
+                // The answer to a command that was asked here and approved elsewhere.
+                Some((to, answer)) = others.recv() => {
+                    let speaker = Speaker::new(&self.commands, chat.clone(), to);
+                    tasks.spawn(async move { speaker.answer(&answer).await });
+                    continue;
+                }
                 _ = look.tick() => {
                     self.set_state(State::Held(chat.trouble()));
                     continue;

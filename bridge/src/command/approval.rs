@@ -30,6 +30,11 @@ pub(crate) struct Pending {
     /// Chat and room.
     pub(crate) room: String,
     /// First token of the subjects: environments differ in it.
+    /// The chat and the place in it where it was asked, for the answer.
+    #[serde(default)]
+    pub(crate) chat: String,
+    #[serde(default)]
+    pub(crate) to: String,
     pub(crate) prefix: String,
     pub(crate) approval: Approval,
     pub(crate) expires: Timestamp,
@@ -137,6 +142,8 @@ mod tests {
             words: vec!["production".into()],
             each: false,
             room: "main/#ops".into(),
+            chat: "main".into(),
+            to: "#ops ann".into(),
             prefix: "hal".into(),
             approval,
             expires: Timestamp(0),

@@ -119,6 +119,14 @@ impl Commands {
         };
         let (kind, answer) = self.ask(&asked, &values, timeout, entry, out).await;
         self.audit(&asked.ended(kind, &answer)).await;
+        // Private conversations have no names: their places differ.
+        let is_elsewhere = waiting.room != given.line.place() || waiting.room.ends_with("/private");
+        if is_elsewhere && waiting.to != given.line.to && !waiting.to.is_empty() {
+            let text = format!("{}, approved {by}:\n{}", asked.shown_line(), answer.answer);
+            let (commands, id, chat, to) =
+                (self.clone(), id.to_owned(), waiting.chat.clone(), waiting.to.clone());
+            tokio::spawn(async move { commands.say(&id, &chat, &to, text).await });
+        }
         let head = match waiting.approval {
             Approval::SecondPerson => format!("{}, asked by {}:", asked.shown_line(), waiting.person),
             _ => format!("{}:", asked.shown_line()),

@@ -25,6 +25,7 @@ mod peers;
 mod pending;
 pub(crate) mod person;
 pub(crate) mod policy;
+pub(crate) mod speakers;
 mod told;
 pub(crate) mod words;
 
@@ -46,6 +47,7 @@ use self::flood::{Admission, Flood};
 use self::line::{Line, Out};
 use self::person::Person;
 use self::policy::{Approval, Policy, Verdict};
+use self::speakers::Speakers;
 use crate::bus::Bus;
 use crate::metrics::{CommandOutcome, Metrics};
 use crate::outbox::Outbox;
@@ -73,6 +75,7 @@ pub(crate) struct Commands {
     flood: Arc<Mutex<Flood>>,
     running: Running,
     outbox: Outbox,
+    pub(crate) speakers: Speakers,
     metrics: Arc<Metrics>,
 }
 
@@ -149,7 +152,16 @@ impl Commands {
         metrics: Arc<Metrics>,
     ) -> Commands {
         let claims = Claims::new(bus.clone(), owner);
-        Commands { bus, claims, policy, flood: Arc::default(), running: Arc::default(), outbox, metrics }
+        Commands {
+            bus,
+            claims,
+            policy,
+            flood: Arc::default(),
+            running: Arc::default(),
+            outbox,
+            speakers: Speakers::default(),
+            metrics,
+        }
     }
 
     /// Handles one line to its end. At most one bridge does so for one event of a platform; false if this one did not.
@@ -392,6 +404,8 @@ impl Commands {
             words: given.words.clone(),
             each: given.each,
             room: given.line.place(),
+            chat: given.line.chat.clone(),
+            to: given.line.to.clone(),
             prefix: self.bus.names.prefix().to_owned(),
             approval,
             expires: Timestamp(0),

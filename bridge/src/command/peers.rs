@@ -1,4 +1,5 @@
-//! Bridges ask each other to cancel a command: it may run on another one than the one that hears `cancel`. Requests are signed
+//! Bridges ask each other to cancel a command, which may run on another one than the one that hears `cancel`, and to say something in a
+//! chat that another one has. Requests are signed
 //! with the bridges' own key, so that nobody else can send one.
 
 use std::time::Duration;
@@ -11,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Commands, Given};
 
+/// What a bridge is asked that speaks in a chat.
+const SAY: &str = "say";
 /// The wait for the bridge on which the command runs.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -38,6 +41,13 @@ impl Commands {
             let Some(message) = message else { return };
             let request = gate.take(&subject, message.headers.as_ref(), &message.payload, Timestamp::now());
             match (request, message.reply) {
+                (Ok(Request { command, args, .. }), Some(reply)) if command == SAY => {
+                    if let [chat, to, text] = args.as_slice()
+                        && self.speakers.say(chat, to, &Answer::done(text))
+                    {
+                        bus.reply(reply, &Answer::done("")).await;
+                    }
+                }
                 (Ok(Request { cancel: Some(id), person, room, .. }), Some(to)) => {
                     // The one that does not run it says nothing: another one does.
                     if let Some(answer) = self.cancel_here(person.as_deref(), &room, &id) {
@@ -56,20 +66,9 @@ impl Commands {
         if let Some(answer) = self.cancel_here(person.as_deref(), &given.line.place(), id) {
             return answer;
         }
-        let request = Request {
-            v: VERSION,
-            id: given.id.clone(),
-            subject: self.bus.names.ask_bridges(),
-            command: given.command.clone(),
-            args: Vec::new(),
-            named: Default::default(),
-            person,
-            roles: Vec::new(),
-            room: given.line.place(),
-            expires: Timestamp::now().plus(FRESH),
-            timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
-            cancel: Some(id.to_owned()),
-        };
+        let request =
+            Request { person, cancel: Some(id.to_owned()), ..self.to_peers(&given.id, &given.command) };
+        let request = Request { room: given.line.place(), ..request };
         match timeout(PATIENCE, self.asked_peers(&request)).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => {
@@ -77,6 +76,39 @@ impl Commands {
                 Answer::failed("NATS does not answer; try again later")
             }
             Err(_) => Answer::failed(format!("no command {id} runs")),
+        }
+    }
+
+    /// Says something in a chat, by the bridge that speaks there; `id` is the request that it is about.
+    pub(super) async fn say(&self, id: &str, chat: &str, to: &str, text: String) {
+        if self.speakers.say(chat, to, &Answer::done(&text)) {
+            return;
+        }
+        let args = vec![chat.to_owned(), to.to_owned(), text];
+        let request = Request { args, ..self.to_peers(&format!("{id}-{SAY}"), SAY) };
+        if !matches!(timeout(PATIENCE, self.asked_peers(&request)).await, Ok(Ok(_))) {
+            tracing::warn!(
+                id,
+                chat,
+                "an answer is not said where the command was asked: no bridge speaks there"
+            );
+        }
+    }
+
+    fn to_peers(&self, id: &str, command: &str) -> Request {
+        Request {
+            v: VERSION,
+            id: id.to_owned(),
+            subject: self.bus.names.ask_bridges(),
+            command: command.to_owned(),
+            args: Vec::new(),
+            named: Default::default(),
+            person: None,
+            roles: Vec::new(),
+            room: String::new(),
+            expires: Timestamp::now().plus(FRESH),
+            timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap_or(u64::MAX),
+            cancel: None,
         }
     }
 
