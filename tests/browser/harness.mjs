@@ -29,11 +29,15 @@ function program(name, variable, ...more) {
   return path;
 }
 
+const given = new Set(); // the system may name a port twice, before it is used
+
 async function freePort() {
   const socket = createSocket();
   await new Promise((done) => socket.listen(0, "127.0.0.1", done));
   const { port } = socket.address();
   await new Promise((done) => socket.close(done));
+  if (given.has(port)) return freePort();
+  given.add(port);
   return port;
 }
 

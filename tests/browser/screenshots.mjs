@@ -1,9 +1,9 @@
 // Pictures of the page with something in it, for people to look at: node tests/browser/screenshots.mjs FOLDER
-// The two in the README are messages.png and message.png.
+// Those in the README are messages.png, message.png and commands.png.
 
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { browser, site, taken, until } from "./harness.mjs";
+import { TOKENS, browser, site, taken, until } from "./harness.mjs";
 
 const folder = process.argv[2];
 if (!folder) throw new Error("usage: node tests/browser/screenshots.mjs FOLDER");
@@ -26,7 +26,26 @@ name = "deploys"
 tag = "deploy.>"
 rooms = ["dba"]
 `;
-const made = await site({ rooms: { dba: taken, oncall: () => ({ status: 404, text: "no such channel" }) }, routes: ROUTES });
+const BRIDGE = `
+[[people]]
+name = "ann"
+roles = ["operator"]
+page = "operator"
+[[people]]
+name = "ben"
+roles = ["operator"]
+page = "viewer"
+[[commands]]
+name = "deploy"
+allow = ["operator"]
+args = [{ name = "target", one_of = ["staging", "production"] }]
+when = { target = "production" }
+approve = "second-person"
+[[commands]]
+name = "*"
+allow = ["operator"]
+`;
+const made = await site({ bridge: BRIDGE, rooms: { dba: taken, oncall: () => ({ status: 404, text: "no such channel" }) }, routes: ROUTES });
 const chromium = await browser();
 
 async function shoot(name, path, { click = [], full, ...options } = {}) {
@@ -80,6 +99,19 @@ try {
   await shoot("rooms", "/rooms", { login: "operator" });
   await shoot("sources", "/sources");
   await shoot("explain", "/explain?tag=backup.mysql&severity=error&text=Access+denied", { full: true });
+  await made.serve("deploy", "sh -c 'echo \"$1: version 2026.11.27 is out on web1, web2, web3\"' deploy {target}");
+  await made.serve("disk", "sh -c 'printf \"web1  /var  71 %%\\nweb2  /var  64 %%\\ndb1   /var  93 %%\\n\"'");
+  const give = async (token, line) => {
+    const headers = { authorization: `Bearer ${token}`, "content-type": "application/json" };
+    const response = await fetch(`${made.address}/api/commands`, { method: "POST", headers, body: JSON.stringify({ line }) });
+    return JSON.parse((await response.text()).trim().split("\n").at(-1)).answer;
+  };
+  const [ann, ben] = [TOKENS.operator, TOKENS.viewer];
+  await give(ann, "uptme");
+  await give(ben, "disk");
+  const waits = await give(ann, "deploy production");
+  await give(ben, `approve ${waits.match(/approve (\w+)/)[1]}`);
+  await shoot("commands", "/commands", { login: "operator" });
   await shoot("tell", "/tell", { login: "operator" });
   await shoot("dark", "/?severity=notice", { colorScheme: "dark" });
   await shoot("narrow", "/", { viewport: { width: 390, height: 844 }, deviceScaleFactor: 2 });
