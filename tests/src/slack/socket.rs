@@ -137,8 +137,12 @@ impl Shared {
 
     fn acknowledge(&mut self, text: &str) {
         let Ok(value) = serde_json::from_str::<Value>(text) else { return };
+        // An envelope that was sent twice may be acknowledged twice.
+        let before = self.unacknowledged.len();
         self.unacknowledged.retain(|envelope| envelope.value["envelope_id"] != value["envelope_id"]);
-        self.acknowledged.push(value);
+        if self.unacknowledged.len() < before {
+            self.acknowledged.push(value);
+        }
     }
 }
 
