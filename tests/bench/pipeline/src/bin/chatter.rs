@@ -61,7 +61,7 @@ fn bridge(folder: &Path, server: &Server, listener: &TcpListener) -> anyhow::Res
     let http = free_address()?;
     let configuration = format!(
         "state_dir = {:?}\nflood = {{ burst = 1000, every = \"1ms\" }}\n[nats]\nurl = \"nats://{}\"\n[http]\nlisten = \"{http}\"\n\
-         [chat.main.irc]\nserver = \"{}\"\ntls = false\nnick = \"halbot\"\nchannels = [\"#ops\"]\nburst = 1000\nline_every = \"1ms\"\n",
+         [chat.main.irc]\nserver = \"{}\"\ntls = false\nnick = \"halbot\"\nchannels = [\"#ops\"]\nburst = 100\nline_every = \"1ms\"\n",
         folder.join("state"),
         server.address,
         listener.local_addr()?,
