@@ -23,7 +23,7 @@ lint:
 fmt:
     cargo fmt --all
 
-# A benchmark: oneshot, relay, routes, throttle, backlog, commands or page
+# A benchmark: oneshot, relay, routes, throttle, backlog, chatter, commands or page
 bench name="oneshot" *args:
     tests/bench/{{ name }} {{ args }}
 

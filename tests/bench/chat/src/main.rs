@@ -10,6 +10,9 @@ use tests::{Bridge, IrcNetwork, NatsServer, Served};
 
 use crate::asker::{Asker, Page};
 
+/// The pause before each line. Within 40 ms of its last line a server may hold back the next one (Nagle's algorithm, against delayed
+/// acknowledgements); people do not type so fast.
+const PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 const WARM_UP: usize = 5;
 /// The commands that one account gives; the bridge takes 20 at once and then one each two seconds.
 const EACH: usize = 6;
@@ -138,6 +141,7 @@ impl Scene {
     /// The milliseconds from a line to its answer.
     async fn ask(&mut self, case: &Case, round: usize) -> anyhow::Result<f64> {
         let n = round % self.askers.len();
+        tokio::time::sleep(PAUSE).await;
         let time = match case.asked {
             Asked::Irc { channel, line, nick, words } => {
                 self.askers[n].ask(channel, line, nick, words).await?
