@@ -4,7 +4,7 @@ use tellhal::attached::File;
 use tellhal::audit::FileEntry;
 use tellhal::command::Answer;
 
-/// What the audit says of files.
+/// Files as the audit lists them.
 pub(super) fn entries(files: &[File]) -> Vec<FileEntry> {
     let entry = |file: &File| FileEntry {
         name: file.name.clone(),

@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Commands, Given};
 
-/// What a bridge is asked that speaks in a chat.
+/// The name of the request to say something in a chat.
 const SAY: &str = "say";
 /// The wait for the bridge on which the command runs.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -367,7 +367,7 @@ mod tests {
         let doubt = "it needs a chat over TLS, which old is not";
         assert_eq!(verdict(&policy, "oncall", "old/#ops", "deploy"), Verdict::Denied(doubt.into()));
         assert!(is_allowed(&policy, "oncall", "main/#ops", "deploy"));
-        // What was asked in a sure place is not approved from an unsure one.
+        // A command from a chat over TLS is not approved from one without it.
         let request = Request { person: None, room: "main/#ops", command: "deploy", words: &[] };
         assert_eq!(policy.lacks_assurance(&request, "old/private").as_deref(), Some(doubt));
         assert_eq!(policy.lacks_assurance(&request, "page/private"), None);

@@ -16,7 +16,7 @@ pub(crate) type Speech = (String, Answer);
 pub(crate) struct Speakers(Arc<Mutex<HashMap<String, mpsc::Sender<Speech>>>>);
 
 impl Speakers {
-    /// What is to be said in a chat, until the receiver is dropped.
+    /// Registers a chat; its answers come out of the receiver, until that is dropped.
     pub(crate) fn open(&self, chat: &str) -> mpsc::Receiver<Speech> {
         let (sender, receiver) = mpsc::channel(WAITING);
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(chat.to_owned(), sender);

@@ -1,4 +1,4 @@
-//! What Slack delivers, in both ways the same: events and slash commands. Pure.
+//! Events and slash commands, which Slack delivers in the same form over Socket Mode and as requests. Pure.
 //!
 //! A line is a person's own words of this moment: no edit, no robot's post, no notice about the channel. It is known by channel
 //! and time, since the same line may be delivered as a `message` and as an `app_mention`, with an id each.
@@ -20,7 +20,7 @@ pub enum Delivery {
     Challenge(String),
     /// It is of another workspace, in which the same app is installed.
     Foreign,
-    /// Nothing that anybody said.
+    /// It carries no line of a person.
     Other,
 }
 

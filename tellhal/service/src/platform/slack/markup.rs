@@ -1,4 +1,4 @@
-//! What people write, as its readers see it: Slack sends mentions, links and three escaped characters. Pure.
+//! Texts as people read them: Slack sends mentions, links and three escaped characters in a form of its own. Pure.
 
 use super::client::Us;
 
@@ -21,7 +21,7 @@ pub(super) fn plain(text: &str, us: &Us) -> String {
     plain + &unescape(rest)
 }
 
-/// What a reader sees of the reference `<reference>`.
+/// The text that is shown for the reference `<reference>`.
 fn shown(reference: &str, us: &Us) -> String {
     let (target, label) = reference.split_once('|').unwrap_or((reference, ""));
     if target.strip_prefix('@').is_some_and(|user| user == us.user) {
