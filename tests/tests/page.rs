@@ -200,9 +200,10 @@ async fn subjects_that_are_not_utf8_cost_one_connection_and_not_one_each() {
     wait_until("the page too", SOON, async || search(&relay, "limit=100").await == want).await;
     in_index(&relay, 61).await;
     let lost = || relay.log().matches("disconnected from NATS").count();
-    // Inbox, tail and index may all meet the first before one of them knows it.
+    // Inbox, tail and index may all meet the first, on two connections and more than once, before one of them knows it; without
+    // that, each of the thirty costs some.
     let before = lost();
-    assert!((1..=4).contains(&before), "{before} connections were lost\n{}", relay.log());
+    assert!((1..=10).contains(&before), "{before} connections were lost\n{}", relay.log());
     // So much that the odd ones are only in the log, where each new reader meets them.
     let js = nats.jetstream().await;
     for _ in 0..80 {
