@@ -83,7 +83,7 @@ shows("a message that waits is followed until it is settled", { rooms: { hook: (
 shows("a summary is told apart from its message, posted or dead", { rooms: { hook: taken, gone }, routes: '[[routes]]\nname = "all"\nrooms = ["hook", "gone"]\nthrottle = "1s"\n' }, async (made, user) => {
   const { id } = await made.publish("db1", "job", { text: "again and again" });
   for (const n of [1, 2]) await made.publish("db1", "job", { text: `again and again ${n}` });
-  const steps = async () => (await made.api(`/api/messages/${id}`)).rooms.map((room) => room.steps.length);
+  const steps = async () => ((await made.api(`/api/messages/${id}`)).rooms ?? []).map((room) => room.steps.length);
   await until("both rooms had the summary", async () => `${await steps()}` === "2,2");
   const page = await user.page(`/messages/${id}`);
   await page.getByLabel("Room hook").getByText("the summary of its repeats: ✓ posted").waitFor();

@@ -132,7 +132,9 @@ async fn answers_that_are_not_read_take_a_limited_amount_of_memory() {
         wait_until("the clients are gone", SOON, is_over).await;
     }
     eprintln!("MiB more than {} in each wave: {waves:?}", before / MIB);
-    assert!(waves.iter().all(|more| *more < 250), "{waves:?}");
+    // Eight waves stay between 120 and 260: 64 MiB of answers that are sent, and what is made and read for others. Without
+    // the budget it is more than 600.
+    assert!(waves.iter().all(|more| *more < 400), "{waves:?}");
     wait_until("every message is found again", SOON, async || through().await == MESSAGES).await;
 }
 
