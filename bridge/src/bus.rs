@@ -27,6 +27,7 @@ const AUDIT_BYTES: i64 = 256 << 20;
 /// The age of claims: longer than any platform sends an event again.
 const CLAIM_AGE: Duration = Duration::from_secs(8 * 86_400);
 const CLAIM_BYTES: i64 = 64 << 20;
+const MEMORY_BYTES: i64 = 64 << 20;
 /// The longest wait for a file to be kept or listed.
 const FILE: Duration = Duration::from_secs(10);
 /// The most entries of the audit that are looked through for the end of one request.
@@ -53,6 +54,9 @@ pub(crate) struct Bus {
 pub(crate) struct Streams {
     pub(crate) state: Store,
     pub(crate) claims: Store,
+    /// States that outlive a bridge, without an age: see `memory`.
+    #[allow(dead_code, reason = "its first users are being built")]
+    pub(crate) memory: Store,
 }
 
 impl Bus {
@@ -93,7 +97,12 @@ impl Bus {
             max_bytes: CLAIM_BYTES,
             ..self.bucket()
         };
-        let streams = Streams { state: self.store(state).await?, claims: self.store(claims).await? };
+        let memory = kv::Config { bucket: names.bridge_bucket(), max_bytes: MEMORY_BYTES, ..self.bucket() };
+        let streams = Streams {
+            state: self.store(state).await?,
+            claims: self.store(claims).await?,
+            memory: self.store(memory).await?,
+        };
         *self.known() = Some(streams.clone());
         Ok(streams)
     }

@@ -9,8 +9,13 @@ mod bus;
 mod chat;
 mod command;
 mod config;
+mod hash;
 mod health;
+#[allow(dead_code, reason = "its first users are being built")]
+mod memory;
 mod metrics;
+#[allow(dead_code, reason = "its first users are being built")]
+mod once;
 mod outbox;
 mod reload;
 mod run;

@@ -19,6 +19,32 @@ const BUDGET: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 const FLUSH_FOR: Duration = Duration::from_secs(10);
 
+/// The end of a message here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The log has it.
+    Acknowledged,
+    /// The spool has it.
+    Spooled,
+    /// Neither has it.
+    Lost,
+}
+
+impl Outcome {
+    fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Acknowledged => "acknowledged",
+            Outcome::Spooled => "spooled",
+            Outcome::Lost => "lost",
+        }
+    }
+
+    /// It outlives this process.
+    pub(crate) fn is_kept(self) -> bool {
+        self != Outcome::Lost
+    }
+}
+
 /// The way out. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Outbox {
@@ -32,19 +58,21 @@ impl Outbox {
     }
 
     /// Keeps `message`, or logs that it is lost. `source` is the kind of source it came from.
-    pub(crate) async fn publish(&self, source: &'static str, message: &Message) {
+    pub(crate) async fn publish(&self, source: &'static str, message: &Message) -> Outcome {
         let outcome = match self.outlet.keep(message, Instant::now() + BUDGET).await {
-            Ok(Kept::Acknowledged(_)) => "acknowledged",
+            Ok(Kept::Acknowledged(_)) => Outcome::Acknowledged,
             Ok(Kept::Spooled(refusal)) => {
                 tracing::warn!(id = message.id, tag = %message.tag, %refusal, "message spooled");
-                "spooled"
+                Outcome::Spooled
             }
             Err(error) => {
                 tracing::error!(id = message.id, tag = %message.tag, %error, "message lost");
-                "lost"
+                Outcome::Lost
             }
         };
-        self.metrics.messages.get_or_create(&SourceOutcome { source, outcome }).inc();
+        let label = SourceOutcome { source, outcome: outcome.as_str() };
+        self.metrics.messages.get_or_create(&label).inc();
+        outcome
     }
 
     /// The reason why messages cannot reach the log now; `None` if they can.

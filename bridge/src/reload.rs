@@ -82,7 +82,7 @@ impl Reload {
         {
             tracing::warn!("[nats], [http], [handlers] and spool change only with a restart");
         }
-        parts.sources.change(&config, &self.outbox).await.map_err(|error| format!("{error:#}"))?;
+        parts.sources.change(&config).await.map_err(|error| format!("{error:#}"))?;
         // Rights change first: a chat that goes on is asked with the new ones at once.
         parts.policy.send_replace(Arc::new(config.policy.clone()));
         let Parts { sessions, commands, states, .. } = parts;

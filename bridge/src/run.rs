@@ -23,7 +23,7 @@ use crate::health::{self, Health};
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::reload::{Parts, Reload};
-use crate::source::Sources;
+use crate::source::{Means, Opened, Sources};
 
 /// The longest time that a running task may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
@@ -36,14 +36,16 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let http = http.with_context(|| {
         format!("http.listen: cannot listen on {}; is another bridge running?", config.http)
     })?;
-    let mut sources = Sources::open(&config).await?;
+    let opened = Opened::of(&config, None).await?;
     let publisher = Publisher::service(&config.nats, "hal-bridge").await?;
     let metrics = Arc::new(Metrics::default());
     let outbox = Outbox::new(Outlet::new(publisher.clone(), config.spool.clone()), metrics.clone());
     let (policy, rules) = watch::channel(Arc::new(config.policy.clone()));
     let bus = bus(&config, &publisher).await?;
     tracing::info!(key = bus.public_key(), "signs its requests to handlers");
-    let commands = Commands::new(bus, owner(), rules, outbox.clone(), metrics.clone());
+    let owner = owner();
+    let means = Means { outbox: outbox.clone(), bus: bus.clone(), owner: owner.clone() };
+    let commands = Commands::new(bus, owner, rules, outbox.clone(), metrics.clone());
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Health outlives `stop`: it answers while the rest drains.
@@ -57,7 +59,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     });
     tasks.spawn(page::serve(commands.clone(), stop.clone()));
     tasks.spawn(commands.clone().answer_peers(stop.clone()));
-    sources.start(&outbox);
+    let sources = Sources::start(&config, opened, means);
     let mut sessions = Sessions::new(doors);
     sessions.change(&config.chats, config.dev_rooms.as_deref(), &commands, &health.chats).await;
     tracing::info!(http = %config.http, tcp = config.tcp.map(|addr| addr.to_string()), "hal-bridge runs");

@@ -122,6 +122,11 @@ impl Names {
         self.upper("CLAIMS")
     }
 
+    /// The bucket of all that a bridge must not forget: `HAL_BRIDGE`.
+    pub fn bridge_bucket(&self) -> String {
+        self.upper("BRIDGE")
+    }
+
     /// The log: `HAL_OPS`.
     pub fn ops_stream(&self) -> String {
         self.upper("OPS")

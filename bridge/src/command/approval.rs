@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tellhal::Timestamp;
 
-use super::hash::hash;
 use super::person::Person;
 use super::policy::{Approval, Policy, Request, Verdict};
+use crate::hash::hash;
 
 /// The time in which a command must be approved.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15 * 60);

@@ -17,9 +17,9 @@ use tellhal::Timestamp;
 use tokio::sync::{Mutex, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::hash::hash;
 use super::line::Line;
 use crate::bus::Bus;
+use crate::hash::hash;
 
 /// The longest time for reading the claims of a chat.
 const READ: Duration = Duration::from_secs(10);

@@ -18,7 +18,6 @@ mod dispatch;
 mod files;
 pub(crate) mod flood;
 pub(crate) mod handlers;
-mod hash;
 mod left;
 pub(crate) mod line;
 mod peers;
@@ -277,7 +276,9 @@ impl Commands {
         if self.policy.borrow().told.contains(&entry.kind) {
             let (outbox, message) = (self.outbox.clone(), told::message(entry));
             // A command does not wait for it.
-            tokio::spawn(async move { outbox.publish("command", &message).await });
+            tokio::spawn(async move {
+                outbox.publish("command", &message).await;
+            });
         }
         Ok(place)
     }

@@ -3,7 +3,10 @@
 
 mod chats;
 mod commands;
+mod monitors;
 mod raw;
+mod schedules;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;

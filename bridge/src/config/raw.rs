@@ -11,6 +11,10 @@ use service::secret::Secret;
 use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
+use super::monitors::Monitor;
+use super::schedules::Schedule;
+use super::webhooks::Webhook;
+
 pub(super) type Document = service::config::Document<File>;
 pub(super) type Checks<'a> = service::config::Checks<'a, File>;
 
@@ -200,66 +204,6 @@ pub(super) enum Approve {
     Confirm,
     /// Another person who may give the command must approve it.
     SecondPerson,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Schedule {
-    name: Option<String>,
-    /// A time of day, such as `10:30`.
-    at: Option<String>,
-    /// Such as `mon-fri`.
-    days: Option<String>,
-    zone: Option<String>,
-    /// An interval, such as `30s`.
-    every: Option<String>,
-    tag: Option<String>,
-    text: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Monitor {
-    name: Option<String>,
-    tag: Option<String>,
-    severity: Option<String>,
-    every: Option<String>,
-    graphite: Option<Graphite>,
-    expect: Option<Expect>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Graphite {
-    /// Graphite's address, in which a password may stand.
-    url: Option<Secret>,
-    target: Option<String>,
-    above: Option<f64>,
-    below: Option<f64>,
-    at_least: Option<f64>,
-    at_most: Option<f64>,
-    window: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Expect {
-    /// The tag of the expected message.
-    seen: Option<String>,
-    within: Option<String>,
-    grace: Option<String>,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Webhook {
-    /// The secret that signs requests.
-    secret: Option<Secret>,
-    /// A file with the secret.
-    #[schemars(extend("format" = PATH))]
-    secret_file: Option<PathBuf>,
-    /// The tag, in which `{name}` stands for a part of the request.
-    tag: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

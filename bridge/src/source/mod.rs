@@ -1,4 +1,5 @@
-//! The bridge's sources, one file each. A source only makes messages; the outbox keeps them.
+//! The bridge's sources of messages, as the configuration in force has them. A source only makes messages; the outbox keeps
+//! them. A changed configuration begins and ends only the sources that have changed.
 
 pub(crate) mod tcp;
 
@@ -11,72 +12,95 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::bus::Bus;
 use crate::config::Config;
 use crate::outbox::Outbox;
 
 /// The longest time that a source may take to finish when a new configuration has removed it.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// The parts of the bridge that sources use. Cheap to clone.
+#[derive(Clone)]
+#[allow(dead_code, reason = "its first users are being built")]
+pub(crate) struct Means {
+    pub(crate) outbox: Outbox,
+    pub(crate) bus: Bus,
+    /// This process in leases: a word that no other one has.
+    pub(crate) owner: String,
+}
+
 /// The sources of the configuration in force.
-#[derive(Debug, Default)]
 pub(crate) struct Sources {
-    /// The TCP port for old scripts: open, or already served.
-    tcp: Option<Tcp>,
+    means: Means,
+    /// The TCP port for old scripts, if it is wanted.
+    tcp: Option<(SocketAddr, Running)>,
 }
 
-#[derive(Debug)]
-struct Tcp {
-    address: SocketAddr,
-    listener: Option<TcpListener>,
-    tasks: TaskTracker,
-    stop: CancellationToken,
+/// Listeners that are open before anything is taken from them.
+#[derive(Default)]
+pub(crate) struct Opened {
+    tcp: Option<(SocketAddr, TcpListener)>,
 }
 
-impl Sources {
-    /// Opens the listeners of `config`. Connections are accepted from [`Sources::start`] on.
-    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        let Some(address) = config.tcp else { return Ok(Sources::default()) };
-        Ok(Sources { tcp: Some(Tcp::open(address).await?) })
-    }
+/// The tasks of one source.
+#[derive(Default)]
+pub(crate) struct Running {
+    pub(crate) tasks: TaskTracker,
+    pub(crate) stop: CancellationToken,
+}
 
-    pub(crate) fn start(&mut self, outbox: &Outbox) {
-        if let Some(tcp) = &mut self.tcp {
-            tcp.start(outbox);
-        }
-    }
-
-    /// Replaces the sources by those of `config`. If a listener cannot be opened, the sources stay as they are.
-    pub(crate) async fn change(&mut self, config: &Config, outbox: &Outbox) -> anyhow::Result<()> {
-        if self.tcp.as_ref().map(|tcp| tcp.address) == config.tcp {
-            return Ok(());
-        }
-        let mut next = Sources::open(config).await?;
-        next.start(outbox);
-        std::mem::replace(self, next).stop(GRACE).await;
-        Ok(())
-    }
-
-    /// Accepts no further connections, and waits at most `grace` for the open ones.
-    pub(crate) async fn stop(self, grace: Duration) {
-        if let Some(tcp) = self.tcp {
-            tcp.stop.cancel();
-            drain(&tcp.tasks, grace).await;
-        }
+impl Running {
+    /// Begins nothing further, and waits at most `grace` for what is under way.
+    pub(crate) async fn end(self, grace: Duration) {
+        self.stop.cancel();
+        drain(&self.tasks, grace).await;
     }
 }
 
-impl Tcp {
-    async fn open(address: SocketAddr) -> anyhow::Result<Self> {
+impl Opened {
+    /// Opens the listeners of `config`, except for `open` ones.
+    pub(crate) async fn of(config: &Config, open: Option<&Sources>) -> anyhow::Result<Opened> {
+        let is_open = open.and_then(|sources| Some(sources.tcp.as_ref()?.0));
+        let Some(address) = config.tcp.filter(|address| Some(*address) != is_open) else {
+            return Ok(Opened::default());
+        };
         let listener = TcpListener::bind(address).await;
         let listener = listener
             .with_context(|| format!("tcp.listen: cannot listen on {address}; is another bridge running?"))?;
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Ok(Tcp { address, listener: Some(listener), tasks, stop })
+        Ok(Opened { tcp: Some((address, listener)) })
+    }
+}
+
+impl Sources {
+    pub(crate) fn start(config: &Config, opened: Opened, means: Means) -> Sources {
+        let mut sources = Sources { means, tcp: None };
+        sources.serve(config, opened);
+        sources
     }
 
-    fn start(&mut self, outbox: &Outbox) {
-        if let Some(listener) = self.listener.take() {
-            self.tasks.spawn(tcp::serve(listener, outbox.clone(), self.stop.clone()));
+    /// Replaces the sources by those of `config`. If a listener cannot be opened, all stay as they are.
+    pub(crate) async fn change(&mut self, config: &Config) -> anyhow::Result<()> {
+        let opened = Opened::of(config, Some(self)).await?;
+        let tcp = self.tcp.take_if(|(address, _)| Some(*address) != config.tcp);
+        self.serve(config, opened);
+        if let Some((_, tcp)) = tcp {
+            tcp.end(GRACE).await;
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, _config: &Config, opened: Opened) {
+        if let Some((address, listener)) = opened.tcp {
+            let running = Running::default();
+            running.tasks.spawn(tcp::serve(listener, self.means.outbox.clone(), running.stop.clone()));
+            self.tcp = Some((address, running));
+        }
+    }
+
+    /// Takes nothing further, and waits at most `grace` for what is under way.
+    pub(crate) async fn stop(self, grace: Duration) {
+        if let Some((_, tcp)) = self.tcp {
+            tcp.end(grace).await;
         }
     }
 }

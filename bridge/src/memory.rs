@@ -1,0 +1,78 @@
+//! All that the bridge must not forget over a restart or a takeover, in the bucket `HAL_BRIDGE`: monitors' states, pauses,
+//! reminders. An entry is JSON under a kind and a name, and stays until it is removed.
+
+use anyhow::Context as _;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::bus::Bus;
+use crate::hash::hash;
+
+/// The entries of one kind. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Memory {
+    bus: Bus,
+    kind: &'static str,
+}
+
+/// An entry with its revision, by which it can be changed only as it was read.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry<T> {
+    pub(crate) value: T,
+    pub(crate) revision: u64,
+}
+
+impl Memory {
+    /// The entries of a `kind`, which is one token.
+    pub(crate) fn new(bus: &Bus, kind: &'static str) -> Memory {
+        Memory { bus: bus.clone(), kind }
+    }
+
+    /// The entry `name`; `None` if there is none. One that cannot be understood is an error: it may be a newer bridge's.
+    pub(crate) async fn get<T: DeserializeOwned>(&self, name: &str) -> anyhow::Result<Option<Entry<T>>> {
+        let key = self.key(name);
+        let entry = self.bus.streams().await?.memory.entry(&key).await.inspect_err(|_| self.bus.forget())?;
+        let Some(entry) = entry.filter(|entry| !entry.value.is_empty()) else { return Ok(None) };
+        let value = serde_json::from_slice(&entry.value).with_context(|| format!("the entry {key}"))?;
+        Ok(Some(Entry { value, revision: entry.revision }))
+    }
+
+    /// Stores an entry, whatever was there.
+    pub(crate) async fn put(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
+        let value = serde_json::to_vec(value)?;
+        let memory = self.bus.streams().await?.memory;
+        memory.put(self.key(name), value.into()).await.inspect_err(|_| self.bus.forget())?;
+        Ok(())
+    }
+
+    /// Changes an entry as it was read (`0` if there was none). False if somebody else has changed it since.
+    pub(crate) async fn change(
+        &self,
+        name: &str,
+        value: &impl Serialize,
+        revision: u64,
+    ) -> anyhow::Result<bool> {
+        use async_nats::jetstream::kv::UpdateErrorKind;
+        let value = serde_json::to_vec(value)?;
+        let memory = self.bus.streams().await?.memory;
+        match memory.update(self.key(name), value.into(), revision).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Err(error) => {
+                self.bus.forget();
+                Err(error.into())
+            }
+        }
+    }
+
+    pub(crate) async fn remove(&self, name: &str) -> anyhow::Result<()> {
+        let memory = self.bus.streams().await?.memory;
+        memory.purge(self.key(name)).await.inspect_err(|_| self.bus.forget())?;
+        Ok(())
+    }
+
+    /// Names are whatever somebody configured, so a key has their hash.
+    fn key(&self, name: &str) -> String {
+        format!("{}.{}", self.kind, hash(name))
+    }
+}
