@@ -56,7 +56,7 @@ shows("a line is answered, and everybody sees what was asked", { bridge: BRIDGE,
   await ask(page, `approve ${id}`);
   await answer(page, "another person must approve it");
 
-  const conversation = page.locator(`#${id}`);
+  const conversation = page.locator(`[id="${id}"]`);
   await conversation.getByText("reboot", { exact: true }).waitFor();
   await conversation.getByText("… waits").waitFor();
   const other = await page.request.post("/api/commands", { data: { line: `approve ${id}` }, headers: { authorization: "Bearer wall-0123456789abcdef" } });
