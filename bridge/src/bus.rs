@@ -55,7 +55,6 @@ pub(crate) struct Streams {
     pub(crate) state: Store,
     pub(crate) claims: Store,
     /// States that outlive a bridge, without an age: see `memory`.
-    #[allow(dead_code, reason = "its first users are being built")]
     pub(crate) memory: Store,
 }
 

@@ -11,7 +11,9 @@ mod command;
 mod config;
 mod hash;
 mod health;
-#[allow(dead_code, reason = "its first users are being built")]
+#[allow(dead_code, reason = "monitors use the rest")]
+mod means;
+#[allow(dead_code, reason = "monitors and reminders use the rest")]
 mod memory;
 mod metrics;
 #[allow(dead_code, reason = "its first users are being built")]
@@ -19,6 +21,7 @@ mod once;
 mod outbox;
 mod reload;
 mod run;
+mod schedule;
 mod source;
 
 use std::fmt;

@@ -45,19 +45,20 @@ impl Memory {
         Ok(())
     }
 
-    /// Changes an entry as it was read (`0` if there was none). False if somebody else has changed it since.
+    /// Changes an entry as it was read (`0` if there was none), and returns its new revision; `None` if somebody else has
+    /// changed it since.
     pub(crate) async fn change(
         &self,
         name: &str,
         value: &impl Serialize,
         revision: u64,
-    ) -> anyhow::Result<bool> {
+    ) -> anyhow::Result<Option<u64>> {
         use async_nats::jetstream::kv::UpdateErrorKind;
         let value = serde_json::to_vec(value)?;
         let memory = self.bus.streams().await?.memory;
         match memory.update(self.key(name), value.into(), revision).await {
-            Ok(_) => Ok(true),
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(false),
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
             Err(error) => {
                 self.bus.forget();
                 Err(error.into())

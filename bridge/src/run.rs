@@ -20,10 +20,11 @@ use crate::chat::sessions::Sessions;
 use crate::command::Commands;
 use crate::config::Config;
 use crate::health::{self, Health};
+use crate::means::Means;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::reload::{Parts, Reload};
-use crate::source::{Means, Opened, Sources};
+use crate::source::{Opened, Sources};
 
 /// The longest time that a running task may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
@@ -44,8 +45,8 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let bus = bus(&config, &publisher).await?;
     tracing::info!(key = bus.public_key(), "signs its requests to handlers");
     let owner = owner();
-    let means = Means { outbox: outbox.clone(), bus: bus.clone(), owner: owner.clone() };
-    let commands = Commands::new(bus, owner, rules, outbox.clone(), metrics.clone());
+    let commands = Commands::new(bus.clone(), owner.clone(), rules, outbox.clone(), metrics.clone());
+    let means = Means { outbox: outbox.clone(), bus, owner, commands: commands.clone() };
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Health outlives `stop`: it answers while the rest drains.

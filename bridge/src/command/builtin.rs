@@ -9,6 +9,7 @@ use tellhal::command::Answer;
 
 use super::approval::Pending;
 use super::line::Out;
+use super::own::first;
 use super::policy::{Approval, OPEN, Verdict};
 use super::{Commands, Given, handlers, pending};
 
@@ -38,7 +39,7 @@ impl Commands {
             ("deny", [id]) => self.deny(given, id).await,
             ("cancel", [id]) => self.cancel(given, id).await,
             (command, _) => {
-                let usage = OWN.iter().find(|(usage, _)| usage.split(' ').next() == Some(command));
+                let usage = OWN.iter().find(|(usage, _)| first(usage) == command);
                 Answer::failed(format!("it is {}", usage.map_or(command, |(usage, _)| usage)))
             }
         };
@@ -50,16 +51,24 @@ impl Commands {
         let alive = handlers::alive(&self.bus.handlers, &self.bus.names).await;
         let yours = alive.iter().filter(|(name, _)| given.policy.may(given.person(), &place, name));
         let served = yours.map(|(_, served)| (served.usage.as_str(), served.help.as_str()));
-        Answer { fixed_width: true, ..Answer::done(table(served.chain(OWN))) }
+        let owned = self.owners.table();
+        let may = |(usage, _): &(&str, &str)| given.policy.may(given.person(), &place, first(usage));
+        let owned = owned.into_iter().filter(may);
+        Answer { fixed_width: true, ..Answer::done(table(served.chain(owned).chain(OWN))) }
     }
 
     async fn help_about(&self, given: &Given<'_>, command: &str) -> Answer {
-        if let Some((usage, help)) = OWN.iter().find(|(usage, _)| usage.split(' ').next() == Some(command)) {
+        if let Some((usage, help)) = OWN.iter().find(|(usage, _)| first(usage) == command) {
             return Answer::done(format!("{usage}: {help}"));
         }
         let place = given.line.place();
         if !given.policy.may(given.person(), &place, command) {
             return Answer::failed(format!("you may not give {command} here"));
+        }
+        if let Some((usage, help)) =
+            self.owners.table().into_iter().find(|(usage, _)| first(usage) == command)
+        {
+            return Answer::done(format!("{usage}: {help}"));
         }
         let alive = handlers::alive(&self.bus.handlers, &self.bus.names).await;
         let Some(served) = alive.get(command) else {

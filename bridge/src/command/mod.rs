@@ -20,6 +20,8 @@ pub(crate) mod flood;
 pub(crate) mod handlers;
 mod left;
 pub(crate) mod line;
+#[allow(dead_code, reason = "reminders use the rest")]
+pub(crate) mod own;
 mod peers;
 mod pending;
 pub(crate) mod person;
@@ -44,6 +46,7 @@ use self::claims::{Asked, Claims, Held};
 use self::dispatch::{Dispatch, End};
 use self::flood::{Admission, Flood};
 use self::line::{Line, Out};
+use self::own::{Call, Owners};
 use self::person::Person;
 use self::policy::{Approval, Policy, Verdict};
 use self::speakers::Speakers;
@@ -75,6 +78,8 @@ pub(crate) struct Commands {
     running: Running,
     outbox: Outbox,
     pub(crate) speakers: Speakers,
+    /// The bridge's parts that answer commands themselves.
+    pub(crate) owners: Owners,
     metrics: Arc<Metrics>,
 }
 
@@ -159,6 +164,7 @@ impl Commands {
             running: Arc::default(),
             outbox,
             speakers: Speakers::default(),
+            owners: Owners::default(),
             metrics,
         }
     }
@@ -334,6 +340,10 @@ impl Commands {
                 return (Kind::Failed, Answer::failed(text));
             }
         }
+        if let Some(own) = self.owners.of(&given.command) {
+            let answer = own.answer(&given.call()).await;
+            return (if answer.failed { Kind::Failed } else { Kind::Done }, answer);
+        }
         let names = &self.bus.names;
         let each = match given.each {
             true => {
@@ -450,6 +460,17 @@ impl Commands {
 }
 
 impl Given<'_> {
+    fn call(&self) -> Call<'_> {
+        Call {
+            command: &self.command,
+            words: &self.words,
+            person: self.person().map_or("", |person| person.name.as_str()),
+            speaker: &self.line.speaker,
+            chat: &self.line.chat,
+            to: &self.line.to,
+        }
+    }
+
     /// The command with its arguments, as it may be shown.
     fn shown_line(&self) -> String {
         let words = [self.command.clone()].into_iter().chain(self.shown.iter().cloned());

@@ -24,6 +24,8 @@ pub(crate) enum Account {
     Xmpp(String),
     /// The name of a token of the relay's page.
     Page(String),
+    /// A schedule of this configuration, by its name: it acts for the person.
+    Schedule(String),
 }
 
 impl fmt::Display for Account {
@@ -34,6 +36,7 @@ impl fmt::Display for Account {
             Account::Matrix(id) => write!(f, "matrix {id}"),
             Account::Xmpp(jid) => write!(f, "xmpp {jid}"),
             Account::Page(token) => write!(f, "page {token}"),
+            Account::Schedule(name) => write!(f, "schedule {name}"),
         }
     }
 }
@@ -65,6 +68,8 @@ impl Account {
             }
             ("xmpp", _) => bad("a JID without a resource, such as oncall@example.com"),
             ("page", None) if is_word(text) => Ok(Account::Page(text.into())),
+            ("schedule", None) if is_word(text) => Ok(Account::Schedule(text.into())),
+            ("schedule", _) => bad("the name of a schedule"),
             _ => bad("the name of one of the page's tokens, such as oncall"),
         }
     }

@@ -117,6 +117,7 @@ fn people(checks: &mut Checks<'_>) -> People {
                 ("matrix", &raw.matrix),
                 ("xmpp", &raw.xmpp),
                 ("page", &raw.page),
+                ("schedule", &raw.schedule),
             ];
             let given = kinds.iter().filter_map(|(kind, texts)| Some((*kind, texts.as_ref()?)));
             for (kind, index, text) in given.flat_map(|(kind, texts)| {
@@ -130,6 +131,9 @@ fn people(checks: &mut Checks<'_>) -> People {
                         continue;
                     }
                 };
+                if matches!(account, Account::Schedule(_)) {
+                    checks.defined(document, &key, "schedule", &text);
+                }
                 if let Some(first) = accounts.insert(account.clone(), document.at(&key)) {
                     let what = format!("{account} is another person's already, at {first}");
                     checks.problems.push(document.error(&key, what, "each account is of one person"));

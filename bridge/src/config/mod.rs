@@ -18,10 +18,12 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use nkeys::KeyPair;
 use service::config::{Configuration, Problem, listen_address};
+use service::zone::Zone;
 use tellhal::nats::NatsConfig;
 
 use crate::chat::registry as chat;
 use crate::command::policy::Policy;
+use crate::schedule::job::Job;
 use raw::{Checks, DEFAULT_HTTP, DEFAULT_TCP, File};
 
 /// A configuration that can run.
@@ -43,6 +45,9 @@ pub(crate) struct Config {
     /// The connection on which commands are asked, if it is another than `nats`.
     pub(crate) handlers: Option<NatsConfig>,
     pub(crate) signing_key: SigningKey,
+    pub(crate) schedules: Vec<Job>,
+    /// The zone of reminders.
+    pub(crate) zone: Zone,
     /// The copies of each stream that the bridge creates.
     pub(crate) replicas: usize,
     /// Problems despite which it can be used.
@@ -91,8 +96,7 @@ fn create(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Parts of the configuration that are checked and not built yet: the key, and its name in a sentence.
-const NOT_BUILT: [(&str, &str); 4] = [
-    ("schedules", "schedules are not built yet"),
+const NOT_BUILT: [(&str, &str); 3] = [
     ("monitors", "monitors are not built yet"),
     ("webhooks", "webhooks are not built yet"),
     ("mqtt", "mqtt is not built yet"),
@@ -124,10 +128,14 @@ impl Configuration for Config {
         let mut nats = checks.nats(|raw| raw.nats.clone());
         let dev_rooms = chats::dev_rooms(checks, &mut nats);
         let replicas = checks.only("replicas", |raw| raw.replicas);
+        // Before the people, who may act for a schedule.
+        let (schedules, zone) = schedules::check(checks);
         Config {
             signing_key: signing_key.map_or_else(|| SigningKey::Own(own_key()), SigningKey::Given),
             handlers,
             dev_rooms,
+            schedules,
+            zone,
             replicas: replicas.unwrap_or(1),
             chats: chats::check(checks),
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
@@ -227,8 +235,8 @@ mod tests {
 
     #[test]
     fn parts_that_are_not_built_yet_are_refused_by_name() {
-        let refused = load(&[("a.toml", "[[schedules]]\nname = \"a\"\nevry = \"30s\"\n")]).unwrap_err();
-        assert!(refused.contains("schedules: schedules are not built yet"), "{refused}");
-        assert!(refused.contains("schedules[0].evry: unknown key (did you mean every?)"), "{refused}");
+        let refused = load(&[("a.toml", "[mqtt.plant]\ntopic = \"a\"\n")]).unwrap_err();
+        assert!(refused.contains("mqtt: mqtt is not built yet"), "{refused}");
+        assert!(refused.contains("mqtt.plant.topic: unknown key (did you mean topics?)"), "{refused}");
     }
 }

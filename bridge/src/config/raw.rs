@@ -12,8 +12,8 @@ use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
 use super::monitors::Monitor;
-use super::schedules::Schedule;
 use super::webhooks::Webhook;
+use crate::schedule::raw::Schedule;
 
 pub(super) type Document = service::config::Document<File>;
 pub(super) type Checks<'a> = service::config::Checks<'a, File>;
@@ -61,7 +61,9 @@ pub(crate) struct File {
     pub(super) people: Vec<Person>,
     /// The commands, with the roles that may give them.
     pub(super) commands: Vec<Command>,
-    /// Messages at their times.
+    /// The time zone of schedules and reminders that name none, such as `America/New_York`; UTC when absent.
+    pub(super) zone: Option<String>,
+    /// Messages and commands at their times.
     pub(super) schedules: Vec<Schedule>,
     /// Measurements whose changes become messages.
     pub(super) monitors: Vec<Monitor>,
@@ -146,6 +148,8 @@ pub(super) struct Person {
     pub(super) xmpp: Option<OneOrMany>,
     /// The name of a token of the relay's page; `proxy:NAME` for a user of its proxy.
     pub(super) page: Option<OneOrMany>,
+    /// A schedule whose command the person gives.
+    pub(super) schedule: Option<OneOrMany>,
 }
 
 /// A rule about one command. The first of a command's rules whose rooms and arguments fit decides alone.

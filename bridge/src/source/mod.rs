@@ -7,54 +7,31 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use service::process::drain;
+use service::zone::Zone;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use crate::bus::Bus;
 use crate::config::Config;
-use crate::outbox::Outbox;
+use crate::means::{Means, Running};
+use crate::schedule::job::Job;
+use crate::schedule::jobs::Jobs;
 
 /// The longest time that a source may take to finish when a new configuration has removed it.
 const GRACE: Duration = Duration::from_secs(10);
-
-/// The parts of the bridge that sources use. Cheap to clone.
-#[derive(Clone)]
-#[allow(dead_code, reason = "its first users are being built")]
-pub(crate) struct Means {
-    pub(crate) outbox: Outbox,
-    pub(crate) bus: Bus,
-    /// This process in leases: a word that no other one has.
-    pub(crate) owner: String,
-}
 
 /// The sources of the configuration in force.
 pub(crate) struct Sources {
     means: Means,
     /// The TCP port for old scripts, if it is wanted.
     tcp: Option<(SocketAddr, Running)>,
+    jobs: Jobs,
+    /// The clocks of schedules, and what they are of.
+    clocks: (Vec<Job>, Zone, Running),
 }
 
 /// Listeners that are open before anything is taken from them.
 #[derive(Default)]
 pub(crate) struct Opened {
     tcp: Option<(SocketAddr, TcpListener)>,
-}
-
-/// The tasks of one source.
-#[derive(Default)]
-pub(crate) struct Running {
-    pub(crate) tasks: TaskTracker,
-    pub(crate) stop: CancellationToken,
-}
-
-impl Running {
-    /// Begins nothing further, and waits at most `grace` for what is under way.
-    pub(crate) async fn end(self, grace: Duration) {
-        self.stop.cancel();
-        drain(&self.tasks, grace).await;
-    }
 }
 
 impl Opened {
@@ -73,8 +50,11 @@ impl Opened {
 
 impl Sources {
     pub(crate) fn start(config: &Config, opened: Opened, means: Means) -> Sources {
-        let mut sources = Sources { means, tcp: None };
-        sources.serve(config, opened);
+        let jobs = Jobs::new(&means);
+        let clocks = jobs.start(&config.schedules, &config.zone, &means);
+        let clocks = (config.schedules.clone(), config.zone.clone(), clocks);
+        let mut sources = Sources { means, tcp: None, jobs, clocks };
+        sources.serve(opened);
         sources
     }
 
@@ -82,14 +62,19 @@ impl Sources {
     pub(crate) async fn change(&mut self, config: &Config) -> anyhow::Result<()> {
         let opened = Opened::of(config, Some(self)).await?;
         let tcp = self.tcp.take_if(|(address, _)| Some(*address) != config.tcp);
-        self.serve(config, opened);
+        self.serve(opened);
         if let Some((_, tcp)) = tcp {
             tcp.end(GRACE).await;
+        }
+        let (schedules, zone) = (&config.schedules, &config.zone);
+        if (schedules, zone) != (&self.clocks.0, &self.clocks.1) {
+            std::mem::take(&mut self.clocks.2).end(GRACE).await;
+            self.clocks = (schedules.clone(), zone.clone(), self.jobs.start(schedules, zone, &self.means));
         }
         Ok(())
     }
 
-    fn serve(&mut self, _config: &Config, opened: Opened) {
+    fn serve(&mut self, opened: Opened) {
         if let Some((address, listener)) = opened.tcp {
             let running = Running::default();
             running.tasks.spawn(tcp::serve(listener, self.means.outbox.clone(), running.stop.clone()));
@@ -99,8 +84,11 @@ impl Sources {
 
     /// Takes nothing further, and waits at most `grace` for what is under way.
     pub(crate) async fn stop(self, grace: Duration) {
-        if let Some((_, tcp)) = self.tcp {
-            tcp.end(grace).await;
-        }
+        let tcp = async {
+            if let Some((_, tcp)) = self.tcp {
+                tcp.end(grace).await;
+            }
+        };
+        tokio::join!(tcp, self.clocks.2.end(grace));
     }
 }

@@ -34,6 +34,11 @@ impl Zone {
         })
     }
 
+    /// Its rules, for calculations.
+    pub fn time_zone(&self) -> &TimeZone {
+        &self.0
+    }
+
     /// The time of day: `03:00:01Z` in UTC, `04:00:01 CET` elsewhere.
     pub fn clock(&self, at: Timestamp) -> String {
         self.format("%H:%M:%S", at)
