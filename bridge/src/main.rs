@@ -11,6 +11,7 @@ mod command;
 mod config;
 mod hash;
 mod health;
+mod jobs;
 #[allow(dead_code, reason = "monitors use the rest")]
 mod means;
 #[allow(dead_code, reason = "monitors and reminders use the rest")]
@@ -63,6 +64,20 @@ enum Command {
         #[command(subcommand)]
         action: Acl,
     },
+    /// List the schedules: when they are due, and how they went last
+    ///
+    /// hal-bridge jobs
+    /// hal-bridge jobs scrum --next 10
+    #[command(verbatim_doc_comment)]
+    Jobs {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        asked: jobs::Asked,
+    },
     /// Print the public key that handlers know the bridge by, for tellhal serve --bridge-key
     Key {
         #[command(flatten)]
@@ -104,6 +119,7 @@ fn main() -> ExitCode {
             Command::Acl { action: Acl::Explain { path, json, asked } } => {
                 acl::explain(&path.config, &asked, json)
             }
+            Command::Jobs { path, json, asked } => jobs::list(&path.config, &asked, json).await,
             Command::Key { path } => {
                 let key = Config::load(&path.config)?.signing_key.read()?;
                 Ok(print(&format!("{}\n", key.public_key()))?)
@@ -119,6 +135,7 @@ struct Listeners {
     http: String,
     tcp: Option<String>,
     chats: Vec<String>,
+    schedules: usize,
 }
 
 impl Listeners {
@@ -127,6 +144,7 @@ impl Listeners {
             http: config.http.to_string(),
             tcp: config.tcp.map(|address| address.to_string()),
             chats: config.chats.keys().cloned().collect(),
+            schedules: config.schedules.len(),
         }
     }
 }
@@ -136,6 +154,11 @@ impl fmt::Display for Listeners {
         write!(f, "health on {}", self.http)?;
         if let Some(tcp) = &self.tcp {
             write!(f, ", old scripts on {tcp}")?;
+        }
+        match self.schedules {
+            0 => {}
+            1 => write!(f, ", 1 schedule")?,
+            several => write!(f, ", {several} schedules")?,
         }
         match self.chats.as_slice() {
             [] => f.write_str(", commands on the page alone"),

@@ -44,6 +44,10 @@ impl Listed {
         }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     fn cells(&self, zone: &Zone) -> [String; 4] {
         let next = match (&self.next, &self.paused_by) {
             (_, Some(by)) => match self.paused_until {
@@ -65,9 +69,10 @@ impl Listed {
 }
 
 /// The schedules in columns.
-pub(crate) fn table(rows: &[Listed], zone: &Zone) -> String {
+pub(crate) fn table<'a>(rows: impl IntoIterator<Item = &'a Listed>, zone: &Zone) -> String {
     let head = ["schedule", "due", "next", "last"].map(str::to_owned);
-    let rows: Vec<[String; 4]> = [head].into_iter().chain(rows.iter().map(|row| row.cells(zone))).collect();
+    let rows: Vec<[String; 4]> =
+        [head].into_iter().chain(rows.into_iter().map(|row| row.cells(zone))).collect();
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [width(0), width(1), width(2)];
     let line = |[name, when, next, last]: &[String; 4]| {

@@ -20,7 +20,8 @@ pub(crate) struct Schedule {
     pub(crate) zone: Option<String>,
     /// An interval from a second to 366 days, such as `30s`, counted from 1970-01-01T00:00:00Z.
     pub(crate) every: Option<String>,
-    /// A cron pattern: minute, hour, day of the month, month, weekday.
+    /// A cron pattern: minute, hour, day of the month, month, weekday. If hour and minute are numbers, a change of the clocks is as for `at`;
+    /// with wildcards, ranges or steps it goes by the clock on the wall.
     pub(crate) cron: Option<String>,
     /// The age up to which a due time is caught up that was missed while no bridge ran, from `0s` to 31 days: only the last
     /// one. `1h` when absent, and `0s` for `every`.

@@ -1,8 +1,8 @@
 //! The times of a schedule: an interval, a time of day on some weekdays, a moment, or a cron pattern. Pure.
 //!
 //! Where clocks are set forward, a time of day that does not exist that day is due at the moment of the change. Where they are
-//! set back, one that comes twice is due the first time. Cron patterns with fixed hours and minutes follow the same rule; those
-//! with wildcards in their hours or minutes go by the clock on the wall: they are due in both of the hours that come twice, and
+//! set back, one that comes twice is due the first time. Cron patterns whose hours and minutes are numbers follow the same rule;
+//! those with wildcards, ranges or steps there go by the clock on the wall: they are due in both of the hours that come twice, and
 //! not in one that does not exist.
 
 use std::fmt;
@@ -152,7 +152,9 @@ fn instant(civil: DateTime, zone: &TimeZone) -> Option<Timestamp> {
     if !is_skipped {
         return Some(of(&shown));
     }
-    let change = zone.preceding(shown.timestamp()).next()?;
+    // A change at that very moment is one before the next.
+    let after = shown.timestamp().checked_add(Span::new().nanoseconds(1)).ok()?;
+    let change = zone.preceding(after).next()?;
     Some(Timestamp(change.timestamp().as_millisecond()))
 }
 
@@ -221,6 +223,7 @@ mod tests {
             all(&daily(time, "daily", "America/New_York"), "2026-03-08T05:00:00Z", "2026-03-09T04:00:00Z")
         };
         assert_eq!(new_york("02:30"), ["2026-03-08T07:00:00Z"]);
+        assert_eq!(new_york("02:00"), ["2026-03-08T07:00:00Z"]);
         assert_eq!(new_york("03:00"), ["2026-03-08T07:00:00Z"]);
         assert_eq!(new_york("01:59"), ["2026-03-08T06:59:00Z"]);
         let back = |time| {
