@@ -21,6 +21,7 @@ mod metrics;
 mod once;
 mod outbox;
 mod reload;
+mod reminder;
 mod run;
 mod schedule;
 mod source;

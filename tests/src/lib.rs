@@ -2,6 +2,7 @@
 //! their files in a folder that is removed when the guard is dropped.
 
 pub mod cluster;
+pub mod command_box;
 pub mod events;
 pub mod faults;
 pub mod find;
@@ -25,6 +26,7 @@ pub mod wait;
 pub mod webhook;
 
 pub use cluster::NatsCluster;
+pub use command_box::ask;
 pub use events::Events;
 pub use http::{Answer, Reply};
 pub use irc::IrcClient;

@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
-use serde_json::{Value, json};
 use tellhal::Message;
 use tests::wait::SOON;
-use tests::{Bridge, NatsServer, wait_until};
-use tokio::time::{sleep, timeout};
+use tests::{Bridge, NatsServer, ask, wait_until};
+use tokio::time::sleep;
 
 const PULSE: &str = "[[schedules]]\nname = \"pulse\"\nevery = \"1s\"\ntag = \"hal.pulse\"\ntext = \"alive\"\ncatch_up = \"30s\"\n";
 const OPERATOR: &str = "[[people]]\nname = \"ann\"\nroles = [\"operator\"]\npage = \"ann\"\n[[commands]]\nname = \"*\"\nallow = [\"operator\"]\n";
@@ -34,23 +32,6 @@ async fn told(nats: &NatsServer, tag: &str) -> Vec<Message> {
     all.filter(|(subject, _)| *subject == format!("hal.ops.bridge.{tag}"))
         .map(|(_, message)| message)
         .collect()
-}
-
-/// The answer to a line on the page, and whether it is one of failure.
-async fn ask(nats: &NatsServer, line: &str) -> (String, bool) {
-    let client = nats.client().await;
-    let inbox = client.new_inbox();
-    let mut replies = client.subscribe(inbox.clone()).await.unwrap();
-    let id = format!("{:x}", fastrand::u64(..));
-    let asked = json!({ "v": 1, "id": id, "token": "ann", "line": line });
-    client.publish_with_reply("hal.ask.page", inbox, asked.to_string().into()).await.unwrap();
-    loop {
-        let reply = timeout(SOON, replies.next()).await.unwrap().unwrap();
-        let reply: Value = serde_json::from_slice(&reply.payload).unwrap();
-        if let Some(answer) = reply["answer"].as_str() {
-            return (answer.to_owned(), reply["failed"] == true);
-        }
-    }
 }
 
 #[tokio::test]
@@ -115,18 +96,18 @@ async fn schedules_are_listed_run_paused_and_resumed_from_a_chat() {
     let _other = Bridge::start(&nats.url(), &config).await;
     let is_due = async || !told(&nats, "hal.pulse").await.is_empty();
     wait_until("the pulse is told", SOON, is_due).await;
-    let listed = ask(&nats, "jobs").await.0;
+    let listed = ask(&nats, "ann", "jobs").await.0;
     assert!(listed.contains("party     2099-12-24 10:00 Europe/Berlin  2099-12-24 09:00:00Z  -"), "{listed}");
     assert!(listed.contains("every 1s") && listed.contains("told"), "{listed}");
 
-    assert_eq!(ask(&nats, "run-job party").await, ("party is due now".to_owned(), false));
+    assert_eq!(ask(&nats, "ann", "run-job party").await, ("party is due now".to_owned(), false));
     let is_told = async || told(&nats, "schedule.party").await.len() == 1;
     wait_until("the party is told", SOON, is_told).await;
     let party = told(&nats, "schedule.party").await.remove(0);
     assert_eq!((party.text.as_str(), party.fields["by"].as_str()), ("cake", "ann"));
 
-    assert!(!ask(&nats, "pause pulse 1h").await.1);
-    assert!(ask(&nats, "jobs pulse").await.0.contains("paused by ann until"));
+    assert!(!ask(&nats, "ann", "pause pulse 1h").await.1);
+    assert!(ask(&nats, "ann", "jobs pulse").await.0.contains("paused by ann until"));
     // At most one more was under way.
     let before = told(&nats, "hal.pulse").await.len();
     sleep(Duration::from_millis(2500)).await;
@@ -134,18 +115,18 @@ async fn schedules_are_listed_run_paused_and_resumed_from_a_chat() {
     // A pause outlives the bridges.
     bridge.process().kill();
     bridge.restart().await;
-    assert!(ask(&nats, "jobs pulse").await.0.contains("paused by ann until"));
+    assert!(ask(&nats, "ann", "jobs pulse").await.0.contains("paused by ann until"));
     let before = told(&nats, "hal.pulse").await.len();
-    assert_eq!(ask(&nats, "resume pulse").await, ("pulse goes on".to_owned(), false));
+    assert_eq!(ask(&nats, "ann", "resume pulse").await, ("pulse goes on".to_owned(), false));
     let goes_on = async || told(&nats, "hal.pulse").await.len() >= before + 2;
     wait_until("the pulse goes on", SOON, goes_on).await;
 
-    assert_eq!(ask(&nats, "resume pulse").await, ("pulse is not paused".to_owned(), true));
+    assert_eq!(ask(&nats, "ann", "resume pulse").await, ("pulse is not paused".to_owned(), true));
     assert_eq!(
-        ask(&nats, "run-job partty").await,
+        ask(&nats, "ann", "run-job partty").await,
         ("there is no schedule partty; did you mean party?".to_owned(), true)
     );
-    assert!(ask(&nats, "pause pulse soon").await.1);
+    assert!(ask(&nats, "ann", "pause pulse soon").await.1);
 }
 
 #[tokio::test]

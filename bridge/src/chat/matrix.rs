@@ -272,6 +272,7 @@ impl Chat for Matrix {
         let content = match (parts.next(), earlier) {
             (_, Some(earlier)) => content(text).replacing(earlier),
             (Some(root), None) => content(text).in_thread(root, event),
+            (None, None) if event.is_empty() => content(text),
             (None, None) => content(text).replying_to(event),
         };
         self.turn().await;

@@ -64,6 +64,11 @@ pub(crate) trait Chat: Send + Sync {
         StatusCode::NOT_FOUND.into_response()
     }
 
+    /// The place for something that answers nobody, in a room by its name in rules.
+    fn place(&self, room: &str) -> String {
+        room.to_owned()
+    }
+
     /// The platform can edit a post, so progress may be shown often.
     fn edits(&self) -> bool {
         false

@@ -19,6 +19,7 @@ use super::registry::Config;
 use super::{Chat, Heard, is_among};
 use crate::command::Commands;
 use crate::command::line::{Line, Out};
+use crate::command::speakers::ROOM;
 
 /// The number of commands of one chat at once; further ones are refused.
 const AT_ONCE: usize = 256;
@@ -163,6 +164,7 @@ impl Session {
                 heard = chat.next() => heard,
                 // The answer to a command that was asked here and approved elsewhere.
                 Some((to, answer)) = others.recv() => {
+                    let to = to.strip_prefix(ROOM).map_or(to.clone(), |room| chat.place(room));
                     let speaker = Speaker::new(&self.commands, chat.clone(), to);
                     tasks.spawn(async move { speaker.answer(&answer).await });
                     continue;

@@ -98,6 +98,10 @@ impl Chat for Xmpp {
         heard(self.listener.lock().await.next().await)
     }
 
+    fn place(&self, room: &str) -> String {
+        format!("{PUBLIC}{room}")
+    }
+
     async fn reply(&self, to: &str, text: &Answer, earlier: Option<&str>) -> Result<Option<String>, Failure> {
         let body = body(text, to);
         // The same reply has the same id, however often it is tried.

@@ -20,7 +20,6 @@ pub(crate) mod flood;
 pub(crate) mod handlers;
 mod left;
 pub(crate) mod line;
-#[allow(dead_code, reason = "reminders use the rest")]
 pub(crate) mod own;
 mod peers;
 mod pending;
@@ -167,6 +166,17 @@ impl Commands {
             owners: Owners::default(),
             metrics,
         }
+    }
+
+    /// True if some arguments exist with which the person may give the command there.
+    pub(crate) fn may(&self, person: &str, room: &str, command: &str) -> bool {
+        let policy = self.policy.borrow();
+        policy.may(policy.people.named(person), room, command)
+    }
+
+    /// True if the configuration has a chat of this name.
+    pub(crate) fn is_chat(&self, name: &str) -> bool {
+        self.policy.borrow().chats.contains(name)
     }
 
     /// Handles one line to its end. At most one bridge does so for one event of a platform; false if this one did not.
@@ -341,7 +351,7 @@ impl Commands {
             }
         }
         if let Some(own) = self.owners.of(&given.command) {
-            let answer = own.answer(&given.call()).await;
+            let answer = own.answer(&given.call(&given.line.place())).await;
             return (if answer.failed { Kind::Failed } else { Kind::Done }, answer);
         }
         let names = &self.bus.names;
@@ -460,13 +470,13 @@ impl Commands {
 }
 
 impl Given<'_> {
-    fn call(&self) -> Call<'_> {
+    fn call<'c>(&'c self, place: &'c str) -> Call<'c> {
         Call {
             command: &self.command,
             words: &self.words,
             person: self.person().map_or("", |person| person.name.as_str()),
-            speaker: &self.line.speaker,
             chat: &self.line.chat,
+            room: place,
             to: &self.line.to,
         }
     }
@@ -488,7 +498,7 @@ fn whole_seconds(wait: Duration) -> String {
 }
 
 /// A short id, which people type to approve or cancel: eight characters that look like no others.
-fn new_id() -> String {
+pub(crate) fn new_id() -> String {
     const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz23456789";
     (0..8).map(|_| char::from(LETTERS[fastrand::usize(..LETTERS.len())])).collect()
 }

@@ -22,9 +22,9 @@ pub(crate) struct Call<'a> {
     pub(crate) words: &'a [String],
     /// The name of the person.
     pub(crate) person: &'a str,
-    /// The name that the person has chosen in the chat.
-    pub(crate) speaker: &'a str,
     pub(crate) chat: &'a str,
+    /// Chat and room.
+    pub(crate) room: &'a str,
     /// The place for answers, as the chat knows it.
     pub(crate) to: &'a str,
 }

@@ -79,20 +79,18 @@ impl Commands {
         }
     }
 
-    /// Says something in a chat, by the bridge that speaks there; `id` is the request that it is about.
-    pub(super) async fn say(&self, id: &str, chat: &str, to: &str, text: String) {
+    /// Says something in a chat, by the bridge that speaks there; `id` is the request that it is about. False if no bridge does.
+    pub(crate) async fn say(&self, id: &str, chat: &str, to: &str, text: String) -> bool {
         if self.speakers.say(chat, to, &Answer::done(&text)) {
-            return;
+            return true;
         }
         let args = vec![chat.to_owned(), to.to_owned(), text];
-        let request = Request { args, ..self.to_peers(&format!("{id}-{SAY}"), SAY) };
-        if !matches!(timeout(PATIENCE, self.asked_peers(&request)).await, Ok(Ok(_))) {
-            tracing::warn!(
-                id,
-                chat,
-                "an answer is not said where the command was asked: no bridge speaks there"
-            );
+        let request = Request { args, ..self.to_peers(&format!("{id}-{SAY}-{}", super::new_id()), SAY) };
+        let is_said = matches!(timeout(PATIENCE, self.asked_peers(&request)).await, Ok(Ok(_)));
+        if !is_said {
+            tracing::warn!(id, chat, "nothing can be said in the chat: no bridge speaks there");
         }
+        is_said
     }
 
     fn to_peers(&self, id: &str, command: &str) -> Request {

@@ -77,6 +77,8 @@ pub(crate) enum Assurance {
 pub(crate) struct Policy {
     pub(crate) people: People,
     pub(crate) rules: Vec<Rule>,
+    /// The names of all chats.
+    pub(crate) chats: BTreeSet<String>,
     /// The chats whose connection somebody on the way can change.
     pub(crate) unprotected: BTreeSet<String>,
     /// The address of the relay's page, for links to files.

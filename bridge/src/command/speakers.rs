@@ -9,6 +9,9 @@ use tokio::sync::mpsc;
 /// The answers that may wait for their chat.
 const WAITING: usize = 64;
 
+/// The beginning of a place that is a room, by the name that rules have for it.
+pub(crate) const ROOM: &str = "room ";
+
 /// A place in a chat, and what is to be said there.
 pub(crate) type Speech = (String, Answer);
 

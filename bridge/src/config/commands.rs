@@ -28,11 +28,13 @@ pub(super) fn check(checks: &mut Checks<'_>) -> Policy {
         }
     }
     let chats = checks.documents.iter().flat_map(|document| &document.raw.chat);
+    let names = chats.clone().map(|(name, _)| name.clone()).collect();
     let unprotected = chats.filter(|(_, chat)| !chat.settings().is_protected()).map(|(name, _)| name.clone());
     let told = checks.only("audit", |raw| raw.audit.clone()).unwrap_or_default().tell.into_iter().collect();
     Policy {
         people,
         rules,
+        chats: names,
         unprotected: unprotected.collect(),
         told,
         page_url: page_url(checks),

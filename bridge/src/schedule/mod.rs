@@ -8,5 +8,4 @@ pub(crate) mod jobs;
 pub(crate) mod listed;
 pub(crate) mod raw;
 pub(crate) mod record;
-#[allow(dead_code, reason = "reminders use the rest")]
 pub(crate) mod when;

@@ -9,9 +9,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use service::zone::Zone;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::means::{Means, Running};
+use crate::reminder::reminders::Reminders;
 use crate::schedule::job::Job;
 use crate::schedule::jobs::Jobs;
 
@@ -26,6 +28,9 @@ pub(crate) struct Sources {
     jobs: Jobs,
     /// The clocks of schedules, and what they are of.
     clocks: (Vec<Job>, Zone, Running),
+    /// The zone of reminders, and what says them.
+    zone: watch::Sender<Zone>,
+    reminders: Running,
 }
 
 /// Listeners that are open before anything is taken from them.
@@ -53,7 +58,10 @@ impl Sources {
         let jobs = Jobs::new(&means);
         let clocks = jobs.start(&config.schedules, &config.zone, &means);
         let clocks = (config.schedules.clone(), config.zone.clone(), clocks);
-        let mut sources = Sources { means, tcp: None, jobs, clocks };
+        let (zone, zones) = watch::channel(config.zone.clone());
+        let reminders = Running::default();
+        reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
+        let mut sources = Sources { means, tcp: None, jobs, clocks, zone, reminders };
         sources.serve(opened);
         sources
     }
@@ -66,6 +74,7 @@ impl Sources {
         if let Some((_, tcp)) = tcp {
             tcp.end(GRACE).await;
         }
+        self.zone.send_replace(config.zone.clone());
         let (schedules, zone) = (&config.schedules, &config.zone);
         if (schedules, zone) != (&self.clocks.0, &self.clocks.1) {
             std::mem::take(&mut self.clocks.2).end(GRACE).await;
@@ -89,6 +98,6 @@ impl Sources {
                 tcp.end(grace).await;
             }
         };
-        tokio::join!(tcp, self.clocks.2.end(grace));
+        tokio::join!(tcp, self.clocks.2.end(grace), self.reminders.end(grace));
     }
 }
