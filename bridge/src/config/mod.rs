@@ -130,6 +130,8 @@ impl Configuration for Config {
         let replicas = checks.only("replicas", |raw| raw.replicas);
         // Before the people, who may act for a schedule.
         let (schedules, zone) = schedules::check(checks);
+        let policy = commands::check(checks);
+        schedules::check_people(checks, &policy.people);
         Config {
             signing_key: signing_key.map_or_else(|| SigningKey::Own(own_key()), SigningKey::Given),
             handlers,
@@ -141,7 +143,7 @@ impl Configuration for Config {
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
             nats,
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),
-            policy: commands::check(checks),
+            policy,
             tcp: tcp.map(|tcp| listen(checks, "tcp.listen", tcp.listen, DEFAULT_TCP, tcp.allow_remote)),
             warnings: Vec::new(),
         }

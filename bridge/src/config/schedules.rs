@@ -9,6 +9,7 @@ use service::zone::Zone;
 use tellhal::tag::{Tag, is_token};
 
 use super::raw::{Checks, Document};
+use crate::command::person::{Account, People};
 use crate::schedule::days::Days;
 use crate::schedule::job::Job;
 use crate::schedule::raw::Schedule;
@@ -37,11 +38,31 @@ pub(super) fn check(checks: &mut Checks<'_>) -> (Vec<Job>, Zone) {
                 let what = format!("schedule {} is defined twice, here and at {first}", job.name);
                 check.wrong("name", what, "give one of them another name");
             }
-            checks.define("schedule", &job.name);
+            if !job.name.is_empty() {
+                checks.define("schedule", &job.name);
+            }
             jobs.push(job);
         }
     }
     (jobs, zone)
+}
+
+/// Warns of commands that nobody gives, once the people are known.
+pub(super) fn check_people(checks: &mut Checks<'_>, people: &People) {
+    for document in checks.documents {
+        for (i, raw) in document.raw.schedules.iter().enumerate().filter(|(_, raw)| raw.command.is_some()) {
+            let name = raw.name.clone().unwrap_or_default();
+            if people.of(&Account::Schedule(name.clone())).is_none() {
+                let key = format!("schedules[{i}].command");
+                let hint = format!("schedule = \"{name}\" in [[people]], for the person whose rights it has");
+                checks.problems.push(document.warning(
+                    &key,
+                    "nobody gives the command, so it is denied",
+                    hint,
+                ));
+            }
+        }
+    }
 }
 
 fn zone_of_all(checks: &mut Checks<'_>) -> Zone {
