@@ -143,3 +143,25 @@ async fn a_due_time_that_the_bus_missed_is_caught_up_and_says_so() {
         async || told(&nats, "hal.pulse").await.iter().any(|pulse| pulse.fields.contains_key("missed"));
     wait_until("it is caught up", SOON, caught_up).await;
 }
+
+#[tokio::test]
+async fn a_reload_changes_schedules_and_leaves_others_and_their_pauses() {
+    let nats = NatsServer::start().await;
+    nats.create_log().await;
+    let config = format!("{PULSE}{OPERATOR}");
+    let mut bridge = Bridge::start(&nats.url(), &config).await;
+    let is_due = async || !told(&nats, "hal.pulse").await.is_empty();
+    wait_until("the pulse is told", SOON, is_due).await;
+    assert!(!ask(&nats, "ann", "pause pulse").await.1);
+    let other = PULSE.replace("pulse", "beat");
+    bridge.reload(&nats.url(), &format!("{config}{other}"));
+    let beats = async || told(&nats, "hal.beat").await.len() >= 2;
+    wait_until("the new schedule is told", SOON, beats).await;
+    assert!(ask(&nats, "ann", "jobs pulse").await.0.contains("paused by ann"));
+    bridge.reload(&nats.url(), &config);
+    let is_gone = async || ask(&nats, "ann", "jobs beat").await.0.contains("there is no schedule beat");
+    wait_until("it is gone", SOON, is_gone).await;
+    let before = told(&nats, "hal.beat").await.len();
+    sleep(Duration::from_millis(2500)).await;
+    assert_eq!(told(&nats, "hal.beat").await.len(), before);
+}

@@ -57,10 +57,11 @@ impl Clock {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut is_told = false;
         loop {
-            let next = tokio::select! {
-                next = self.handle() => next,
-                () = stop.cancelled() => return,
-            };
+            // What is begun is finished: a command may run.
+            let next = self.handle().await;
+            if stop.is_cancelled() {
+                return;
+            }
             let wait = async {
                 match &next {
                     Ok(next) => until(*next).await,

@@ -6,18 +6,21 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use service::config::duration_in;
+use service::process::drain;
 use service::zone::Zone;
 use tellhal::command::Answer;
 use tellhal::message::Message;
 use tellhal::{Timestamp, nearest};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::clock::Clock;
 use super::job::Job;
 use super::listed::{Listed, table};
 use super::record::{Firing, Paused, Record};
 use crate::command::own::{Call, Own};
-use crate::means::{Means, Running};
+use crate::means::Means;
 use crate::memory::{Entry, Memory};
 use crate::outbox::SOURCE;
 
@@ -42,31 +45,59 @@ pub(crate) struct Jobs {
 
 #[derive(Default)]
 struct Open {
-    jobs: BTreeMap<String, (Job, Arc<Notify>)>,
+    jobs: BTreeMap<String, Running>,
     zone: Zone,
+    /// The clocks of all jobs, and those of earlier ones that finish.
+    tasks: TaskTracker,
+}
+
+/// One job with its clock.
+struct Running {
+    job: Job,
+    changed: Arc<Notify>,
+    stop: CancellationToken,
 }
 
 impl Jobs {
-    /// The jobs of a configuration, which answers commands about them from now on. Their clocks run in the result's tasks.
+    /// No jobs yet; commands about them are answered from now on.
     pub(crate) fn new(means: &Means) -> Jobs {
         let jobs = Jobs { records: Memory::new(&means.bus, RECORDS), open: Arc::default() };
         means.commands.owners.add(Arc::new(jobs.clone()));
         jobs
     }
 
-    /// Runs the clocks of `jobs`; those of before must have ended.
-    pub(crate) fn start(&self, jobs: &[Job], zone: &Zone, means: &Means) -> Running {
-        let running = Running::default();
-        let mut open = Open { zone: zone.clone(), ..Open::default() };
+    /// Runs the clocks of `jobs`. Those that have not changed go on; a command of one that has changed is finished.
+    pub(crate) fn change(&self, jobs: &[Job], zone: &Zone, means: &Means) {
+        let mut open = self.lock();
+        open.zone.clone_from(zone);
+        open.jobs.retain(|_, running| {
+            let stays = jobs.contains(&running.job);
+            if !stays {
+                running.stop.cancel();
+                running.changed.notify_one();
+            }
+            stays
+        });
         for job in jobs {
-            let changed = Arc::new(Notify::new());
-            open.jobs.insert(job.name.clone(), (job.clone(), changed.clone()));
+            if open.jobs.contains_key(&job.name) {
+                continue;
+            }
+            let (changed, stop) = (Arc::new(Notify::new()), CancellationToken::new());
             let (outbox, commands) = (means.outbox.clone(), means.commands.clone());
-            let clock = Clock::new(job.clone(), self.records.clone(), outbox, commands, changed);
-            running.tasks.spawn(clock.run(running.stop.clone()));
+            let clock = Clock::new(job.clone(), self.records.clone(), outbox, commands, changed.clone());
+            open.tasks.spawn(clock.run(stop.clone()));
+            open.jobs.insert(job.name.clone(), Running { job: job.clone(), changed, stop });
         }
-        *self.lock() = open;
-        running
+    }
+
+    /// Begins nothing further, and waits at most `grace` for what is under way.
+    pub(crate) async fn stop(&self, grace: Duration) {
+        let tasks = {
+            let open = self.lock();
+            open.jobs.values().for_each(|running| running.stop.cancel());
+            open.tasks.clone()
+        };
+        drain(&tasks, grace).await;
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Open> {
@@ -76,7 +107,7 @@ impl Jobs {
     async fn list(&self, only: Option<&String>) -> anyhow::Result<Answer> {
         let (jobs, zone) = {
             let open = self.lock();
-            (open.jobs.values().map(|(job, _)| job.clone()).collect::<Vec<_>>(), open.zone.clone())
+            (open.jobs.values().map(|running| running.job.clone()).collect::<Vec<_>>(), open.zone.clone())
         };
         if jobs.is_empty() {
             return Ok(Answer::done("there are no schedules"));
@@ -99,12 +130,13 @@ impl Jobs {
     }
 
     /// Changes a job's record, and lets its clock know. `change` says what is answered, and the new record if there is one.
-    async fn change(
+    async fn change_record(
         &self,
         name: &str,
         change: impl Fn(&Job, Record) -> (String, Option<Record>),
     ) -> anyhow::Result<Answer> {
-        let Some((job, changed)) = self.lock().jobs.get(name).cloned() else { return Ok(self.no_such(name)) };
+        let found = self.lock().jobs.get(name).map(|running| (running.job.clone(), running.changed.clone()));
+        let Some((job, changed)) = found else { return Ok(self.no_such(name)) };
         for _ in 0..TRIES {
             let Some(Entry { value, revision }) = self.records.get::<Record>(name).await? else { break };
             let (text, record) = change(&job, value);
@@ -119,7 +151,7 @@ impl Jobs {
 
     async fn run(&self, name: &str, by: &str) -> anyhow::Result<Answer> {
         let now = Timestamp::now();
-        self.change(name, |job, record| {
+        self.change_record(name, |job, record| {
             if record.firing.is_some() || record.running.is_some() {
                 return (format!("{name} runs already"), None);
             }
@@ -139,7 +171,7 @@ impl Jobs {
             Err((what, hint)) => return Ok(Answer::failed(format!("{what}; {hint}"))),
         };
         let zone = self.lock().zone.clone();
-        self.change(name, |_, record| {
+        self.change_record(name, |_, record| {
             let paused = Some(Paused { by: by.to_owned(), since: now, until });
             let end = until.map_or("until somebody resumes it".to_owned(), |until| {
                 format!("until {}", zone.date_and_clock(until))
@@ -150,7 +182,7 @@ impl Jobs {
     }
 
     async fn resume(&self, name: &str) -> anyhow::Result<Answer> {
-        self.change(name, |_, record| match record.paused {
+        self.change_record(name, |_, record| match record.paused {
             None => (format!("{name} is not paused"), None),
             // Due times of the pause are not caught up.
             Some(_) => {

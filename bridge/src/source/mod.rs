@@ -14,7 +14,6 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::means::{Means, Running};
 use crate::reminder::reminders::Reminders;
-use crate::schedule::job::Job;
 use crate::schedule::jobs::Jobs;
 
 /// The longest time that a source may take to finish when a new configuration has removed it.
@@ -26,8 +25,6 @@ pub(crate) struct Sources {
     /// The TCP port for old scripts, if it is wanted.
     tcp: Option<(SocketAddr, Running)>,
     jobs: Jobs,
-    /// The clocks of schedules, and what they are of.
-    clocks: (Vec<Job>, Zone, Running),
     /// The zone of reminders, and what says them.
     zone: watch::Sender<Zone>,
     reminders: Running,
@@ -56,12 +53,11 @@ impl Opened {
 impl Sources {
     pub(crate) fn start(config: &Config, opened: Opened, means: Means) -> Sources {
         let jobs = Jobs::new(&means);
-        let clocks = jobs.start(&config.schedules, &config.zone, &means);
-        let clocks = (config.schedules.clone(), config.zone.clone(), clocks);
+        jobs.change(&config.schedules, &config.zone, &means);
         let (zone, zones) = watch::channel(config.zone.clone());
         let reminders = Running::default();
         reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
-        let mut sources = Sources { means, tcp: None, jobs, clocks, zone, reminders };
+        let mut sources = Sources { means, tcp: None, jobs, zone, reminders };
         sources.serve(opened);
         sources
     }
@@ -75,11 +71,7 @@ impl Sources {
             tcp.end(GRACE).await;
         }
         self.zone.send_replace(config.zone.clone());
-        let (schedules, zone) = (&config.schedules, &config.zone);
-        if (schedules, zone) != (&self.clocks.0, &self.clocks.1) {
-            std::mem::take(&mut self.clocks.2).end(GRACE).await;
-            self.clocks = (schedules.clone(), zone.clone(), self.jobs.start(schedules, zone, &self.means));
-        }
+        self.jobs.change(&config.schedules, &config.zone, &self.means);
         Ok(())
     }
 
@@ -98,6 +90,6 @@ impl Sources {
                 tcp.end(grace).await;
             }
         };
-        tokio::join!(tcp, self.clocks.2.end(grace), self.reminders.end(grace));
+        tokio::join!(tcp, self.jobs.stop(grace), self.reminders.end(grace));
     }
 }
