@@ -1,22 +1,23 @@
-//! The bridge's HTTP port: `/healthz`, `/readyz` and `/metrics` for supervisors and Prometheus, and the doors of chats.
+//! The bridge's HTTP port: `/healthz`, `/readyz` and `/metrics` for supervisors and Prometheus, and the requests of chats' platforms and of webhooks.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::State as Extract;
+use axum::extract::{DefaultBodyLimit, Path, Request, State as Extract};
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use service::http::serve::{self, Limits};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::chat::door::Doors;
+use crate::chat::door::{self, Doors};
 use crate::chat::session::State;
 use crate::chat::sessions::States;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
+use crate::webhook::door::Hooks;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -24,14 +25,35 @@ const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=
 const LIMITS: Limits = Limits { requests: 64, patience: serve::PATIENCE, always: &["/healthz", "/readyz"] };
 
 /// Serves until `stop`, which comes last: while the process drains, `/healthz` still answers.
-pub(crate) async fn serve(listener: TcpListener, health: Health, doors: Doors, stop: CancellationToken) {
+pub(crate) async fn serve(
+    listener: TcpListener,
+    health: Health,
+    doors: Doors,
+    hooks: Hooks,
+    stop: CancellationToken,
+) {
+    let slack = Router::new().route("/slack/{name}", post(slack)).with_state((doors, hooks.clone()));
+    let slack = slack.layer(DefaultBodyLimit::max(door::LARGEST));
     let routes = Router::new()
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(readyz))
         .route("/metrics", get(render))
         .with_state(health)
-        .merge(doors.routes());
+        .merge(slack)
+        .merge(hooks.routes());
     serve::serve(listener, routes, LIMITS, stop).await;
+}
+
+/// A request to one of Slack's addresses: that of a chat by its name, or that of a webhook by its token.
+async fn slack(
+    Extract((doors, hooks)): Extract<(Doors, Hooks)>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Response {
+    match doors.chat("slack", &name) {
+        Some(chat) => doors.deliver("slack", chat, request).await,
+        None => hooks.slack(&name, request).await,
+    }
 }
 
 /// The parts whose state is told. Cheap to clone.

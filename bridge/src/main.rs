@@ -17,7 +17,6 @@ mod means;
 #[allow(dead_code, reason = "monitors and reminders use the rest")]
 mod memory;
 mod metrics;
-#[allow(dead_code, reason = "its first users are being built")]
 mod once;
 mod outbox;
 mod reload;
@@ -25,6 +24,7 @@ mod reminder;
 mod run;
 mod schedule;
 mod source;
+mod webhook;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -79,6 +79,11 @@ enum Command {
         #[command(flatten)]
         asked: jobs::Asked,
     },
+    /// Try out webhooks
+    Webhooks {
+        #[command(subcommand)]
+        action: Webhooks,
+    },
     /// Print the public key that handlers know the bridge by, for tellhal serve --bridge-key
     Key {
         #[command(flatten)]
@@ -86,6 +91,23 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration
     Schema,
+}
+
+#[derive(Subcommand)]
+enum Webhooks {
+    /// Show the messages that a payload becomes
+    ///
+    /// hal-bridge webhooks test github payload.json --header 'X-GitHub-Event: push'
+    #[command(verbatim_doc_comment)]
+    Test {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the messages as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        payload: webhook::tried::Payload,
+    },
 }
 
 #[derive(Subcommand)]
@@ -121,6 +143,10 @@ fn main() -> ExitCode {
                 acl::explain(&path.config, &asked, json)
             }
             Command::Jobs { path, json, asked } => jobs::list(&path.config, &asked, json).await,
+            Command::Webhooks { action: Webhooks::Test { path, json, payload } } => {
+                let webhooks = Config::load(&path.config)?.webhooks;
+                webhook::tried::test(&webhooks, &payload, json)
+            }
             Command::Key { path } => {
                 let key = Config::load(&path.config)?.signing_key.read()?;
                 Ok(print(&format!("{}\n", key.public_key()))?)
@@ -135,6 +161,8 @@ fn main() -> ExitCode {
 struct Listeners {
     http: String,
     tcp: Option<String>,
+    ntfy: Option<String>,
+    webhooks: Vec<String>,
     chats: Vec<String>,
     schedules: usize,
 }
@@ -144,6 +172,8 @@ impl Listeners {
         Listeners {
             http: config.http.to_string(),
             tcp: config.tcp.map(|address| address.to_string()),
+            ntfy: config.ntfy.as_ref().map(|ntfy| ntfy.listen.to_string()),
+            webhooks: config.webhooks.keys().cloned().collect(),
             chats: config.chats.keys().cloned().collect(),
             schedules: config.schedules.len(),
         }
@@ -160,6 +190,12 @@ impl fmt::Display for Listeners {
             0 => {}
             1 => write!(f, ", 1 schedule")?,
             several => write!(f, ", {several} schedules")?,
+        }
+        if let Some(ntfy) = &self.ntfy {
+            write!(f, ", ntfy's clients on {ntfy}")?;
+        }
+        if !self.webhooks.is_empty() {
+            write!(f, ", webhooks {}", self.webhooks.join(", "))?;
         }
         match self.chats.as_slice() {
             [] => f.write_str(", commands on the page alone"),

@@ -30,6 +30,12 @@ pub(crate) struct ChatRequest {
     pub(crate) status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WebhookRequest {
+    pub(crate) kind: &'static str,
+    pub(crate) status: u16,
+}
+
 /// All metrics, behind cheap handles.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -46,6 +52,8 @@ pub(crate) struct Metrics {
     pub(crate) commands: Family<CommandOutcome, Counter>,
     /// `chat` is the kind of chat; `status` the HTTP status that its platform got.
     pub(crate) chat_requests: Family<ChatRequest, Counter>,
+    /// `kind` is the kind of webhook, or `none`; `status` the HTTP status that the sender got.
+    pub(crate) webhook_requests: Family<WebhookRequest, Counter>,
     /// `kind` is accepted or refused.
     pub(crate) reloads: Family<ReloadOutcome, Counter>,
 }
@@ -74,6 +82,12 @@ impl Default for Metrics {
             "Requests of chats' platforms by kind of chat and the status of the answer",
             chat_requests.clone(),
         );
+        let webhook_requests = Family::default();
+        registry.register(
+            "webhook_requests",
+            "Requests of webhooks by their kind and the status of the answer",
+            webhook_requests.clone(),
+        );
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of hal-bridge", build);
         Metrics {
@@ -86,6 +100,7 @@ impl Default for Metrics {
             reloads,
             commands,
             chat_requests,
+            webhook_requests,
         }
     }
 }

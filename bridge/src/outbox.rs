@@ -75,6 +75,11 @@ impl Outbox {
         outcome
     }
 
+    /// True while the bus is connected.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.outlet.publisher().is_connected()
+    }
+
     /// The reason why messages cannot reach the log now; `None` if they can.
     pub(crate) async fn trouble(&self) -> Option<String> {
         let publisher = self.outlet.publisher();

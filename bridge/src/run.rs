@@ -25,6 +25,7 @@ use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 use crate::reload::{Parts, Reload};
 use crate::source::{Opened, Sources};
+use crate::webhook::door::Hooks;
 
 /// The longest time that a running task may take to finish after SIGTERM.
 const GRACE: Duration = Duration::from_secs(10);
@@ -45,6 +46,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let bus = bus(&config, &publisher).await?;
     tracing::info!(key = bus.public_key(), "signs its requests to handlers");
     let owner = owner();
+    let hooks = Hooks::new(outbox.clone(), &bus, metrics.clone());
     let commands = Commands::new(bus.clone(), owner.clone(), rules, outbox.clone(), metrics.clone());
     let means = Means { outbox: outbox.clone(), bus, owner, commands: commands.clone() };
 
@@ -53,14 +55,15 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let (health_stop, health_tasks) = (CancellationToken::new(), TaskTracker::new());
     let health = Health::new(outbox.clone(), metrics.clone());
     let doors = Doors::new(metrics.clone());
-    health_tasks.spawn(health::serve(http, health.clone(), doors.clone(), health_stop.clone()));
+    let served = health::serve(http, health.clone(), doors.clone(), hooks.clone(), health_stop.clone());
+    health_tasks.spawn(served);
     tasks.spawn({
         let (outbox, stop) = (outbox.clone(), stop.clone());
         async move { outbox.tend(stop).await }
     });
     tasks.spawn(page::serve(commands.clone(), stop.clone()));
     tasks.spawn(commands.clone().answer_peers(stop.clone()));
-    let sources = Sources::start(&config, opened, means);
+    let sources = Sources::start(&config, opened, means, hooks);
     let mut sessions = Sessions::new(doors);
     sessions.change(&config.chats, config.dev_rooms.as_deref(), &commands, &health.chats).await;
     tracing::info!(http = %config.http, tcp = config.tcp.map(|addr| addr.to_string()), "hal-bridge runs");

@@ -53,7 +53,8 @@ pub fn in_venv(venv: &str, program: &str) -> PathBuf {
     path
 }
 
-/// The Node packages `name`, which `tests/run` has installed: `node` has the NATS clients, `hubot` Hubot and what handlers need.
+/// The Node packages `name`, which `tests/run` has installed: `node` has the NATS clients, `hubot` Hubot and what handlers need,
+/// `hooks` GitHub's example payloads.
 pub fn node_packages(name: &str) -> PathBuf {
     let path = target().join("tools").join(name).join("node_modules");
     assert!(path.is_dir(), "{} is not there: run `tests/run --tools` once", path.display());

@@ -4,18 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{FromRequest as _, Request};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::post;
 use service::http::serve::Body;
 
 use super::Chat;
 use crate::metrics::{ChatRequest, Metrics};
 
 /// The largest request, in bytes. Slack's have at most some ten thousand.
-const LARGEST: usize = 256 * 1024;
+pub(crate) const LARGEST: usize = 256 * 1024;
 
 /// The open chats by their kinds and names. Cheap to clone.
 #[derive(Clone)]
@@ -38,30 +35,29 @@ impl Doors {
         self.lock().remove(&format!("{kind}/{name}"));
     }
 
-    /// The addresses, for the bridge's port.
-    pub(crate) fn routes(self) -> Router {
-        let limit = DefaultBodyLimit::max(LARGEST);
-        Router::new().route("/slack/{name}", post(deliver)).layer(limit).with_state(self)
+    /// The open chat of a kind and a name.
+    pub(crate) fn chat(&self, kind: &str, name: &str) -> Option<Arc<dyn Chat>> {
+        self.lock().get(&format!("{kind}/{name}")).cloned()
+    }
+
+    /// Passes a request on to a chat of a `kind`.
+    pub(crate) async fn deliver(
+        &self,
+        kind: &'static str,
+        chat: Arc<dyn Chat>,
+        request: Request,
+    ) -> Response {
+        let headers = request.headers().clone();
+        let response = match Body::from_request(request, &()).await {
+            Ok(Body(body)) => chat.deliver(&headers, body).await,
+            Err(problem) => problem.into_response(),
+        };
+        let label = ChatRequest { chat: kind, status: response.status().as_u16() };
+        self.metrics.chat_requests.get_or_create(&label).inc();
+        response
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<dyn Chat>>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-async fn deliver(
-    State(doors): State<Doors>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    Body(body): Body,
-) -> Response {
-    const KIND: &str = "slack";
-    let chat = doors.lock().get(&format!("{KIND}/{name}")).cloned();
-    let response = match chat {
-        Some(chat) => chat.deliver(&headers, body).await,
-        None => StatusCode::NOT_FOUND.into_response(),
-    };
-    let label = ChatRequest { chat: KIND, status: response.status().as_u16() };
-    doors.metrics.chat_requests.get_or_create(&label).inc();
-    response
 }

@@ -4,6 +4,7 @@
 mod chats;
 mod commands;
 mod monitors;
+mod ntfy;
 mod raw;
 mod schedules;
 mod webhooks;
@@ -24,6 +25,7 @@ use tellhal::nats::NatsConfig;
 use crate::chat::registry as chat;
 use crate::command::policy::Policy;
 use crate::schedule::job::Job;
+use crate::webhook::intake;
 use raw::{Checks, DEFAULT_HTTP, DEFAULT_TCP, File};
 
 /// A configuration that can run.
@@ -40,6 +42,10 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// The chats whose commands are heard, by name.
     pub(crate) chats: BTreeMap<String, chat::Config>,
+    /// The intakes of other systems' requests, by name.
+    pub(crate) webhooks: BTreeMap<String, intake::Config>,
+    /// The listener for what publishes to ntfy, if it is wanted.
+    pub(crate) ntfy: Option<crate::webhook::ntfy::Config>,
     /// In the environment `dev`, the only rooms that are heard and answered.
     pub(crate) dev_rooms: Option<Vec<String>>,
     /// The connection on which commands are asked, if it is another than `nats`.
@@ -96,11 +102,8 @@ fn create(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Parts of the configuration that are checked and not built yet: the key, and its name in a sentence.
-const NOT_BUILT: [(&str, &str); 3] = [
-    ("monitors", "monitors are not built yet"),
-    ("webhooks", "webhooks are not built yet"),
-    ("mqtt", "mqtt is not built yet"),
-];
+const NOT_BUILT: [(&str, &str); 2] =
+    [("monitors", "monitors are not built yet"), ("mqtt", "mqtt is not built yet")];
 
 impl Configuration for Config {
     type File = File;
@@ -140,6 +143,8 @@ impl Configuration for Config {
             zone,
             replicas: replicas.unwrap_or(1),
             chats: chats::check(checks),
+            webhooks: webhooks::check(checks, |raw| &raw.webhooks),
+            ntfy: ntfy(checks),
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
             nats,
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),
@@ -156,6 +161,16 @@ impl Configuration for Config {
     fn state_dir_of(file: &File) -> Option<&PathBuf> {
         file.state_dir.as_ref()
     }
+}
+
+/// The listener for what publishes to ntfy.
+fn ntfy(checks: &mut Checks<'_>) -> Option<crate::webhook::ntfy::Config> {
+    let ntfy = checks.only("ntfy", |raw| raw.ntfy.clone())?;
+    let (config, problems, at_start) = ntfy.checked();
+    if let Some(document) = checks.owner("ntfy") {
+        checks.take(document, "ntfy", problems, at_start);
+    }
+    Some(config)
 }
 
 /// The address of a listener, on the loopback interface unless `remote`.

@@ -12,6 +12,7 @@ use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
 use super::monitors::Monitor;
+use super::ntfy::Ntfy;
 use super::webhooks::Webhook;
 use crate::schedule::raw::Schedule;
 
@@ -69,6 +70,8 @@ pub(crate) struct File {
     pub(super) monitors: Vec<Monitor>,
     /// Requests from elsewhere: `POST /in/NAME`.
     pub(super) webhooks: BTreeMap<String, Webhook>,
+    /// A listener for what publishes to ntfy.
+    pub(super) ntfy: Option<Ntfy>,
     /// Topics that become messages.
     pub(super) mqtt: BTreeMap<String, Mqtt>,
 }

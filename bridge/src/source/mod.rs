@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::join_all;
 use service::zone::Zone;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -15,6 +16,8 @@ use crate::config::Config;
 use crate::means::{Means, Running};
 use crate::reminder::reminders::Reminders;
 use crate::schedule::jobs::Jobs;
+use crate::webhook::door::{self, Hooks, Intakes};
+use crate::webhook::ntfy;
 
 /// The longest time that a source may take to finish when a new configuration has removed it.
 const GRACE: Duration = Duration::from_secs(10);
@@ -22,53 +25,73 @@ const GRACE: Duration = Duration::from_secs(10);
 /// The sources of the configuration in force.
 pub(crate) struct Sources {
     means: Means,
+    hooks: Hooks,
     /// The TCP port for old scripts, if it is wanted.
     tcp: Option<(SocketAddr, Running)>,
+    /// The listener for what publishes to ntfy, if it is wanted.
+    ntfy: Option<(SocketAddr, Running)>,
     jobs: Jobs,
     /// The zone of reminders, and what says them.
     zone: watch::Sender<Zone>,
     reminders: Running,
 }
 
-/// Listeners that are open before anything is taken from them.
+/// Listeners and intakes that are open before anything is taken from them.
 #[derive(Default)]
 pub(crate) struct Opened {
+    intakes: Intakes,
     tcp: Option<(SocketAddr, TcpListener)>,
+    ntfy: Option<(SocketAddr, TcpListener)>,
 }
 
 impl Opened {
-    /// Opens the listeners of `config`, except for `open` ones.
+    /// Opens the intakes and listeners of `config`, except for listeners that are `open`.
     pub(crate) async fn of(config: &Config, open: Option<&Sources>) -> anyhow::Result<Opened> {
-        let is_open = open.and_then(|sources| Some(sources.tcp.as_ref()?.0));
-        let Some(address) = config.tcp.filter(|address| Some(*address) != is_open) else {
-            return Ok(Opened::default());
-        };
-        let listener = TcpListener::bind(address).await;
-        let listener = listener
-            .with_context(|| format!("tcp.listen: cannot listen on {address}; is another bridge running?"))?;
-        Ok(Opened { tcp: Some((address, listener)) })
+        let ntfy = config.ntfy.as_ref();
+        let intakes = door::open(&config.webhooks, ntfy.map(|ntfy| &ntfy.intake))?;
+        let is_open = |port: fn(&Sources) -> &Option<(SocketAddr, Running)>| Some(port(open?).as_ref()?.0);
+        Ok(Opened {
+            intakes,
+            tcp: listener("tcp", config.tcp, is_open(|sources| &sources.tcp)).await?,
+            ntfy: listener("ntfy", ntfy.map(|ntfy| ntfy.listen), is_open(|sources| &sources.ntfy)).await?,
+        })
     }
 }
 
+/// A listener on `address`, unless it `is_open` already.
+async fn listener(
+    key: &str,
+    address: Option<SocketAddr>,
+    is_open: Option<SocketAddr>,
+) -> anyhow::Result<Option<(SocketAddr, TcpListener)>> {
+    let Some(address) = address.filter(|address| Some(*address) != is_open) else { return Ok(None) };
+    let listener = TcpListener::bind(address).await;
+    let listener = listener
+        .with_context(|| format!("{key}.listen: cannot listen on {address}; is another bridge running?"))?;
+    Ok(Some((address, listener)))
+}
+
 impl Sources {
-    pub(crate) fn start(config: &Config, opened: Opened, means: Means) -> Sources {
+    pub(crate) fn start(config: &Config, opened: Opened, means: Means, hooks: Hooks) -> Sources {
         let jobs = Jobs::new(&means);
         jobs.change(&config.schedules, &config.zone, &means);
         let (zone, zones) = watch::channel(config.zone.clone());
         let reminders = Running::default();
         reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
-        let mut sources = Sources { means, tcp: None, jobs, zone, reminders };
+        let mut sources = Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders };
         sources.serve(opened);
         sources
     }
 
-    /// Replaces the sources by those of `config`. If a listener cannot be opened, all stay as they are.
+    /// Replaces the sources by those of `config`. If a listener or an intake cannot be opened, all stay as they are.
     pub(crate) async fn change(&mut self, config: &Config) -> anyhow::Result<()> {
         let opened = Opened::of(config, Some(self)).await?;
+        let ntfy = config.ntfy.as_ref().map(|ntfy| ntfy.listen);
         let tcp = self.tcp.take_if(|(address, _)| Some(*address) != config.tcp);
+        let ntfy = self.ntfy.take_if(|(address, _)| Some(*address) != ntfy);
         self.serve(opened);
-        if let Some((_, tcp)) = tcp {
-            tcp.end(GRACE).await;
+        for (_, port) in tcp.into_iter().chain(ntfy) {
+            port.end(GRACE).await;
         }
         self.zone.send_replace(config.zone.clone());
         self.jobs.change(&config.schedules, &config.zone, &self.means);
@@ -76,20 +99,22 @@ impl Sources {
     }
 
     fn serve(&mut self, opened: Opened) {
+        self.hooks.change(opened.intakes);
         if let Some((address, listener)) = opened.tcp {
             let running = Running::default();
             running.tasks.spawn(tcp::serve(listener, self.means.outbox.clone(), running.stop.clone()));
             self.tcp = Some((address, running));
         }
+        if let Some((address, listener)) = opened.ntfy {
+            let running = Running::default();
+            running.tasks.spawn(ntfy::serve(listener, self.hooks.clone(), running.stop.clone()));
+            self.ntfy = Some((address, running));
+        }
     }
 
     /// Takes nothing further, and waits at most `grace` for what is under way.
     pub(crate) async fn stop(self, grace: Duration) {
-        let tcp = async {
-            if let Some((_, tcp)) = self.tcp {
-                tcp.end(grace).await;
-            }
-        };
-        tokio::join!(tcp, self.jobs.stop(grace), self.reminders.end(grace));
+        let ports = self.tcp.into_iter().chain(self.ntfy).map(|(_, port)| port.end(grace));
+        tokio::join!(join_all(ports), self.jobs.stop(grace), self.reminders.end(grace));
     }
 }

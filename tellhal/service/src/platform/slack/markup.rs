@@ -21,6 +21,19 @@ pub(super) fn plain(text: &str, us: &Us) -> String {
     plain + &unescape(rest)
 }
 
+/// The same of a text that is for nobody in particular.
+pub fn read_markup(text: &str) -> String {
+    plain(text, &Us::default())
+}
+
+/// The links of a text: address and label, which may be empty.
+pub fn links(text: &str) -> Vec<(String, String)> {
+    let references = text.split('<').skip(1).filter_map(|after| Some(after.split_once('>')?.0));
+    let links = references.filter(|reference| reference.starts_with("http"));
+    let parts = links.map(|link| link.split_once('|').unwrap_or((link, "")));
+    parts.map(|(address, label)| (unescape(address), unescape(label))).collect()
+}
+
 /// The text that is shown for the reference `<reference>`.
 fn shown(reference: &str, us: &Us) -> String {
     let (target, label) = reference.split_once('|').unwrap_or((reference, ""));
@@ -43,6 +56,14 @@ fn unescape(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_have_an_address_and_a_label() {
+        let text =
+            "see <https://x.example/?a&amp;b|the &lt;run&gt;>, <http://y.example> and <@U1> <https://cut";
+        let want = [("https://x.example/?a&b", "the <run>"), ("http://y.example", "")];
+        assert_eq!(links(text), want.map(|(address, label)| (address.to_owned(), label.to_owned())));
+    }
 
     #[test]
     fn people_read_names_links_and_plain_characters() {

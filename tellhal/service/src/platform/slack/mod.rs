@@ -16,6 +16,7 @@ pub use answer::{Posted, Webhook};
 pub use client::{Client, Us};
 pub use config::{Api, channel_problem};
 pub use event::{Delivery, Heard, command_form, event, slash_answer};
+pub use markup::{links, read_markup};
 pub use message::{Attachment, Message, block, escape};
 pub use signature::{Refusal, SIGNATURE, TIMESTAMP, verify};
 pub use socket::{Incoming, Socket};

@@ -1,0 +1,126 @@
+//! Any JSON: the configuration says at which pointers the parts of a message are, such as `title = "{/job/name} is {/state}"`.
+
+use serde_json::Value;
+use tellhal::message::{Severity, Status};
+
+use super::{Event, Kind, Proof, Read, Refusal, Request};
+use crate::webhook::event::{Reach as _, severity_named};
+use crate::webhook::template::Template;
+
+pub(super) const KIND: Kind = Kind {
+    name: "json",
+    tag: "json",
+    parts: &[],
+    proofs: &[Proof::Standard, Proof::Token],
+    read: Read::Mapped,
+};
+
+/// The parts of a message as templates, whose placeholders are JSON pointers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Mapping {
+    /// The list whose items are the events; the whole body is one event without it.
+    pub(crate) each: Option<String>,
+    pub(crate) tag: Template,
+    pub(crate) title: Option<Template>,
+    pub(crate) text: Option<Template>,
+    pub(crate) severity: Option<Template>,
+    pub(crate) status: Option<Template>,
+    pub(crate) key: Option<Template>,
+    pub(crate) id: Option<Template>,
+    pub(crate) link: Option<Template>,
+}
+
+/// The events of a body. Without a template for its text, the whole JSON is the text.
+pub(crate) fn read(request: &Request<'_>, mapping: &Mapping) -> Result<Vec<Event>, Refusal> {
+    let body = request.json()?;
+    let items = match &mapping.each {
+        None => std::slice::from_ref(&body),
+        Some(each) if body.pointer(each).is_some_and(Value::is_array) => body.list(each),
+        Some(each) => return Err(Refusal::malformed(format!("there is no list at {each:?}"))),
+    };
+    let signed_id = request.header("webhook-id");
+    let is_one = items.len() == 1;
+    Ok(items.iter().map(|item| event(item, mapping, if is_one { signed_id } else { "" })).collect())
+}
+
+fn event(item: &Value, mapping: &Mapping, id: &str) -> Event {
+    let fill =
+        |template: &Option<Template>| template.as_ref().map(|template| template.fill(|at| item.text(at)));
+    let mut event = Event::new(fill(&mapping.title).unwrap_or_default());
+    event = match fill(&mapping.status).as_deref().and_then(status_named) {
+        Some(status) => event.status(status, Severity::Error),
+        None => event,
+    };
+    if let Some(severity) = fill(&mapping.severity).filter(|_| event.status != Some(Status::Resolved)) {
+        let unknown = if severity.is_empty() { event.severity } else { Severity::UNKNOWN };
+        event = event.severity(severity_named(&severity).unwrap_or(unknown));
+    }
+    for at in mapping.tag.places() {
+        event = event.part(at, item.text(at));
+    }
+    let text = fill(&mapping.text).unwrap_or_else(|| item.to_string());
+    let key = fill(&mapping.key).unwrap_or_default();
+    event
+        .text(text)
+        .key(key)
+        .id(fill(&mapping.id).unwrap_or_else(|| id.to_owned()))
+        .link("", fill(&mapping.link).unwrap_or_default())
+}
+
+/// The names that systems give to the states of a thing.
+fn status_named(name: &str) -> Option<Status> {
+    match name.to_ascii_lowercase().as_str() {
+        "firing" | "alerting" | "triggered" | "down" | "open" | "error" | "failure" | "problem"
+        | "critical" => Some(Status::Failed),
+        "ok" | "up" | "closed" | "recovered" | "normal" | "recovery" => Some(Status::Resolved),
+        "success" | "passed" | "done" | "completed" | "finished" => Some(Status::Succeeded),
+        "running" | "pending" | "queued" | "start" => Some(Status::Started),
+        name => name.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderMap;
+
+    use super::*;
+
+    fn read_as(mapping: &Mapping, body: &str) -> Result<Vec<Event>, Refusal> {
+        read(
+            &Request {
+                headers: &HeaderMap::new(),
+                body: body.as_bytes(),
+                token: None,
+                path: "",
+                query: "",
+                now: 0,
+            },
+            mapping,
+        )
+    }
+
+    #[test]
+    fn pointers_map_a_body() {
+        let template = |text: &str| Some(Template::read(text).unwrap());
+        let mapping = Mapping {
+            each: Some("/checks".into()),
+            tag: Template::read("check.{/name}").unwrap(),
+            title: template("{/name} is {/state}"),
+            severity: template("{/level}"),
+            status: template("{/state}"),
+            key: template("{/name}"),
+            id: template("{/name}@{/at}"),
+            link: template("{/url}"),
+            ..Mapping::default()
+        };
+        let body = r#"{"checks":[{"name":"{/secret}","state":"down","level":"page","at":7,"url":"https://c.example"},{"name":"b","state":"ok","level":"page"}]}"#;
+        let events = read_as(&mapping, body).unwrap();
+        assert_eq!(events[0].title, "{/secret} is down", "a value is no template");
+        assert_eq!((events[0].severity, events[0].status), (Severity::Critical, Some(Status::Failed)));
+        assert_eq!((events[0].id.as_deref(), events[0].links.len()), (Some("{/secret}@7"), 1));
+        assert_eq!((events[1].severity, events[1].status), (Severity::Info, Some(Status::Resolved)));
+        assert_eq!(events[1].parts["/name"], "b");
+        assert!(read_as(&mapping, "{}").is_err());
+        assert_eq!(read_as(&Mapping::default(), r#"{"a":1}"#).unwrap()[0].text, r#"{"a":1}"#);
+    }
+}
