@@ -12,11 +12,11 @@ mod config;
 mod hash;
 mod health;
 mod jobs;
-#[allow(dead_code, reason = "monitors use the rest")]
+mod log;
 mod means;
-#[allow(dead_code, reason = "monitors and reminders use the rest")]
 mod memory;
 mod metrics;
+mod monitor;
 #[allow(dead_code, reason = "its first users are being built")]
 mod once;
 mod outbox;
@@ -79,6 +79,11 @@ enum Command {
         #[command(flatten)]
         asked: jobs::Asked,
     },
+    /// Look at a monitor
+    Monitors {
+        #[command(subcommand)]
+        action: Monitors,
+    },
     /// Print the public key that handlers know the bridge by, for tellhal serve --bridge-key
     Key {
         #[command(flatten)]
@@ -86,6 +91,20 @@ enum Command {
     },
     /// Print the JSON Schema of the configuration
     Schema,
+}
+
+#[derive(Subcommand)]
+enum Monitors {
+    /// Look once, and show the data and the verdict; nothing is told or stored
+    Test {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+        /// The monitor's name
+        name: String,
+    },
 }
 
 #[derive(Subcommand)]
@@ -121,6 +140,9 @@ fn main() -> ExitCode {
                 acl::explain(&path.config, &asked, json)
             }
             Command::Jobs { path, json, asked } => jobs::list(&path.config, &asked, json).await,
+            Command::Monitors { action: Monitors::Test { path, json, name } } => {
+                monitor::test_command::test(&path.config, &name, json).await
+            }
             Command::Key { path } => {
                 let key = Config::load(&path.config)?.signing_key.read()?;
                 Ok(print(&format!("{}\n", key.public_key()))?)

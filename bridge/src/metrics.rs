@@ -25,6 +25,12 @@ pub(crate) struct CommandOutcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MonitorOutcome {
+    pub(crate) kind: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ChatRequest {
     pub(crate) chat: &'static str,
     pub(crate) status: u16,
@@ -46,6 +52,8 @@ pub(crate) struct Metrics {
     pub(crate) commands: Family<CommandOutcome, Counter>,
     /// `chat` is the kind of chat; `status` the HTTP status that its platform got.
     pub(crate) chat_requests: Family<ChatRequest, Counter>,
+    /// `kind` is the kind of monitor; `outcome` is good, wrong, no_data or failed.
+    pub(crate) observations: Family<MonitorOutcome, Counter>,
     /// `kind` is accepted or refused.
     pub(crate) reloads: Family<ReloadOutcome, Counter>,
 }
@@ -74,6 +82,8 @@ impl Default for Metrics {
             "Requests of chats' platforms by kind of chat and the status of the answer",
             chat_requests.clone(),
         );
+        let observations = Family::default();
+        registry.register("observations", "Looks of monitors by kind and outcome", observations.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of hal-bridge", build);
         Metrics {
@@ -86,6 +96,7 @@ impl Default for Metrics {
             reloads,
             commands,
             chat_requests,
+            observations,
         }
     }
 }

@@ -46,7 +46,8 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     tracing::info!(key = bus.public_key(), "signs its requests to handlers");
     let owner = owner();
     let commands = Commands::new(bus.clone(), owner.clone(), rules, outbox.clone(), metrics.clone());
-    let means = Means { outbox: outbox.clone(), bus, owner, commands: commands.clone() };
+    let means =
+        Means { outbox: outbox.clone(), bus, owner, commands: commands.clone(), metrics: metrics.clone() };
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Health outlives `stop`: it answers while the rest drains.

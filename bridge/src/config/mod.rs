@@ -23,6 +23,7 @@ use tellhal::nats::NatsConfig;
 
 use crate::chat::registry as chat;
 use crate::command::policy::Policy;
+use crate::monitor::Monitor;
 use crate::schedule::job::Job;
 use raw::{Checks, DEFAULT_HTTP, DEFAULT_TCP, File};
 
@@ -40,6 +41,7 @@ pub(crate) struct Config {
     pub(crate) policy: Policy,
     /// The chats whose commands are heard, by name.
     pub(crate) chats: BTreeMap<String, chat::Config>,
+    pub(crate) monitors: Vec<Monitor>,
     /// In the environment `dev`, the only rooms that are heard and answered.
     pub(crate) dev_rooms: Option<Vec<String>>,
     /// The connection on which commands are asked, if it is another than `nats`.
@@ -96,11 +98,8 @@ fn create(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Parts of the configuration that are checked and not built yet: the key, and its name in a sentence.
-const NOT_BUILT: [(&str, &str); 3] = [
-    ("monitors", "monitors are not built yet"),
-    ("webhooks", "webhooks are not built yet"),
-    ("mqtt", "mqtt is not built yet"),
-];
+const NOT_BUILT: [(&str, &str); 2] =
+    [("webhooks", "webhooks are not built yet"), ("mqtt", "mqtt is not built yet")];
 
 impl Configuration for Config {
     type File = File;
@@ -140,6 +139,7 @@ impl Configuration for Config {
             zone,
             replicas: replicas.unwrap_or(1),
             chats: chats::check(checks),
+            monitors: monitors::check(checks),
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
             nats,
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::means::{Means, Running};
+use crate::monitor::Monitors;
 use crate::reminder::reminders::Reminders;
 use crate::schedule::jobs::Jobs;
 
@@ -28,6 +29,7 @@ pub(crate) struct Sources {
     /// The zone of reminders, and what says them.
     zone: watch::Sender<Zone>,
     reminders: Running,
+    monitors: Option<Monitors>,
 }
 
 /// Listeners that are open before anything is taken from them.
@@ -57,8 +59,8 @@ impl Sources {
         let (zone, zones) = watch::channel(config.zone.clone());
         let reminders = Running::default();
         reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
-        let mut sources = Sources { means, tcp: None, jobs, zone, reminders };
-        sources.serve(opened);
+        let mut sources = Sources { means, tcp: None, jobs, zone, reminders, monitors: None };
+        sources.serve(config, opened);
         sources
     }
 
@@ -66,7 +68,11 @@ impl Sources {
     pub(crate) async fn change(&mut self, config: &Config) -> anyhow::Result<()> {
         let opened = Opened::of(config, Some(self)).await?;
         let tcp = self.tcp.take_if(|(address, _)| Some(*address) != config.tcp);
-        self.serve(opened);
+        // The old monitors end first: the new ones go on from the states that they have stored.
+        if let Some(monitors) = self.monitors.take_if(|running| running.monitors != config.monitors) {
+            monitors.end(GRACE).await;
+        }
+        self.serve(config, opened);
         if let Some((_, tcp)) = tcp {
             tcp.end(GRACE).await;
         }
@@ -75,7 +81,10 @@ impl Sources {
         Ok(())
     }
 
-    fn serve(&mut self, opened: Opened) {
+    fn serve(&mut self, config: &Config, opened: Opened) {
+        if self.monitors.is_none() {
+            self.monitors = Monitors::start(&config.monitors, &self.means);
+        }
         if let Some((address, listener)) = opened.tcp {
             let running = Running::default();
             running.tasks.spawn(tcp::serve(listener, self.means.outbox.clone(), running.stop.clone()));
@@ -90,6 +99,11 @@ impl Sources {
                 tcp.end(grace).await;
             }
         };
-        tokio::join!(tcp, self.jobs.stop(grace), self.reminders.end(grace));
+        let monitors = async {
+            if let Some(monitors) = self.monitors {
+                monitors.end(grace).await;
+            }
+        };
+        tokio::join!(tcp, self.jobs.stop(grace), self.reminders.end(grace), monitors);
     }
 }
