@@ -43,7 +43,7 @@ pub(crate) struct Bus {
     pub(crate) client: Client,
     /// The connection of the account of handlers; the same one if there is only one account.
     pub(crate) handlers: Client,
-    js: Context,
+    pub(crate) js: Context,
     key: Arc<KeyPair>,
     replicas: usize,
     streams: Arc<Mutex<Option<Streams>>>,

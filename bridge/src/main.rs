@@ -12,11 +12,11 @@ mod config;
 mod hash;
 mod health;
 mod jobs;
-#[allow(dead_code, reason = "monitors use the rest")]
+mod log;
 mod means;
-#[allow(dead_code, reason = "monitors and reminders use the rest")]
 mod memory;
 mod metrics;
+mod monitor;
 mod once;
 mod outbox;
 mod reload;
@@ -84,6 +84,11 @@ enum Command {
         #[command(subcommand)]
         action: Webhooks,
     },
+    /// Look at a monitor
+    Monitors {
+        #[command(subcommand)]
+        action: Monitors,
+    },
     /// Print the public key that handlers know the bridge by, for tellhal serve --bridge-key
     Key {
         #[command(flatten)]
@@ -107,6 +112,20 @@ enum Webhooks {
         json: bool,
         #[command(flatten)]
         payload: webhook::tried::Payload,
+    },
+}
+
+#[derive(Subcommand)]
+enum Monitors {
+    /// Look once, and show the data and the verdict; nothing is told or stored
+    Test {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+        /// The monitor's name
+        name: String,
     },
 }
 
@@ -146,6 +165,9 @@ fn main() -> ExitCode {
             Command::Webhooks { action: Webhooks::Test { path, json, payload } } => {
                 let webhooks = Config::load(&path.config)?.webhooks;
                 webhook::tried::test(&webhooks, &payload, json)
+            }
+            Command::Monitors { action: Monitors::Test { path, json, name } } => {
+                monitor::test_command::test(&path.config, &name, json).await
             }
             Command::Key { path } => {
                 let key = Config::load(&path.config)?.signing_key.read()?;

@@ -1,5 +1,6 @@
 //! The parts of the bridge that every source uses, and the tasks of one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use service::process::drain;
@@ -8,6 +9,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::bus::Bus;
 use crate::command::Commands;
+use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 
 /// The parts of the bridge that sources use. Cheap to clone.
@@ -18,6 +20,7 @@ pub(crate) struct Means {
     /// This process in leases: a word that no other one has.
     pub(crate) owner: String,
     pub(crate) commands: Commands,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// The tasks of one source.

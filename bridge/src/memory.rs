@@ -1,5 +1,5 @@
 //! All that the bridge must not forget over a restart or a takeover, in the bucket `HAL_BRIDGE`: monitors' states, pauses,
-//! reminders. An entry is JSON under a kind and a name, and stays until it is removed.
+//! reminders. An entry is JSON under a kind and a name, and stays.
 
 use anyhow::Context as _;
 use serde::Serialize;
@@ -37,14 +37,6 @@ impl Memory {
         Ok(Some(Entry { value, revision: entry.revision }))
     }
 
-    /// Stores an entry, whatever was there.
-    pub(crate) async fn put(&self, name: &str, value: &impl Serialize) -> anyhow::Result<()> {
-        let value = serde_json::to_vec(value)?;
-        let memory = self.bus.streams().await?.memory;
-        memory.put(self.key(name), value.into()).await.inspect_err(|_| self.bus.forget())?;
-        Ok(())
-    }
-
     /// Changes an entry as it was read (`0` if there was none), and returns its new revision; `None` if somebody else has
     /// changed it since.
     pub(crate) async fn change(
@@ -64,12 +56,6 @@ impl Memory {
                 Err(error.into())
             }
         }
-    }
-
-    pub(crate) async fn remove(&self, name: &str) -> anyhow::Result<()> {
-        let memory = self.bus.streams().await?.memory;
-        memory.purge(self.key(name)).await.inspect_err(|_| self.bus.forget())?;
-        Ok(())
     }
 
     /// Names are whatever somebody configured, so a key has their hash.

@@ -25,6 +25,12 @@ pub(crate) struct CommandOutcome {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MonitorOutcome {
+    pub(crate) kind: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct ChatRequest {
     pub(crate) chat: &'static str,
     pub(crate) status: u16,
@@ -54,6 +60,8 @@ pub(crate) struct Metrics {
     pub(crate) chat_requests: Family<ChatRequest, Counter>,
     /// `kind` is the kind of webhook, or `none`; `status` the HTTP status that the sender got.
     pub(crate) webhook_requests: Family<WebhookRequest, Counter>,
+    /// `kind` is the kind of monitor; `outcome` is good, wrong, no_data or failed.
+    pub(crate) observations: Family<MonitorOutcome, Counter>,
     /// `kind` is accepted or refused.
     pub(crate) reloads: Family<ReloadOutcome, Counter>,
 }
@@ -88,6 +96,8 @@ impl Default for Metrics {
             "Requests of webhooks by their kind and the status of the answer",
             webhook_requests.clone(),
         );
+        let observations = Family::default();
+        registry.register("observations", "Looks of monitors by kind and outcome", observations.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of hal-bridge", build);
         Metrics {
@@ -101,6 +111,7 @@ impl Default for Metrics {
             commands,
             chat_requests,
             webhook_requests,
+            observations,
         }
     }
 }

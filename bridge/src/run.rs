@@ -48,7 +48,8 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let owner = owner();
     let hooks = Hooks::new(outbox.clone(), &bus, metrics.clone());
     let commands = Commands::new(bus.clone(), owner.clone(), rules, outbox.clone(), metrics.clone());
-    let means = Means { outbox: outbox.clone(), bus, owner, commands: commands.clone() };
+    let means =
+        Means { outbox: outbox.clone(), bus, owner, commands: commands.clone(), metrics: metrics.clone() };
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Health outlives `stop`: it answers while the rest drains.

@@ -24,6 +24,7 @@ use tellhal::nats::NatsConfig;
 
 use crate::chat::registry as chat;
 use crate::command::policy::Policy;
+use crate::monitor::Monitor;
 use crate::schedule::job::Job;
 use crate::webhook::intake;
 use raw::{Checks, DEFAULT_HTTP, DEFAULT_TCP, File};
@@ -46,6 +47,7 @@ pub(crate) struct Config {
     pub(crate) webhooks: BTreeMap<String, intake::Config>,
     /// The listener for what publishes to ntfy, if it is wanted.
     pub(crate) ntfy: Option<crate::webhook::ntfy::Config>,
+    pub(crate) monitors: Vec<Monitor>,
     /// In the environment `dev`, the only rooms that are heard and answered.
     pub(crate) dev_rooms: Option<Vec<String>>,
     /// The connection on which commands are asked, if it is another than `nats`.
@@ -102,8 +104,7 @@ fn create(path: &Path) -> anyhow::Result<()> {
 }
 
 /// Parts of the configuration that are checked and not built yet: the key, and its name in a sentence.
-const NOT_BUILT: [(&str, &str); 2] =
-    [("monitors", "monitors are not built yet"), ("mqtt", "mqtt is not built yet")];
+const NOT_BUILT: [(&str, &str); 1] = [("mqtt", "mqtt is not built yet")];
 
 impl Configuration for Config {
     type File = File;
@@ -145,6 +146,7 @@ impl Configuration for Config {
             chats: chats::check(checks),
             webhooks: webhooks::check(checks, |raw| &raw.webhooks),
             ntfy: ntfy(checks),
+            monitors: monitors::check(checks),
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
             nats,
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),

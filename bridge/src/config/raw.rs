@@ -11,9 +11,9 @@ use service::secret::Secret;
 use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
-use super::monitors::Monitor;
 use super::ntfy::Ntfy;
 use super::webhooks::Webhook;
+use crate::monitor::raw::Monitor;
 use crate::schedule::raw::Schedule;
 
 pub(super) type Document = service::config::Document<File>;

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::means::{Means, Running};
+use crate::monitor::Monitors;
 use crate::reminder::reminders::Reminders;
 use crate::schedule::jobs::Jobs;
 use crate::webhook::door::{self, Hooks, Intakes};
@@ -34,6 +35,7 @@ pub(crate) struct Sources {
     /// The zone of reminders, and what says them.
     zone: watch::Sender<Zone>,
     reminders: Running,
+    monitors: Option<Monitors>,
 }
 
 /// Listeners and intakes that are open before anything is taken from them.
@@ -78,8 +80,9 @@ impl Sources {
         let (zone, zones) = watch::channel(config.zone.clone());
         let reminders = Running::default();
         reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
-        let mut sources = Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders };
-        sources.serve(opened);
+        let mut sources =
+            Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders, monitors: None };
+        sources.serve(config, opened);
         sources
     }
 
@@ -89,7 +92,11 @@ impl Sources {
         let ntfy = config.ntfy.as_ref().map(|ntfy| ntfy.listen);
         let tcp = self.tcp.take_if(|(address, _)| Some(*address) != config.tcp);
         let ntfy = self.ntfy.take_if(|(address, _)| Some(*address) != ntfy);
-        self.serve(opened);
+        // The old monitors end first: the new ones go on from the states that they have stored.
+        if let Some(monitors) = self.monitors.take_if(|running| running.monitors != config.monitors) {
+            monitors.end(GRACE).await;
+        }
+        self.serve(config, opened);
         for (_, port) in tcp.into_iter().chain(ntfy) {
             port.end(GRACE).await;
         }
@@ -98,8 +105,11 @@ impl Sources {
         Ok(())
     }
 
-    fn serve(&mut self, opened: Opened) {
+    fn serve(&mut self, config: &Config, opened: Opened) {
         self.hooks.change(opened.intakes);
+        if self.monitors.is_none() {
+            self.monitors = Monitors::start(&config.monitors, &self.means);
+        }
         if let Some((address, listener)) = opened.tcp {
             let running = Running::default();
             running.tasks.spawn(tcp::serve(listener, self.means.outbox.clone(), running.stop.clone()));
@@ -115,6 +125,11 @@ impl Sources {
     /// Takes nothing further, and waits at most `grace` for what is under way.
     pub(crate) async fn stop(self, grace: Duration) {
         let ports = self.tcp.into_iter().chain(self.ntfy).map(|(_, port)| port.end(grace));
-        tokio::join!(join_all(ports), self.jobs.stop(grace), self.reminders.end(grace));
+        let monitors = async {
+            if let Some(monitors) = self.monitors {
+                monitors.end(grace).await;
+            }
+        };
+        tokio::join!(join_all(ports), self.jobs.stop(grace), self.reminders.end(grace), monitors);
     }
 }

@@ -1,0 +1,75 @@
+//! The kinds of monitors, one file each with its settings and its tests, and one line each in `registry`. A source looks at
+//! something once and judges it; whether that is a change, and whether it is told, is decided in `core`.
+
+pub(crate) mod api;
+mod expect;
+mod graphite;
+mod http;
+mod logstash;
+mod prometheus;
+pub(crate) mod registry;
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use service::config::KeyProblem;
+use service::secret::Pair;
+use tellhal::Timestamp;
+
+use super::core::NoData;
+use super::observation::Observation;
+use crate::bus::Bus;
+
+/// The most series of one observation.
+const SERIES: usize = 10_000;
+/// The longest name of a series, in bytes.
+const NAME: usize = 200;
+
+/// An opened source.
+#[async_trait]
+pub(crate) trait Source: Send + Sync {
+    /// Looks once. `memory` is what the source has returned the last time, `Null` at first.
+    async fn observe(&self, memory: &Value, now: Timestamp) -> Observation;
+}
+
+/// The means to open a source.
+pub(crate) struct Opening<'a> {
+    /// The value at which a threshold counts as good again.
+    pub(crate) clear: Option<f64>,
+    /// The bus, for a source that reads it.
+    pub(crate) bus: Option<&'a Bus>,
+}
+
+/// The settings of one kind of monitor.
+pub(crate) trait Settings {
+    /// Settings that cannot work, beside the value of `clear`. Reads no file and no variable.
+    fn problems(&self, clear: Option<f64>) -> Vec<KeyProblem>;
+
+    /// The secrets, whether or not they are written.
+    fn secrets(&self) -> Vec<Pair<'_>> {
+        Vec::new()
+    }
+
+    /// The CA certificate to trust, if one is named.
+    fn tls_ca(&self) -> Option<&Path> {
+        None
+    }
+
+    /// The meaning of no data, where the kind leaves no choice.
+    fn no_data(&self) -> Option<NoData> {
+        None
+    }
+
+    /// True if the source reads the bus.
+    fn reads_bus(&self) -> bool {
+        false
+    }
+
+    fn open(&self, opening: &Opening) -> anyhow::Result<Box<dyn Source>>;
+}
+
+/// The problem of `clear` as a value beside a source that has no threshold.
+fn no_threshold(key: &'static str) -> KeyProblem {
+    KeyProblem::new(key, "clear is a value, and there is no threshold", "a time, such as clear = \"5m\"")
+}

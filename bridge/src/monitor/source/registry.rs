@@ -1,0 +1,86 @@
+//! The kinds of monitors: settings by the name of the kind.
+
+use service::config::KeyProblem;
+use service::tls;
+
+use super::{Settings, expect, graphite, http, logstash, prometheus};
+
+/// The settings of one monitor's source: `[monitors.KIND]`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Config {
+    Expect(expect::Config),
+    Graphite(graphite::Config),
+    Http(http::Config),
+    Logstash(logstash::Config),
+    Prometheus(prometheus::Config),
+}
+
+impl Config {
+    /// The key of the table.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Config::Expect(_) => "expect",
+            Config::Graphite(_) => "graphite",
+            Config::Http(_) => "http",
+            Config::Logstash(_) => "logstash",
+            Config::Prometheus(_) => "prometheus",
+        }
+    }
+
+    pub(crate) fn settings(&self) -> &dyn Settings {
+        match self {
+            Config::Expect(config) => config,
+            Config::Graphite(config) => config,
+            Config::Http(config) => config,
+            Config::Logstash(config) => config,
+            Config::Prometheus(config) => config,
+        }
+    }
+
+    /// The secrets and certificates that cannot be read now: a warning in `check`, an error in `run`.
+    pub(crate) fn unresolved(&self) -> Vec<KeyProblem> {
+        let secrets = self.settings().secrets();
+        // A secret that is written wrongly is among `problems`.
+        let written = secrets.iter().filter(|secret| secret.problem().is_none());
+        let unread = written.filter_map(|secret| secret.read().err());
+        let bad_ca = self.settings().tls_ca().and_then(|ca| tls::client(Some(ca)).err()).map(|bad| {
+            let hint = "hal-bridge run will refuse to start without it";
+            KeyProblem::new("tls_ca", format!("{bad:#}"), hint)
+        });
+        unread.chain(bad_ca).collect()
+    }
+}
+
+/// The tables of all kinds, of which a monitor has one.
+#[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
+#[serde(default)]
+pub(crate) struct Kinds {
+    /// A message that should have come and has not.
+    expect: Option<expect::Config>,
+    /// Values of Graphite, held against a threshold.
+    graphite: Option<graphite::Config>,
+    /// A page or an API that must answer.
+    http: Option<http::Config>,
+    /// Documents of Elasticsearch or OpenSearch: their number held against a threshold, or each new one as a message.
+    logstash: Option<logstash::Config>,
+    /// Values of Prometheus, held against a threshold.
+    prometheus: Option<prometheus::Config>,
+}
+
+impl Kinds {
+    /// The kinds that are written.
+    pub(crate) fn written(&self) -> Vec<Config> {
+        let Kinds { expect, graphite, http, logstash, prometheus } = self;
+        let all = [
+            expect.clone().map(Config::Expect),
+            graphite.clone().map(Config::Graphite),
+            http.clone().map(Config::Http),
+            logstash.clone().map(Config::Logstash),
+            prometheus.clone().map(Config::Prometheus),
+        ];
+        all.into_iter().flatten().collect()
+    }
+
+    /// The names of all kinds.
+    pub(crate) const NAMES: &[&str] = &["expect", "graphite", "http", "logstash", "prometheus"];
+}
