@@ -83,7 +83,7 @@ fn ours(config: &str, from: Timestamp, until: Timestamp) -> Vec<Vec<i64>> {
 }
 
 fn theirs(asked: &[Value]) -> Vec<Vec<i64>> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/calendar.py");
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/src/due_times.py");
     let mut python =
         Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     python.stdin.take().unwrap().write_all(json!(asked).to_string().as_bytes()).unwrap();
