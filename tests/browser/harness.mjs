@@ -112,12 +112,19 @@ export async function site({ rooms = {}, config = "", routes = "", bridge } = {}
     },
     // Publishes a message; returns its id and sequence.
     async publish(source, tag, message) {
-      this.bus ??= await connect({ servers: `127.0.0.1:${natsPort}` });
+      const bus = await (this.bus ??= connect({ servers: `127.0.0.1:${natsPort}` }));
       const head = headers();
       const body = typeof message === "string" ? message : { v: 1, id: crypto.randomUUID(), time: new Date().toISOString(), tag, source, severity: "info", text: "", ...message };
       if (body.id) head.set("Nats-Msg-Id", body.id);
-      const answer = await this.bus.request(`hal.ops.${source}.${tag}`, typeof body === "string" ? body : JSON.stringify(body), { headers: head, timeout: 5_000 });
+      const answer = await bus.request(`hal.ops.${source}.${tag}`, typeof body === "string" ? body : JSON.stringify(body), { headers: head, timeout: 5_000 });
       return { id: body.id, sequence: answer.json().seq };
+    },
+    // Publishes numbered messages, a hundred at once.
+    async ticks(tag, from, to) {
+      for (let n = from; n < to; n += 100) {
+        const some = Array.from({ length: Math.min(100, to - n) }, (_, more) => this.publish("web1", tag, { text: `tick ${n + more}` }));
+        await Promise.all(some);
+      }
     },
     async api(path, options = {}) {
       const answer = await fetch(address + path, { ...options, headers: { authorization: `Bearer ${TOKENS.operator}`, ...options.headers } });
@@ -125,7 +132,7 @@ export async function site({ rooms = {}, config = "", routes = "", bridge } = {}
     },
     logs: () => [nats, relay, ...others].map(({ name, log }) => `--- ${name}\n${readFileSync(log, "utf8").split("\n").slice(-15).join("\n")}`).join("\n"),
     async stop() {
-      await this.bus?.close();
+      await (await this.bus)?.close();
       for (const other of others) await other.kill();
       await relay.kill();
       await nats.kill();

@@ -45,10 +45,13 @@ shows("the page continues after a restart of the relay, and shows meanwhile that
 });
 
 shows("every view has an address, and a search covers the whole log", {}, async (made, user) => {
-  for (let n = 0; n < 1500; n++) made.publish("web1", "noise.tick", { text: `tick ${n}` });
+  await made.ticks("noise.tick", 0, 1500);
   await made.publish("db1", "backup.mysql", { severity: "error", text: "Disk FULL on /var", fields: { shard: "7" } });
   await made.publish("db1", "backup.files", { text: "fine" });
-  await until("the index has it", async () => (await made.api("/api/messages?text=tick+3")).messages.length > 0);
+  await until("the index has it all", async () => {
+    const { messages, incomplete } = await made.api("/api/messages?text=tick+3");
+    return messages.length > 0 && !incomplete;
+  });
   const page = await user.page();
   await page.getByLabel("Search").fill("disk full");
   await page.getByRole("button", { name: "Search" }).click();
@@ -77,7 +80,7 @@ shows("every view has an address, and a search covers the whole log", {}, async 
 });
 
 shows("a range is dragged on the timeline, and older messages are loaded on the way down", {}, async (made, user) => {
-  for (let n = 0; n < 350; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  await made.ticks("tick", 0, 350);
   const page = await user.page();
   await rows(page).nth(99).waitFor();
   await page.locator("#timeline svg").waitFor();
@@ -184,7 +187,7 @@ shows("of all rows together twenty thousand messages are kept", {}, async (made,
 });
 
 shows("new messages wait while the reader is further down or has paused", {}, async (made, user) => {
-  for (let n = 0; n < 80; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  await made.ticks("tick", 0, 80);
   const page = await user.page();
   await rows(page).nth(79).waitFor();
   await isLive(page);
@@ -207,7 +210,7 @@ shows("new messages wait while the reader is further down or has paused", {}, as
 });
 
 shows("the newest may be at the bottom", {}, async (made, user) => {
-  for (let n = 0; n < 150; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  await made.ticks("tick", 0, 150);
   const page = await user.page();
   await rows(page).nth(99).waitFor();
   await isLive(page);
@@ -224,7 +227,7 @@ shows("the newest may be at the bottom", {}, async (made, user) => {
 });
 
 shows("with the newest at the bottom older ones are loaded on the way up, and nothing jumps", {}, async (made, user) => {
-  for (let n = 0; n < 450; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  await made.ticks("tick", 0, 450);
   await chose(user, '{"newest":"bottom"}');
   const page = await user.page();
   await isLive(page);
@@ -261,7 +264,7 @@ shows("waiting messages are shown first, however the reader gets back to the new
 });
 
 shows("a failure to load older messages is shown, and loading is tried again after a while", {}, async (made, user) => {
-  for (let n = 0; n < 150; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  await made.ticks("tick", 0, 150);
   const page = await user.context.newPage();
   let asked = 0;
   await page.route("**/api/messages?*cursor=*", (route) => {
@@ -398,12 +401,10 @@ shows("a page that missed passed-on messages reads them from the relay", {}, asy
   });
   await slow.goto("/");
   await searched;
-  const all = [];
-  for (let n = 0; n < 1_100; n++) all.push(made.publish("web1", "tick", { text: `tick ${n}` }));
-  await Promise.all(all);
+  await made.ticks("tick", 0, 1_100);
   await first.getByText("tick 1099", { exact: true }).waitFor();
   goOn();
-  for (let n = 1_100; n < 1_200; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  await made.ticks("tick", 1_100, 1_200);
   await slow.getByText("tick 1199", { exact: true }).waitFor();
   assert.equal(new Set(await headlines(slow)).size, 1_200);
   await made.publish("web1", "tick", { text: "one more" });
@@ -487,7 +488,7 @@ shows("a broken choice in the browser's storage is ignored", {}, async (made, us
 });
 
 shows("the focused element is not under the header", {}, async (made, user) => {
-  for (let n = 0; n < 60; n++) await made.publish("web1", "tick", { text: `tick ${n}` });
+  await made.ticks("tick", 0, 60);
   const page = await user.page();
   await rows(page).nth(59).waitFor();
   await rows(page).nth(40).locator("summary").focus();

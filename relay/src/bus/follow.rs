@@ -182,7 +182,20 @@ impl Follow {
 
     async fn next_alone(&self) -> anyhow::Result<Option<StreamMessage>> {
         let name = &self.stream.cached_info().config.name;
-        StreamMessage::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await
+        let next =
+            StreamMessage::first_from(&self.js, name, &self.filter, self.after.unwrap_or(0) + 1).await?;
+        if next.is_some() {
+            self.is_same_stream().await?;
+        }
+        Ok(next)
+    }
+
+    /// An error if the stream was made anew: the same sequences are other messages there. Asked after what it is about, since
+    /// that may happen between two requests.
+    async fn is_same_stream(&self) -> anyhow::Result<()> {
+        let now = self.stream.get_info().await.context("the stream cannot be read")?;
+        ensure!(now.created == self.stream.cached_info().created, "stream {} was made anew", now.config.name);
+        Ok(())
     }
 
     fn took_alone(&mut self, message: StreamMessage) -> StreamMessage {
@@ -215,9 +228,6 @@ impl Follow {
     }
 
     async fn open(&mut self) -> anyhow::Result<pull::Stream> {
-        let now = self.stream.get_info().await.context("the stream cannot be read")?;
-        // The same sequences are other messages in a stream that was made anew.
-        ensure!(now.created == self.stream.cached_info().created, "stream {} was made anew", now.config.name);
         let deliver_policy = match self.after {
             Some(after) => DeliverPolicy::ByStartSequence { start_sequence: after + 1 },
             None => self.from,
@@ -232,6 +242,7 @@ impl Follow {
             ..pull::Config::default()
         };
         let consumer = self.stream.create_consumer(config).await.context("the stream cannot be read")?;
+        self.is_same_stream().await?;
         let info = consumer.cached_info();
         self.after.get_or_insert(info.delivered.stream_sequence);
         self.at_end = info.num_pending == 0;

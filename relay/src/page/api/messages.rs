@@ -191,9 +191,10 @@ pub(super) fn gap(site: &Site, complete_after: u64) -> Option<Incomplete> {
                 if let Some(problem) = index.problem() {
                     return Incomplete::because(format!("the index cannot be written: {problem}"));
                 }
-                let behind =
-                    if reached.known { format!("; entries left: {}", reached.behind) } else { String::new() };
-                Incomplete::passing(format!("the index is still reading the log{behind}"))
+                // More may have come since the index last counted.
+                let left = reached.behind.max(complete_after.saturating_sub(reached.sequence));
+                let left = if reached.known { format!("; entries left: {left}") } else { String::new() };
+                Incomplete::passing(format!("the index is still reading the log{left}"))
             })
         }
     }
