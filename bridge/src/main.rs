@@ -12,7 +12,6 @@ mod config;
 mod hash;
 mod health;
 mod jobs;
-mod log;
 mod means;
 mod memory;
 mod metrics;

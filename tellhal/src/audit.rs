@@ -15,7 +15,7 @@ pub struct Entry {
     pub id: String,
     /// The bridge's time.
     pub time: Timestamp,
-    /// What the entry says.
+    /// The words of the entry.
     pub kind: Kind,
     /// Chat and room, such as `main/#ops`.
     pub room: String,

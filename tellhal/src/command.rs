@@ -65,7 +65,7 @@ pub struct Request {
     pub cancel: Option<String>,
 }
 
-/// What has happened so far; any number of these come before the answer.
+/// A line about what has happened so far; any number of these come before the answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Progress {
     /// Version of the format, 1.
@@ -95,7 +95,7 @@ pub struct Answer {
     pub files: Vec<File>,
 }
 
-/// What a handler says about one of its commands, in the metadata of its endpoint. It is shown in `help`, and decides nothing.
+/// A handler's words about one of its commands, in the metadata of its endpoint. It is shown in `help`, and decides nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Metadata {
     /// The command with its arguments, such as `deploy TARGET [VERSION]`.

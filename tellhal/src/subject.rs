@@ -112,7 +112,7 @@ impl Names {
         format!("{}.audit.>", self.prefix)
     }
 
-    /// What was asked, allowed, approved and done in chats: `HAL_AUDIT`.
+    /// The stream of everything that was asked, allowed, approved and done in chats: `HAL_AUDIT`.
     pub fn audit_stream(&self) -> String {
         self.upper("AUDIT")
     }

@@ -240,7 +240,7 @@ impl Bot<'_> {
         scene.tell("deploy.web", "not its tag").await;
         scene.tell("backup.mysql", "*Nightly* <b> `backup_of_db1`\nfinished").await;
         ann.hears("backup.mysql: *Nightly* <b> `backup_of_db1`").await;
-        // What is told while it is down is told when it is back, once.
+        // A message that is told while it is down is told when it is back, once.
         wait_until("it has acknowledged", SOON, async || scene.has_read_all(self.durable).await).await;
         bot.process().kill();
         // Until the server knows, it would give the next message to the one that is gone, and again only after 30 s.

@@ -384,7 +384,7 @@ async fn commands_are_typed_and_answered_on_matrix() {
     assert_eq!((&content["body"], &content["info"]["mimetype"]), (&json!("load.png"), &json!("image/png")));
     assert!(content["url"].as_str().unwrap().starts_with("mxc://"), "{content}");
 
-    // What is said while no bridge listens is answered by the next one, once.
+    // A line that is said while no bridge listens is answered by the next one, once.
     bridge.kill();
     let asked = ann.say(&room, "!count").await;
     bridge.respawn();

@@ -19,7 +19,7 @@ const KILL: std::ops::Range<u64> = 1_500..6_000;
 #[derive(Debug, Default)]
 struct Counts {
     answered: usize,
-    /// Nobody heard the line.
+    /// The line was heard by nobody.
     missed: usize,
     unknown: usize,
     /// The bridge ended before it asked the handler.
@@ -75,7 +75,7 @@ impl Room for (tests::MatrixUser, String) {
     }
 }
 
-/// What came of one command.
+/// The outcome of one command.
 enum End {
     Answered,
     Unknown,

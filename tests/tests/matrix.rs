@@ -289,7 +289,7 @@ async fn listens(synapse: &Synapse) {
     answers(&client, &bob, &command).await;
     private(&mut ears, &client, &bot, &bob).await;
 
-    // What comes while nobody listens is heard later, once; and so is what comes while the line is cut.
+    // Words that come while nobody listens are heard later, once; and so are those that come while the line is cut.
     ears.through().await;
     let token = ears.token.clone();
     drop(ears);

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, Stream};
+use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 use tellhal::message::{Severity, Status};
 use tellhal::{Message, Names, Timestamp};
@@ -235,6 +236,29 @@ async fn each_change_is_told_once_whatever_is_killed() {
     }
     looks(&graphite_server, 2).await;
     log.wait_for(rounds).await;
+}
+
+#[tokio::test]
+async fn a_message_that_the_log_has_and_the_state_does_not_know_of_is_not_told_again() {
+    let (mut log, graphite_server) = (Log::start().await, FakeGraphite::start().await);
+    graphite_server.set("a.b", &[Some(60.0)]);
+    let text = monitor("ab", "", &graphite(&graphite_server, "a.b", ""));
+    let mut bridge = Bridge::start(&log.server.url(), &text).await;
+    let told = log.wait_for(1).await.remove(0);
+    bridge.kill();
+    // The state is as if the bridge had been killed between the log's answer and the note of it.
+    let memory = log.server.jetstream().await.get_key_value("HAL_BRIDGE").await.unwrap();
+    let key = memory.keys().await.unwrap().try_next().await.unwrap().unwrap();
+    let state =
+        async || -> Value { serde_json::from_slice(&memory.get(&key).await.unwrap().unwrap()).unwrap() };
+    let mut left = state().await;
+    assert_eq!(left["pending"], Value::Null, "{left}");
+    left["pending"] = json!([told]);
+    memory.put(&key, left.to_string().into()).await.unwrap();
+    bridge.respawn();
+    wait_until("it is noted", SOON, async || state().await.get("pending").is_none()).await;
+    looks(&graphite_server, 2).await;
+    log.wait_for(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

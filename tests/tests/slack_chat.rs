@@ -224,7 +224,7 @@ async fn requests_are_answered_by_any_bridge_and_run_once() {
         assert_eq!((status, answer.as_str()), (200, "{\"response_type\":\"in_channel\"}"));
     }
 
-    // What is not Slack's, or not of our workspace, is refused and does nothing.
+    // A request that is not Slack's, or not of our workspace, is refused and does nothing.
     let bad = Way::Command.body(&slack.command(ANN, OPS, "count bad"));
     let mut foreign = slack.command(ANN, OPS, "count foreign");
     foreign["team_id"] = "T0666".into();

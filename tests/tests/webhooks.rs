@@ -251,7 +251,7 @@ async fn hostile_requests_are_answered_and_change_nothing() {
         assert_eq!(answer, format!("HTTP/1.1 {want}").as_bytes(), "{head}");
     }
     assert_eq!(bridge.get("/healthz").await.0, 200);
-    // Nothing was told but this.
+    // Only this was told.
     assert_eq!(github(&bridge, "d1", &body).await, 200);
     assert_eq!(messages(&nats, 1).await.len(), 1);
     assert_no_secret(&bridge).await;

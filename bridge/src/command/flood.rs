@@ -33,7 +33,7 @@ struct Count {
     is_over: bool,
 }
 
-/// What becomes of one command.
+/// The fate of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
     Passes,

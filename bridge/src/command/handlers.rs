@@ -1,6 +1,6 @@
 //! The handlers that are alive: NATS services with an endpoint under our prefix, found by the services' own discovery.
 //!
-//! What a handler says of itself is shown, cut to what fits, and decides nothing.
+//! A handler's words about itself are shown, cut to what fits, and decide nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -145,7 +145,7 @@ impl Check<'_, '_> {
     }
 }
 
-/// What is wrong with a value, and a hint.
+/// The fault of a value, and a hint.
 struct Wrong(String, String);
 
 impl From<(String, String)> for Wrong {

@@ -23,7 +23,7 @@ pub(crate) struct Monitor {
     pub(crate) r#for: Option<String>,
     /// The value at which a threshold counts as good again, or the time that it must be good; at once when absent.
     pub(crate) clear: Option<Clear>,
-    /// What no data means; `tell` when absent.
+    /// The meaning of no data; `tell` when absent.
     pub(crate) no_data: NoData,
     /// The looks in a row without data, or without an answer, that count, 1 to 1000; 3 when absent.
     pub(crate) misses: Option<u32>,

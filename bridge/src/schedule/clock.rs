@@ -37,7 +37,7 @@ pub(super) struct Clock {
     pub(super) records: Memory,
     pub(super) outbox: Outbox,
     pub(super) commands: Commands,
-    /// Somebody has changed the record.
+    /// Signals that the record was changed by another task.
     pub(super) changed: Arc<Notify>,
     /// The record as this bridge knows it; `None` before it was read.
     known: Option<Entry<Option<Record>>>,
@@ -57,7 +57,7 @@ impl Clock {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut is_told = false;
         loop {
-            // What is begun is finished: a command may run.
+            // A firing that is begun is finished: a command may run.
             let next = self.handle().await;
             if stop.is_cancelled() {
                 return;
@@ -106,7 +106,9 @@ impl Clock {
                     self.store(*record, revision).await?;
                 }
                 Step::Fire(firing) => self.fire(record.unwrap_or_default(), revision, firing).await?,
-                Step::GiveUp(running) => self.give_up(record.unwrap_or_default(), revision, running).await?,
+                Step::GiveUp(Running { firing, .. }) => {
+                    self.give_up(record.unwrap_or_default(), revision, &firing).await?
+                }
             }
         }
     }
@@ -175,7 +177,7 @@ impl Clock {
                 sleep(LOOK).await;
                 Ok(())
             }
-            None => self.end(&firing, unknown(&self.job)).await,
+            None => self.give_up(record, revision, &firing).await,
         }
     }
 
@@ -205,17 +207,16 @@ impl Clock {
         }
     }
 
-    async fn give_up(&mut self, record: Record, revision: u64, running: Running) -> anyhow::Result<()> {
-        let ended = record.ended(&running.firing, Timestamp::now(), true, "outcome unknown".into());
-        // The message has the firing's id, so that the log takes it once, whoever tells it.
-        self.tell(&running.firing, &unknown(&self.job)).await?;
+    async fn give_up(&mut self, record: Record, revision: u64, firing: &Firing) -> anyhow::Result<()> {
+        let ended = record.ended(firing, Timestamp::now(), true, "outcome unknown".into());
+        self.tell(&self.job.unknown(firing)).await?;
         self.store(ended, revision).await?;
         Ok(())
     }
 
     /// Tells a command's answer, and notes how it went.
     async fn end(&mut self, firing: &Firing, answer: Answer) -> anyhow::Result<()> {
-        self.tell(firing, &answer).await?;
+        self.tell(&self.job.answered(firing, &answer.answer, answer.failed)).await?;
         let outcome = if answer.failed { "answered with an error" } else { "answered" };
         for _ in 0..5 {
             let Entry { value, revision } = self.read().await?;
@@ -228,17 +229,11 @@ impl Clock {
         Ok(())
     }
 
-    async fn tell(&self, firing: &Firing, answer: &Answer) -> anyhow::Result<()> {
-        let message = self.job.answered(firing, &answer.answer, answer.failed);
-        let is_kept = self.outbox.publish(SCHEDULE, &message).await.is_kept();
+    async fn tell(&self, message: &Message) -> anyhow::Result<()> {
+        let is_kept = self.outbox.publish(SCHEDULE, message).await.is_kept();
         ensure!(is_kept, "its message is lost");
         Ok(())
     }
-}
-
-fn unknown(job: &Job) -> Answer {
-    let command = job.command.as_deref().unwrap_or_default();
-    Answer::failed(format!("{command}: outcome unknown, the bridge ended meanwhile; it is not run again"))
 }
 
 /// Waits until the wall clock shows `next`, or was set back. Without a `next`, without end.

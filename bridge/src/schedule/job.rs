@@ -7,6 +7,7 @@ use tellhal::tag::Tag;
 
 use super::record::{Firing, ON_TIME, Rule};
 use super::when::When;
+use crate::hash::hash;
 use crate::outbox::SOURCE;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -61,5 +62,44 @@ impl Job {
             message.status = Some(Status::Failed);
         }
         message
+    }
+
+    /// The message that nobody knows what came of its command. It has an id of its own, made of the firing's: the log takes it
+    /// once, whichever bridge tells it, and takes the answer too if that comes after all.
+    pub(crate) fn unknown(&self, firing: &Firing) -> Message {
+        let command = self.command.as_deref().unwrap_or_default();
+        let text = format!("{command}: outcome unknown, its bridge does not answer; it is not run again");
+        let mut message = self.answered(firing, &text, true);
+        message.id = hash(&format!("{} unknown", firing.id));
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tellhal::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_that_comes_after_all_has_another_id_than_the_unknown_outcome() {
+        let at: Timestamp = "2026-11-28T08:00:00Z".parse().unwrap();
+        let firing = Firing { due: at, at, id: "0".repeat(32), missed: 0, by: None };
+        let job = Job {
+            name: "nightly".into(),
+            when: When::Every(Duration::from_secs(60)),
+            catch_up: Duration::ZERO,
+            tag: "report".parse().unwrap(),
+            title: None,
+            text: String::new(),
+            severity: Severity::Info,
+            status: None,
+            key: None,
+            command: Some("disk db1".into()),
+        };
+        let (unknown, again) = (job.unknown(&firing), job.unknown(&firing));
+        assert_eq!(unknown.id, again.id, "two bridges tell it once");
+        assert_ne!(unknown.id, job.answered(&firing, "12 % free", false).id);
+        assert!(unknown.text.starts_with("disk db1: outcome unknown"), "{}", unknown.text);
     }
 }

@@ -1,4 +1,4 @@
-//! What is kept of a job, and what is to be done next: `step` is pure, so that every order of two bridges, crashes and clocks can
+//! The record of a job, and the next thing to be done: `step` is pure, so that every order of two bridges, crashes and clocks can
 //! be tried in a test.
 //!
 //! A due time is handled in two steps: the record gets a *firing* with an id (by its revision, so that one bridge's wins), then
@@ -83,7 +83,7 @@ pub(crate) struct Paused {
 /// The next thing to do for a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Nothing before this time; nothing at all if there is none.
+    /// The time before which there is nothing to do; without one, there is nothing at all.
     Wait(Option<Timestamp>),
     /// This record is to be stored, if nobody has changed it, for the reason given; then there is more to do.
     Store(Box<Record>, Why),

@@ -95,7 +95,7 @@ impl Intake {
         if self.config.kind.name == "github" { LARGEST_OF_GITHUB } else { LARGEST }
     }
 
-    /// Whether a request could be the right sender's, as far as its head tells.
+    /// `Ok` if a request could be the right sender's, as far as its head tells.
     pub(crate) fn admits(&self, head: &Request<'_>) -> Result<(), Refusal> {
         let proofs = self.config.kind.proofs;
         match proofs.iter().all(|proof| proof.is_token()) {

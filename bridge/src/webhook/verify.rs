@@ -35,7 +35,7 @@ impl Proof {
     }
 }
 
-/// Whether one of the `proofs` is there and right.
+/// `Ok` if one of the `proofs` is there and right.
 pub(crate) fn verify(proofs: &[Proof], secret: &Secret, request: &Request<'_>) -> Result<(), &'static str> {
     let mut refusal = "it is not signed and shows no token";
     for proof in proofs {

@@ -3,14 +3,11 @@
 use anyhow::Context as _;
 use async_nats::header::{HeaderName, HeaderValue, NATS_MESSAGE_ID};
 use async_nats::jetstream::stream::{DirectGetErrorKind, Stream};
-use async_nats::jetstream::{Context, ErrorCode, Message, response};
+use async_nats::jetstream::{Context, Message};
 use async_nats::{HeaderMap, Subject};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use service::stored::{self, Stored};
 use tellhal::Timestamp;
 
 /// One message of a stream.
@@ -41,7 +38,7 @@ impl StreamMessage {
 
     /// The message with this sequence, even if its headers cannot be parsed; `None` if it was deleted.
     pub async fn at(js: &Context, stream: &str, sequence: u64) -> anyhow::Result<Option<StreamMessage>> {
-        ask(js, stream, json!({"seq": sequence})).await
+        Ok(stored::at(js, stream, sequence).await?.map(Self::from_stored))
     }
 
     /// The first message from `sequence` on whose subject matches `filter`, in the same way. An empty filter matches all.
@@ -51,54 +48,26 @@ impl StreamMessage {
         filter: &str,
         sequence: u64,
     ) -> anyhow::Result<Option<StreamMessage>> {
-        let filter = if filter.is_empty() { ">" } else { filter };
-        ask(js, stream, json!({"seq": sequence, "next_by_subj": filter})).await
+        Ok(stored::first_from(js, stream, filter, sequence).await?.map(Self::from_stored))
+    }
+
+    fn from_stored(Stored { sequence, at, subject, headers, payload }: Stored) -> StreamMessage {
+        StreamMessage {
+            sequence,
+            at,
+            is_plain: is_plain(&subject, &headers),
+            subject: subject.into(),
+            headers: Some(read_headers(&headers)).filter(|headers| !headers.is_empty()),
+            payload: payload.into(),
+            number: 0,
+            pending: 0,
+        }
     }
 
     /// The message's `Nats-Msg-Id`.
     pub fn once(&self) -> Option<&str> {
         self.headers.as_ref()?.get(NATS_MESSAGE_ID).map(|id| id.as_str())
     }
-}
-
-/// The server's answer to a request for one message. It contains the headers as bytes: with real headers, the client
-/// would drop the connection if it cannot parse them.
-#[derive(Deserialize)]
-struct Answer {
-    message: Stored,
-}
-
-#[derive(Deserialize)]
-struct Stored {
-    subject: String,
-    seq: u64,
-    time: Timestamp,
-    #[serde(default)]
-    hdrs: String,
-    #[serde(default)]
-    data: String,
-}
-
-async fn ask(js: &Context, stream: &str, what: serde_json::Value) -> anyhow::Result<Option<StreamMessage>> {
-    let subject = format!("STREAM.MSG.GET.{stream}");
-    let Stored { subject, seq, time, hdrs, data } = match js.request(subject, &what).await? {
-        response::Response::Ok(Answer { message }) => message,
-        response::Response::Err { error } if error.error_code() == ErrorCode::NO_MESSAGE_FOUND => {
-            return Ok(None);
-        }
-        response::Response::Err { error } => return Err(error.into()),
-    };
-    let headers = BASE64.decode(hdrs)?;
-    Ok(Some(StreamMessage {
-        sequence: seq,
-        at: time,
-        is_plain: is_plain(&subject, &headers),
-        subject: subject.into(),
-        headers: Some(read_headers(&headers)).filter(|headers| !headers.is_empty()),
-        payload: BASE64.decode(data)?.into(),
-        number: 0,
-        pending: 0,
-    }))
 }
 
 /// True if the client can parse a message with this subject, in which the server replaces what is not UTF-8, and these headers.

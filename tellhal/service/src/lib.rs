@@ -13,6 +13,7 @@ pub mod lease;
 pub mod platform;
 pub mod process;
 pub mod secret;
+pub mod stored;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;

@@ -1,4 +1,4 @@
-//! What people say in the fake, as Slack delivers it: events and slash commands, and the signatures of its requests.
+//! The words of people in the fake, as Slack delivers it: events and slash commands, and the signatures of its requests.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -5,11 +5,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use service::config::{KeyProblem, duration_in};
+use service::stored;
 use service::text::{cut, one_line};
 use service::zone::Zone;
 use tellhal::message::{Message, Status, read};
@@ -19,7 +21,6 @@ use tokio::time::Instant;
 
 use super::{NAME, Opening, Settings, Source, no_threshold};
 use crate::bus::Bus;
-use crate::log;
 use crate::monitor::core::NoData;
 use crate::monitor::observation::{Level, Observation, Observed, Reading};
 
@@ -188,7 +189,9 @@ impl Source for Expect {
 
 impl Expect {
     async fn read(&self, memory: &Value, now: Timestamp) -> anyhow::Result<Observed> {
-        let last = log::last(&self.bus).await?;
+        let log = self.bus.names.ops_stream();
+        let last = self.bus.js.get_stream(&log).await.with_context(|| format!("stream {log}"))?;
+        let last = last.cached_info().state.last_sequence;
         let mut memory = match memory {
             Value::Null => Memory::armed(last, now),
             memory => serde_json::from_value(memory.clone())?,
@@ -201,7 +204,7 @@ impl Expect {
         let filter = format!("{}*.{}", all.trim_end_matches('>'), self.rule.seen);
         let until = Instant::now() + READING;
         let mut is_behind = false;
-        while let Some(logged) = log::next(&self.bus, &filter, memory.sequence).await? {
+        while let Some(logged) = stored::first_from(&self.bus.js, &log, &filter, memory.sequence + 1).await? {
             if let Some(Subject::Ops { source, tag }) = self.bus.names.parse(&logged.subject) {
                 let received = read(source, tag, &logged.payload, logged.sequence, logged.at);
                 memory.take(&self.rule, &received.message, logged.at)?;

@@ -1,6 +1,5 @@
 //! Values of Graphite's render API. Points that are not written yet are null: they are skipped, and no data is never zero.
 
-use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,7 +9,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use service::config::{KeyProblem, duration};
 use service::http::{Answer, Endpoint};
-use service::secret::Pair;
 use service::text::{cut, one_line};
 use tellhal::Timestamp;
 
@@ -90,12 +88,8 @@ impl Settings for Config {
         problems
     }
 
-    fn secrets(&self) -> Vec<Pair<'_>> {
-        self.api.secrets()
-    }
-
-    fn tls_ca(&self) -> Option<&Path> {
-        self.api.tls_ca()
+    fn api(&self) -> Option<&Api> {
+        Some(&self.api)
     }
 
     fn open(&self, opening: &Opening) -> anyhow::Result<Box<dyn Source>> {

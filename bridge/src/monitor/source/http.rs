@@ -1,7 +1,6 @@
 //! A page or an API that must answer: its status, its body and its time. A server that cannot be reached is what the monitor is
 //! about, and no failure of the monitor.
 
-use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,7 +11,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use service::config::{KeyProblem, duration_in};
 use service::http::{Answer, Endpoint};
-use service::secret::Pair;
 use tellhal::Timestamp;
 use tokio::time::Instant;
 
@@ -54,12 +52,8 @@ impl Settings for Config {
         problems
     }
 
-    fn secrets(&self) -> Vec<Pair<'_>> {
-        self.api.secrets()
-    }
-
-    fn tls_ca(&self) -> Option<&Path> {
-        self.api.tls_ca()
+    fn api(&self) -> Option<&Api> {
+        Some(&self.api)
     }
 
     fn open(&self, _opening: &Opening) -> anyhow::Result<Box<dyn Source>> {

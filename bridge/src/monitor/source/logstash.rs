@@ -3,7 +3,7 @@
 //! further, since documents arrive late. An answer of which a shard is missing is an error and never a low number.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -107,8 +107,8 @@ impl Settings for Config {
         self.api.secrets().into_iter().chain([self.key()]).collect()
     }
 
-    fn tls_ca(&self) -> Option<&Path> {
-        self.api.tls_ca()
+    fn api(&self) -> Option<&Api> {
+        Some(&self.api)
     }
 
     fn no_data(&self) -> Option<NoData> {
@@ -222,7 +222,7 @@ impl Source for Logstash {
 
 impl Logstash {
     async fn new_documents(&self, memory: &Value, now: Timestamp) -> Observation {
-        // What was there before the monitor is not told.
+        // Documents that were there before the monitor are not told.
         let armed = Memory { since: now.0, seen: BTreeMap::new() };
         let mut memory: Memory = match memory {
             Value::Null => armed,

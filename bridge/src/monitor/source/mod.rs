@@ -9,14 +9,13 @@ mod logstash;
 mod prometheus;
 pub(crate) mod registry;
 
-use std::path::Path;
-
 use async_trait::async_trait;
 use serde_json::Value;
 use service::config::KeyProblem;
 use service::secret::Pair;
 use tellhal::Timestamp;
 
+use self::api::Api;
 use super::core::NoData;
 use super::observation::Observation;
 use crate::bus::Bus;
@@ -46,14 +45,14 @@ pub(crate) trait Settings {
     /// Settings that cannot work, beside the value of `clear`. Reads no file and no variable.
     fn problems(&self, clear: Option<f64>) -> Vec<KeyProblem>;
 
-    /// The secrets, whether or not they are written.
-    fn secrets(&self) -> Vec<Pair<'_>> {
-        Vec::new()
+    /// The settings of the HTTP service, if the kind asks one.
+    fn api(&self) -> Option<&Api> {
+        None
     }
 
-    /// The CA certificate to trust, if one is named.
-    fn tls_ca(&self) -> Option<&Path> {
-        None
+    /// The secrets, whether or not they are written.
+    fn secrets(&self) -> Vec<Pair<'_>> {
+        self.api().map(Api::secrets).unwrap_or_default()
     }
 
     /// The meaning of no data, where the kind leaves no choice.

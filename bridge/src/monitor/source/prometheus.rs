@@ -1,7 +1,6 @@
 //! Values of Prometheus' query API, or of a compatible server's: one instant query in PromQL, a series for each element.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use async_trait::async_trait;
 use reqwest::Method;
@@ -10,7 +9,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use service::config::KeyProblem;
 use service::http::{Answer, Endpoint};
-use service::secret::Pair;
 use service::text::{cut, one_line};
 use tellhal::Timestamp;
 
@@ -46,12 +44,8 @@ impl Settings for Config {
         problems
     }
 
-    fn secrets(&self) -> Vec<Pair<'_>> {
-        self.api.secrets()
-    }
-
-    fn tls_ca(&self) -> Option<&Path> {
-        self.api.tls_ca()
+    fn api(&self) -> Option<&Api> {
+        Some(&self.api)
     }
 
     fn open(&self, opening: &Opening) -> anyhow::Result<Box<dyn Source>> {

@@ -3,6 +3,7 @@
 use service::config::KeyProblem;
 use service::tls;
 
+use super::api::Api;
 use super::{Settings, expect, graphite, http, logstash, prometheus};
 
 /// The settings of one monitor's source: `[monitors.KIND]`.
@@ -43,10 +44,13 @@ impl Config {
         // A secret that is written wrongly is among `problems`.
         let written = secrets.iter().filter(|secret| secret.problem().is_none());
         let unread = written.filter_map(|secret| secret.read().err());
-        let bad_ca = self.settings().tls_ca().and_then(|ca| tls::client(Some(ca)).err()).map(|bad| {
-            let hint = "hal-bridge run will refuse to start without it";
-            KeyProblem::new("tls_ca", format!("{bad:#}"), hint)
-        });
+        let bad_ca =
+            self.settings().api().and_then(Api::tls_ca).and_then(|ca| tls::client(Some(ca)).err()).map(
+                |bad| {
+                    let hint = "hal-bridge run will refuse to start without it";
+                    KeyProblem::new("tls_ca", format!("{bad:#}"), hint)
+                },
+            );
         unread.chain(bad_ca).collect()
     }
 }

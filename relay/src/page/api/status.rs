@@ -92,7 +92,7 @@ pub(in crate::page) async fn now(site: &Site) -> Now {
 }
 
 impl Now {
-    /// What is wrong, a line each; that all is well, if nothing is.
+    /// A line for each thing that is wrong; one that says that all is well, if none is.
     pub(in crate::page) fn words(&self) -> Vec<String> {
         let mut lines: Vec<String> =
             self.problem.iter().map(|problem| format!("✗ relay: {problem}")).collect();

@@ -1,4 +1,4 @@
-//! What others say where a connection listens. Pure.
+//! The words of others where a connection listens. Pure.
 
 use super::line::{Line, fold, is_channel};
 
@@ -17,7 +17,7 @@ pub struct Heard {
 }
 
 impl Heard {
-    /// What a PRIVMSG says to us, whose nick is `ours`; `None` for what is not somebody's own words of this moment: CTCP, what
+    /// The words of a PRIVMSG to us, whose nick is `ours`; `None` for what is not somebody's own words of this moment: CTCP, what
     /// a server sends of earlier lines (in a batch), and other robots (IRCv3 bot-mode).
     pub(super) fn of(line: &Line<'_>, ours: &str) -> Option<Heard> {
         let (target, text) = (line.param(0), line.last());

@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
         self.write(&joins).await
     }
 
-    /// Somebody else said something. It is lost, with a warning, while too much waits to be read.
+    /// Another's words. They are lost, with a warning, while too much waits to be read.
     fn overhear(&mut self, line: &Line<'_>) {
         let Some(ears) = &self.ears else { return };
         if let Some(heard) = Heard::of(line, &self.nick)

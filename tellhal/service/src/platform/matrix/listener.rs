@@ -37,7 +37,7 @@ pub struct Listener {
     us: Option<String>,
     since: Option<String>,
     heard: VecDeque<Heard>,
-    /// Whether a room has only us and one other in it.
+    /// True if a room has only us and one other in it.
     private: HashMap<String, bool>,
     most: u32,
     failures: u32,

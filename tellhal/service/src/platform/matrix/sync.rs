@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tellhal::Timestamp;
 
-/// What a listener hears, in the order of each room.
+/// The events that a listener hears, in the order of each room.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Heard {
     Message(Message),

@@ -1,4 +1,4 @@
-//! What is posted. No text is read as markup: `<`, `>` and `&` are escaped, and everything else that formats is switched off or
+//! The text that is posted. No text is read as markup: `<`, `>` and `&` are escaped, and everything else that formats is switched off or
 //! without effect in a code block, so that no text can ping, link elsewhere than it says or break out of a quotation.
 
 use serde::Serialize;

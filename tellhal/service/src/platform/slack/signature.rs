@@ -32,7 +32,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// Whether `body` was signed with `secret`, by the values of the two headers. `now` is in seconds since 1970.
+/// True if `body` was signed with `secret`, by the values of the two headers. `now` is in seconds since 1970.
 pub fn verify(
     secret: &Secret,
     timestamp: Option<&str>,

@@ -124,7 +124,7 @@ struct Connection<'a> {
 /// The acknowledgement of a delivery, once it is due; `None` if it never is.
 type Reply = BoxFuture<'static, Option<Frame>>;
 
-/// What comes of a frame.
+/// The outcome of a frame.
 enum Step {
     Hello,
     Renewal,

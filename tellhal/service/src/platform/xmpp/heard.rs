@@ -21,7 +21,7 @@ pub struct Heard {
     /// The speaker's real address, without its resource, as the server states it; `None` if the room does not show it.
     pub person: Option<String>,
     pub text: String,
-    /// Nobody else can read it.
+    /// It can be read by nobody else.
     pub is_private: bool,
     /// The address for an answer in private: the occupant's or the person's.
     pub reply_to: String,

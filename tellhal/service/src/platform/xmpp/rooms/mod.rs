@@ -207,7 +207,7 @@ impl<'a> Rooms<'a> {
         let is_person = matches!(say.target, Target::Person(_));
         self.out.push(stanza::message(&say, is_person && self.rooms.contains_key(&address)));
         if is_person {
-            // Nobody reflects it: the server has taken it when it answers what comes behind it.
+            // It is not reflected: the server has taken it when it answers what comes behind it.
             let server = Jid::from(BareJid::from_parts(None, self.settings.jid.domain()));
             let question = Question::Taken(say.id.clone(), address);
             self.ask(server.clone(), question, now, |id| stanza::ping(id, server));

@@ -304,7 +304,7 @@ fn an_id_counts_only_in_a_room_that_says_that_it_gives_ids() {
     let settings = settings();
     let mut script = Script::new(&settings);
     script.rooms.want(&Muc::new(ROOM, None).unwrap(), script.now);
-    // Somebody else answers in the room's name.
+    // Another one answers in the room's name.
     let id = script.written().split("id='").nth(1).unwrap().split('\'').next().unwrap().to_owned();
     let query =
         "<query xmlns='http://jabber.org/protocol/disco#info'><feature var='urn:xmpp:sid:0'/></query>";

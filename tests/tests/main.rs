@@ -1,0 +1,40 @@
+//! All end-to-end tests, as one program: each further one would be linked with the whole of the clients again, which took a third of
+//! the build. A file is one subject.
+
+mod accounts;
+mod backup;
+mod bots;
+mod bridge;
+mod calendar;
+mod certificates;
+mod chats;
+mod commands;
+mod delivery;
+mod explain;
+mod fakes;
+mod faults;
+mod fuzz;
+mod gone;
+mod greedy;
+mod harness;
+mod killed;
+mod matrix;
+mod monitors;
+mod neighbours;
+mod operator;
+mod oracle;
+mod page;
+mod permissions;
+mod refusals;
+mod reminders;
+mod schedules;
+mod secrets;
+mod shutdown;
+mod slack;
+mod slack_chat;
+mod storage;
+mod structure;
+mod takeover;
+mod up;
+mod webhooks;
+mod xmpp;
