@@ -17,6 +17,7 @@ use serde::Serialize;
 use tellhal::attached::File;
 use tellhal::audit::{Entry, Kind};
 use tellhal::command::{Request, sign};
+use tellhal::nats::NatsConfig;
 use tellhal::tag::legal_token;
 use tellhal::{Names, Publisher, Timestamp};
 use tokio::time::timeout;
@@ -59,6 +60,23 @@ pub(crate) struct Streams {
 }
 
 impl Bus {
+    /// The bus as commands use it. Handlers may have an account, and so a connection, of their own.
+    pub(crate) async fn with_handlers(
+        publisher: &Publisher,
+        handlers: Option<&NatsConfig>,
+        key: KeyPair,
+        replicas: usize,
+    ) -> anyhow::Result<Bus> {
+        let handlers = match handlers {
+            Some(nats) => {
+                let commands = Publisher::service(nats, "hal-bridge commands").await;
+                commands.context("handlers.nats")?.client().clone()
+            }
+            None => publisher.client().clone(),
+        };
+        Ok(Bus::new(publisher, handlers, key, replicas))
+    }
+
     pub(crate) fn new(publisher: &Publisher, handlers: Client, key: KeyPair, replicas: usize) -> Bus {
         let client = publisher.client().clone();
         let js = jetstream::context::ContextBuilder::new()

@@ -43,7 +43,8 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let metrics = Arc::new(Metrics::default());
     let outbox = Outbox::new(Outlet::new(publisher.clone(), config.spool.clone()), metrics.clone());
     let (policy, rules) = watch::channel(Arc::new(config.policy.clone()));
-    let bus = bus(&config, &publisher).await?;
+    let key = config.signing_key.read_or_create().context("handlers.signing_key_file")?;
+    let bus = Bus::with_handlers(&publisher, config.handlers.as_ref(), key, config.replicas).await?;
     tracing::info!(key = bus.public_key(), "signs its requests to handlers");
     let owner = owner();
     let hooks = Hooks::new(outbox.clone(), &bus, metrics.clone());
@@ -79,18 +80,6 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     tokio::join!(parts.sources.stop(GRACE), parts.sessions.stop(GRACE), drain(&tasks, GRACE));
     health_stop.cancel();
     Ok(())
-}
-
-/// The bus as commands use it. Handlers may have an account, and so a connection, of their own.
-async fn bus(config: &Config, publisher: &Publisher) -> anyhow::Result<Bus> {
-    let handlers = match &config.handlers {
-        Some(nats) => {
-            Publisher::service(nats, "hal-bridge commands").await.context("handlers.nats")?.client().clone()
-        }
-        None => publisher.client().clone(),
-    };
-    let key = config.signing_key.read_or_create().context("handlers.signing_key_file")?;
-    Ok(Bus::new(publisher, handlers, key, config.replicas))
 }
 
 /// A word that no other process has, in leases and claims.

@@ -87,6 +87,9 @@ pub struct Answer {
     /// The text is in columns or is a program's output: it is shown in a fixed width.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fixed_width: bool,
+    /// The exit status, if a program answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_status: Option<i32>,
     /// The machine that answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
@@ -113,6 +116,7 @@ impl Answer {
             answer: answer.into(),
             failed: false,
             fixed_width: false,
+            exit_status: None,
             host: None,
             files: Vec::new(),
         }

@@ -9,7 +9,10 @@ use serde_json::{Value, json};
 use tellhal::message::{Severity, Status};
 use tellhal::{Message, Names, Timestamp};
 use tests::wait::SOON;
-use tests::{Answer, Bridge, FakeGraphite, GraphiteWeb, NatsServer, Port, WebhookSink, find, wait_until};
+use tests::{
+    Answer, Bridge, Certificates, FakeGraphite, Flaw, GraphiteWeb, NatsServer, Port, Served, TlsFront,
+    WebhookSink, find, wait_until,
+};
 
 /// The log, as the relay makes it, and what is in it.
 struct Log {
@@ -365,6 +368,55 @@ async fn a_page_must_answer() {
     page.always(Answer::Refuse(tests::Reply::text(200, "ready")));
     let told = log.wait_for(2).await.remove(1);
     assert!(told.text.starts_with("page: answered 200 OK in ") && told.status == Some(Status::Resolved));
+}
+
+#[tokio::test]
+async fn a_certificate_that_ends_soon_is_told() {
+    let (mut log, page) = (Log::start().await, WebhookSink::start().await);
+    page.always(Answer::Refuse(tests::Reply::text(200, "ready")));
+    let dir = tempfile::tempdir().unwrap();
+    // It ends in 30 days.
+    let certificates = Certificates::create(dir.path(), Flaw::None);
+    let front = TlsFront::of(&certificates, page.addr()).await;
+    let https = |least: &str| {
+        let ca = certificates.ca.display();
+        format!(
+            "[monitors.http]\nurl = \"https://{}\"\ntls_ca = \"{ca}\"\ncertificate = \"{least}\"",
+            front.addr()
+        )
+    };
+    let text = monitor("late", "", &https("40d")) + &monitor("good", "", &https("14d"));
+    let bridge = Bridge::start(&log.server.url(), &text).await;
+    let told = log.wait_for(1).await.remove(0);
+    assert_eq!(told.text, "late: its certificate ends in 29 days");
+    let good = "hal_bridge_observations_total{kind=\"http\",outcome=\"good\"}";
+    wait_until("the other looks too", SOON, async || bridge.get("/metrics").await.1.contains(good)).await;
+    log.wait_for(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plugin_on_a_host_is_a_monitor() {
+    let mut log = Log::start().await;
+    let text = monitor("disk", "", "[monitors.command]\ncommand = \"check_disk\"\nargs = [\"10%\"]");
+    let bridge = Bridge::start(&log.server.url(), &text).await;
+    let told = log.wait_for(1).await.remove(0);
+    assert_eq!(told.text, "monitor disk cannot be observed: nobody answers check_disk now");
+    let mut served = Served::default();
+    let verdict = served.path("verdict").display().to_string();
+    std::fs::write(&verdict, "0").unwrap();
+    let plugin = served
+        .program("check_disk", &format!("echo \"DISK at $1: 8% free | /=92%;90;95\"\nexit $(cat {verdict})"));
+    served.serve(&log.server.url(), &bridge, &["check_disk", "--exec", &plugin]).await;
+    log.wait_for(2).await;
+    std::fs::write(&verdict, "2").unwrap();
+    let told = log.wait_for(3).await.remove(2);
+    assert_eq!((told.text.as_str(), told.status), ("disk: DISK at 10%: 8% free", Some(Status::Failed)));
+    assert_eq!(told.fields["value"], "92");
+    let output = bridge.command(&["monitors", "test", "disk"]).output().unwrap();
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("wrong: DISK at 10%: 8% free"), "{shown}");
+    std::fs::write(&verdict, "0").unwrap();
+    assert_eq!(log.wait_for(4).await.remove(3).status, Some(Status::Resolved));
 }
 
 #[tokio::test]

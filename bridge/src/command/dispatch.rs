@@ -1,8 +1,10 @@
 //! Asks a handler and waits for its answer: signed, once, with progress, a time limit and a way to cancel. Never asks again.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_nats::StatusCode;
+use async_trait::async_trait;
 use futures_util::StreamExt as _;
 use service::text::{cut, one_line};
 use tellhal::Timestamp;
@@ -122,6 +124,47 @@ impl Dispatch<'_> {
             .await?;
         Ok(client.flush().await?)
     }
+}
+
+/// Asks the handler of a command for the bridge itself: `place` stands where a chat's room does. Nobody has typed it, so that
+/// there is no policy and no audit; the configuration names it. An error is one line.
+pub(crate) async fn ask_for_itself(
+    bus: &Bus,
+    place: String,
+    command: &str,
+    args: &[String],
+    patience: Duration,
+) -> Result<Answer, String> {
+    let request = Request {
+        v: VERSION,
+        id: format!("{:032x}", fastrand::u128(..)),
+        subject: bus.names.cmd(command),
+        command: command.to_owned(),
+        args: args.to_vec(),
+        named: BTreeMap::new(),
+        person: None,
+        roles: Vec::new(),
+        room: place,
+        expires: Timestamp::now().plus(patience.min(FRESH)),
+        timeout_ms: u64::try_from(patience.as_millis()).unwrap_or(u64::MAX),
+        cancel: None,
+    };
+    let never = Notify::new();
+    match (Dispatch { bus, request, each: None, cancelled: &never }).ask(&Silent).await {
+        End::Answered(answer) => Ok(answer),
+        End::NoHandler => Err(format!("nobody answers {command} now")),
+        End::Unknown(why) => Err(format!("{command}: {why}")),
+    }
+}
+
+/// Hears nothing of how far a command is.
+struct Silent;
+
+#[async_trait]
+impl Out for Silent {
+    async fn progress(&self, _: &str, _: &str) {}
+
+    async fn answer(&self, _: &Answer) {}
 }
 
 /// One answer of those of all machines, in the order of their names.

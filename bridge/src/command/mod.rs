@@ -14,7 +14,7 @@ pub(crate) mod argument;
 mod attached;
 mod builtin;
 pub(crate) mod claims;
-mod dispatch;
+pub(crate) mod dispatch;
 mod files;
 pub(crate) mod flood;
 pub(crate) mod handlers;

@@ -14,6 +14,7 @@ use super::Monitor;
 use super::observation::{Level, Observation, Reading};
 use super::plot::plot;
 use super::session::KIND;
+use super::source::Uses;
 use super::store::Stored;
 use crate::bus::Bus;
 use crate::config::Config;
@@ -47,9 +48,10 @@ pub(crate) async fn test(path: &Path, name: &str, json: bool) -> anyhow::Result<
         let names = config.monitors.iter().map(|monitor| monitor.name.as_str());
         bail!("there is no monitor {name}: {}", nearest::hint(name, names));
     };
-    let bus = match monitor.source.settings().reads_bus() {
-        true => Some(connect(&config).await?),
-        false => None,
+    let bus = match monitor.source.settings().uses() {
+        Uses::Nothing => None,
+        Uses::Log => Some(connect(&config, KeyPair::new_user()).await?),
+        Uses::Handlers => Some(connect(&config, config.signing_key.read()?).await?),
     };
     let memory = match &bus {
         Some(bus) => Memory::new(bus, KIND).get::<Stored>(name).await?.map(|entry| entry.value.source),
@@ -71,11 +73,9 @@ pub(crate) async fn test(path: &Path, name: &str, json: bool) -> anyhow::Result<
     }
 }
 
-/// The bus, on which nothing is signed here.
-async fn connect(config: &Config) -> anyhow::Result<Bus> {
+async fn connect(config: &Config, key: KeyPair) -> anyhow::Result<Bus> {
     let publisher = Publisher::service(&config.nats, "hal-bridge monitors test").await?;
-    let client = publisher.client().clone();
-    Ok(Bus::new(&publisher, client, KeyPair::new_user(), config.replicas))
+    Bus::with_handlers(&publisher, config.handlers.as_ref(), key, config.replicas).await
 }
 
 fn shown(monitor: &Monitor, observation: Observation) -> Shown {

@@ -7,6 +7,7 @@ use anyhow::{Context, bail};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
+use tellhal::Timestamp;
 
 /// A client's settings that trust `ca`, or the system's roots when there is none.
 pub fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
@@ -28,6 +29,13 @@ pub fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// The time at which a certificate in DER ends; `None` if it cannot be read.
+pub fn ends(certificate: &[u8]) -> Option<Timestamp> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    Some(Timestamp(seconds.checked_mul(1000)?))
 }
 
 /// The TLS error in the causes of `error`, as a text for a person; `None` if there is none.

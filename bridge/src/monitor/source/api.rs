@@ -88,10 +88,24 @@ impl Api {
         url.is_some_and(|url| url.path().ends_with('/'))
     }
 
+    pub(crate) fn is_tls(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| url.reveal().to_ascii_lowercase().starts_with("https:"))
+    }
+
     /// The API, credentials read.
     pub(crate) fn endpoint(&self) -> anyhow::Result<Endpoint> {
+        self.reached(false)
+    }
+
+    /// The same, with a new connection for each request.
+    pub(crate) fn endpoint_anew(&self) -> anyhow::Result<Endpoint> {
+        self.reached(true)
+    }
+
+    fn reached(&self, connects_anew: bool) -> anyhow::Result<Endpoint> {
         let url = self.url.as_ref().map(Secret::reveal).unwrap_or_default();
-        let mut endpoint = Endpoint::new(url, &Reach { tls_ca: self.tls_ca(), ..Reach::default() })?;
+        let reach = Reach { tls_ca: self.tls_ca(), connects_anew, ..Reach::default() };
+        let mut endpoint = Endpoint::new(url, &reach)?;
         if let Some(token) = self.token().read()? {
             endpoint.header("Authorization", &Secret::new(format!("Bearer {}", token.reveal())))?;
         }

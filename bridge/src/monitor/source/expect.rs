@@ -19,7 +19,7 @@ use tellhal::subject::Subject;
 use tellhal::{Pattern, Timestamp};
 use tokio::time::Instant;
 
-use super::{NAME, Opening, Settings, Source, no_threshold};
+use super::{NAME, Opening, Settings, Source, Uses, no_threshold};
 use crate::bus::Bus;
 use crate::monitor::core::NoData;
 use crate::monitor::observation::{Level, Observation, Observed, Reading};
@@ -108,8 +108,8 @@ impl Settings for Config {
         Some(NoData::Ok)
     }
 
-    fn reads_bus(&self) -> bool {
-        true
+    fn uses(&self) -> Uses {
+        Uses::Log
     }
 
     fn open(&self, opening: &Opening) -> anyhow::Result<Box<dyn Source>> {

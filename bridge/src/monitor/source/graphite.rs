@@ -182,7 +182,13 @@ mod tests {
 
     fn read(graphite: &Graphite, status: u16, body: &str) -> Result<Vec<Reading>, String> {
         let status = StatusCode::from_u16(status).unwrap();
-        graphite.readings(&Answer { status, body: body.into(), complete: true, wait: None })
+        graphite.readings(&Answer {
+            status,
+            body: body.into(),
+            complete: true,
+            wait: None,
+            certificate: None,
+        })
     }
 
     #[test]

@@ -376,7 +376,7 @@ mod tests {
 
     fn answer(status: u16, body: &str) -> Answer {
         let status = StatusCode::from_u16(status).unwrap();
-        Answer { status, body: body.into(), complete: true, wait: None }
+        Answer { status, body: body.into(), complete: true, wait: None, certificate: None }
     }
 
     #[test]

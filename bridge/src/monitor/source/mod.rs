@@ -2,6 +2,7 @@
 //! something once and judges it; whether that is a change, and whether it is told, is decided in `core`.
 
 pub(crate) mod api;
+mod command;
 mod expect;
 mod graphite;
 mod http;
@@ -40,6 +41,16 @@ pub(crate) struct Opening<'a> {
     pub(crate) bus: Option<&'a Bus>,
 }
 
+/// The part of the bus that a source uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Uses {
+    Nothing,
+    /// It reads the log.
+    Log,
+    /// It asks handlers of commands, with the bridge's signature.
+    Handlers,
+}
+
 /// The settings of one kind of monitor.
 pub(crate) trait Settings {
     /// Settings that cannot work, beside the value of `clear`. Reads no file and no variable.
@@ -60,9 +71,9 @@ pub(crate) trait Settings {
         None
     }
 
-    /// True if the source reads the bus.
-    fn reads_bus(&self) -> bool {
-        false
+    /// The part of the bus that the source uses.
+    fn uses(&self) -> Uses {
+        Uses::Nothing
     }
 
     fn open(&self, opening: &Opening) -> anyhow::Result<Box<dyn Source>>;

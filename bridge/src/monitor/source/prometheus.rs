@@ -165,7 +165,13 @@ mod tests {
             threshold: config.limits.threshold(None).unwrap(),
         };
         let status = StatusCode::from_u16(status).unwrap();
-        prometheus.readings(&Answer { status, body: body.into(), complete: true, wait: None })
+        prometheus.readings(&Answer {
+            status,
+            body: body.into(),
+            complete: true,
+            wait: None,
+            certificate: None,
+        })
     }
 
     #[test]

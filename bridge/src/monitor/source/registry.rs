@@ -4,11 +4,12 @@ use service::config::KeyProblem;
 use service::tls;
 
 use super::api::Api;
-use super::{Settings, expect, graphite, http, logstash, prometheus};
+use super::{Settings, command, expect, graphite, http, logstash, prometheus};
 
 /// The settings of one monitor's source: `[monitors.KIND]`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Config {
+    Command(command::Config),
     Expect(expect::Config),
     Graphite(graphite::Config),
     Http(http::Config),
@@ -20,6 +21,7 @@ impl Config {
     /// The key of the table.
     pub(crate) fn kind(&self) -> &'static str {
         match self {
+            Config::Command(_) => "command",
             Config::Expect(_) => "expect",
             Config::Graphite(_) => "graphite",
             Config::Http(_) => "http",
@@ -30,6 +32,7 @@ impl Config {
 
     pub(crate) fn settings(&self) -> &dyn Settings {
         match self {
+            Config::Command(config) => config,
             Config::Expect(config) => config,
             Config::Graphite(config) => config,
             Config::Http(config) => config,
@@ -59,6 +62,8 @@ impl Config {
 #[derive(Debug, Default, serde::Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub(crate) struct Kinds {
+    /// A check that a host runs, such as a plugin of Nagios, served by `tellhal serve`.
+    command: Option<command::Config>,
     /// A message that should have come and has not.
     expect: Option<expect::Config>,
     /// Values of Graphite, held against a threshold.
@@ -74,8 +79,9 @@ pub(crate) struct Kinds {
 impl Kinds {
     /// The kinds that are written.
     pub(crate) fn written(&self) -> Vec<Config> {
-        let Kinds { expect, graphite, http, logstash, prometheus } = self;
+        let Kinds { command, expect, graphite, http, logstash, prometheus } = self;
         let all = [
+            command.clone().map(Config::Command),
             expect.clone().map(Config::Expect),
             graphite.clone().map(Config::Graphite),
             http.clone().map(Config::Http),
@@ -86,5 +92,5 @@ impl Kinds {
     }
 
     /// The names of all kinds.
-    pub(crate) const NAMES: &[&str] = &["expect", "graphite", "http", "logstash", "prometheus"];
+    pub(crate) const NAMES: &[&str] = &["command", "expect", "graphite", "http", "logstash", "prometheus"];
 }

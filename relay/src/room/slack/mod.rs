@@ -127,7 +127,7 @@ impl Slack {
                 {
                     return Err(problem.into());
                 }
-                let reach = Reach { public_only: false, tls_ca: config.api.tls_ca.as_deref() };
+                let reach = Reach { tls_ca: config.api.tls_ca.as_deref(), ..Reach::default() };
                 Way::Webhook(Webhook::open(&url, &reach)?)
             }
             None => Way::Api {

@@ -208,7 +208,11 @@ impl Webhook {
         if let Some(problem) = address_problem("url", url.reveal(), config.allow_private) {
             return Err(problem.into());
         }
-        let reach = Reach { public_only: !config.allow_private, tls_ca: config.tls_ca.as_deref() };
+        let reach = Reach {
+            public_only: !config.allow_private,
+            tls_ca: config.tls_ca.as_deref(),
+            ..Reach::default()
+        };
         let mut endpoint = Endpoint::new(url.reveal(), &reach)?;
         for (name, value) in &config.headers {
             if let Some(value) = config.header(value).read()? {

@@ -59,6 +59,8 @@ pub struct Reach<'a> {
     pub public_only: bool,
     /// A CA certificate to trust instead of the system's.
     pub tls_ca: Option<&'a Path>,
+    /// A new connection for each request, so that each sees the server's certificate of that moment.
+    pub connects_anew: bool,
 }
 
 /// An answer of any status.
@@ -70,6 +72,8 @@ pub struct Answer {
     pub complete: bool,
     /// The platform's own wish, at most [`LONGEST_WAIT`].
     pub wait: Option<Duration>,
+    /// The server's certificate, in DER, of a connection over TLS.
+    pub certificate: Option<Vec<u8>>,
 }
 
 /// The bounds of one exchange.
@@ -111,9 +115,13 @@ impl Endpoint {
             .tls_backend_preconfigured(tls::client(reach.tls_ca)?)
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT)
+            .tls_info(true)
             .user_agent(concat!("tellhal/", env!("CARGO_PKG_VERSION")));
         if reach.public_only {
             client = client.no_proxy().dns_resolver(Arc::new(PublicOnly));
+        }
+        if reach.connects_anew {
+            client = client.pool_max_idle_per_host(0);
         }
         let mut hidden = Hidden::default();
         hidden.address(&url);
@@ -286,6 +294,8 @@ async fn read(mut response: reqwest::Response, bounds: Bounds) -> Answer {
     let status = response.status();
     let wait =
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
+    let tls = response.extensions().get::<reqwest::tls::TlsInfo>();
+    let certificate = tls.and_then(|tls| tls.peer_certificate()).map(<[u8]>::to_vec);
     let Bounds { deadline, rest, limit } = bounds;
     let deadline = deadline.min(Instant::now() + rest);
     let mut body = Vec::new();
@@ -300,7 +310,7 @@ async fn read(mut response: reqwest::Response, bounds: Bounds) -> Answer {
             Ok(Err(_)) | Err(_) => break,
         }
     }
-    Answer { status, wait, complete, body: String::from_utf8_lossy(&body).into_owned() }
+    Answer { status, wait, complete, body: String::from_utf8_lossy(&body).into_owned(), certificate }
 }
 
 /// Reads seconds or a date, at most an hour; `None` for other texts.

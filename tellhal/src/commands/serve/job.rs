@@ -112,6 +112,7 @@ fn answer(status: std::io::Result<ExitStatus>, output: &Output, files: &Folder) 
     for line in left_out {
         text += &format!("\n{line}");
     }
+    let exit_status = status.as_ref().ok().and_then(ExitStatus::code);
     let answer = match status {
         Ok(status) if status.success() => Answer::done(text),
         Ok(status) => {
@@ -123,7 +124,7 @@ fn answer(status: std::io::Result<ExitStatus>, output: &Output, files: &Folder) 
         }
         Err(error) => Answer::failed(format!("cannot wait for it: {error}")),
     };
-    Answer { fixed_width: true, files, ..answer }
+    Answer { fixed_width: true, exit_status, files, ..answer }
 }
 
 fn joined(how: &str, text: &str) -> String {

@@ -88,7 +88,7 @@ struct Uploaded {
 
 impl Client {
     pub fn open(settings: &Settings) -> anyhow::Result<Self> {
-        let reach = Reach { public_only: false, tls_ca: settings.tls_ca.as_deref() };
+        let reach = Reach { tls_ca: settings.tls_ca.as_deref(), ..Reach::default() };
         let mut endpoint = Endpoint::new(&settings.homeserver, &reach)?;
         endpoint.header("authorization", &Secret::new(format!("Bearer {}", settings.token.reveal())))?;
         Ok(Client { endpoint, limiter: Arc::new(Limiter::new(EVERY, BURST)) })

@@ -52,7 +52,7 @@ impl Api {
     }
 
     pub(super) fn reach(&self) -> Reach<'_> {
-        Reach { public_only: false, tls_ca: self.tls_ca.as_deref() }
+        Reach { tls_ca: self.tls_ca.as_deref(), ..Reach::default() }
     }
 }
 
