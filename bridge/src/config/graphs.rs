@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::{KeyProblem, duration_in, joined};
+use service::config::{Checks, Document, KeyProblem, duration_in, joined};
 use service::secret::Pair;
 use tellhal::nearest;
 use tellhal::tag::is_token;
 
-use super::raw::{Checks, Document};
 use crate::graph::question::{OF_GRAFANA, OF_GRAPHITE, may_be_set};
 use crate::graph::words::Size;
 use crate::graph::{Drawing, Graph as Checked, Target as CheckedTarget};
@@ -78,12 +77,16 @@ impl Parameter {
     }
 }
 
-pub(super) fn check(checks: &mut Checks<'_>) -> BTreeMap<String, Checked> {
-    let (mut graphs, mut owners) = (BTreeMap::new(), BTreeMap::<String, &Document>::new());
+/// Checks the graphs of all files, which `of` finds in one.
+pub(super) fn check<F>(
+    checks: &mut Checks<'_, F>,
+    of: impl Fn(&F) -> &BTreeMap<String, Graph>,
+) -> BTreeMap<String, Checked> {
+    let (mut graphs, mut owners) = (BTreeMap::new(), BTreeMap::<String, &Document<F>>::new());
     for document in checks.documents {
         for name in document.names("graphs") {
             let key = joined("graphs", &name);
-            let Some(graph) = document.raw.graphs.get(&name) else { continue };
+            let Some(graph) = of(&document.raw).get(&name) else { continue };
             if let Some(first) = owners.insert(name.clone(), document) {
                 let what = format!("graph {name} is defined twice, here and at {}", first.at(&key));
                 checks.problems.push(document.error(&key, what, "give one of them another name"));

@@ -151,7 +151,7 @@ impl Configuration for Config {
             webhooks: webhooks::check(checks, |raw| &raw.webhooks),
             ntfy: ntfy(checks),
             monitors: monitors::check(checks),
-            graphs: graphs::check(checks),
+            graphs: graphs::check(checks, |raw| &raw.graphs),
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
             nats,
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),
