@@ -9,6 +9,7 @@ mod bus;
 mod chat;
 mod command;
 mod config;
+mod graph;
 mod hash;
 mod health;
 mod jobs;
@@ -88,6 +89,17 @@ enum Command {
         #[command(subcommand)]
         action: Monitors,
     },
+    /// List the graphs, or let one be drawn
+    #[command(args_conflicts_with_subcommands = true)]
+    Graphs {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(subcommand)]
+        action: Option<Graphs>,
+    },
     /// Print the public key that handlers know the bridge by, for tellhal serve --bridge-key
     Key {
         #[command(flatten)]
@@ -125,6 +137,23 @@ enum Monitors {
         json: bool,
         /// The monitor's name
         name: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Graphs {
+    /// Let a graph be drawn once, and say what came; nothing is told or kept
+    ///
+    /// hal-bridge graphs test load 8 hours big --output load.png
+    #[command(verbatim_doc_comment)]
+    Test {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the result as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        asked: graph::test_command::Asked,
     },
 }
 
@@ -167,6 +196,10 @@ fn main() -> ExitCode {
             }
             Command::Monitors { action: Monitors::Test { path, json, name } } => {
                 monitor::test_command::test(&path.config, &name, json).await
+            }
+            Command::Graphs { path, json, action: None } => graph::test_command::list(&path.config, json),
+            Command::Graphs { action: Some(Graphs::Test { path, json, asked }), .. } => {
+                graph::test_command::test(&path.config, &asked, json).await
             }
             Command::Key { path } => {
                 let key = Config::load(&path.config)?.signing_key.read()?;

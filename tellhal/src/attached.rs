@@ -65,8 +65,18 @@ pub fn bounded(files: Vec<File>) -> (Vec<File>, Vec<String>) {
     (kept, left)
 }
 
+/// The first part of the name under which each file is kept.
+pub const PREFIX: &str = "answer-";
+
+/// True for the name under which a file of an answer is kept, and for no other object beside it.
+pub fn is_kept_name(object: &str) -> bool {
+    let rest = object.strip_prefix(PREFIX).unwrap_or_default();
+    let legal = |byte: u8| byte.is_ascii_digit() || byte.is_ascii_lowercase() || byte == b'-';
+    (1..=80).contains(&rest.len()) && rest.bytes().all(legal)
+}
+
 /// A name without folders and control characters.
-fn safe_name(name: &str) -> String {
+pub(crate) fn safe_name(name: &str) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let is_harmless = |c: &char| !is_hidden(*c) && !matches!(c, '"' | '<' | '>');
     let name: String = last.chars().filter(is_harmless).collect();
@@ -99,6 +109,20 @@ mod tests {
         let (kept, left) = bounded(vec![file("a", LONGEST), file("b", 1), file("c", 0)]);
         assert_eq!(kept.iter().map(|file| file.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
         assert_eq!(left, ["the file b is left out: all files have at most 640 KiB"]);
+    }
+
+    #[test]
+    fn no_other_object_can_be_named() {
+        for (object, legal) in [
+            ("answer-abc-0", true),
+            ("snapshot", false),
+            ("config-1", false),
+            ("answer-", false),
+            ("answer-A", false),
+            ("answer-../snapshot", false),
+        ] {
+            assert_eq!(is_kept_name(object), legal, "{object}");
+        }
     }
 
     #[test]

@@ -141,6 +141,20 @@ impl Body {
         links.into_iter().filter_map(|value| self.read("links", link(value))).collect()
     }
 
+    /// A list of files.
+    pub(crate) fn files<T: DeserializeOwned>(&mut self) -> Vec<T> {
+        match self.take("files") {
+            None => Vec::new(),
+            Some(Value::Array(files)) => {
+                files.into_iter().filter_map(|file| self.read("files", file)).collect()
+            }
+            Some(value) => {
+                self.unclear("files", &value);
+                Vec::new()
+            }
+        }
+    }
+
     /// An object of our own.
     pub(crate) fn object<T: DeserializeOwned>(&mut self, name: &str) -> Option<T> {
         let value = self.take(name)?;

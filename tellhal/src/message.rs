@@ -9,6 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::attached;
+use crate::audit::FileEntry;
 use crate::body::Body;
 use crate::fingerprint::fingerprint;
 pub use crate::severity::Severity;
@@ -78,6 +80,9 @@ pub struct Message {
     /// Links to more information, at most 50.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    /// Pictures and other files that the bridge has kept, at most 4.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileEntry>,
     /// The command that `tellhal run` ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Run>,
@@ -190,6 +195,7 @@ impl Message {
             status: None,
             fields: BTreeMap::new(),
             links: Vec::new(),
+            files: Vec::new(),
             run: None,
         }
     }
@@ -361,6 +367,7 @@ fn fill(message: &mut Message, object: Map<String, Value>, marks: &mut Vec<Mark>
     message.text = body.anything("text").unwrap_or_default();
     message.fields = body.fields();
     message.links = body.links();
+    message.files = body.files();
     message.run = body.object("run");
     marks.extend(body.left().map(Mark::Unclear));
 }
@@ -377,7 +384,7 @@ fn legal_id(id: &str) -> String {
 /// Brings every value within its limit, since a message is written again in deliveries, dead letters and posts; true if one was
 /// longer.
 fn bound(message: &mut Message) -> bool {
-    let Message { host, user, title, key, text, fields, links, run, .. } = message;
+    let Message { host, user, title, key, text, fields, links, files, run, .. } = message;
     let command = run.as_mut().map(|run| &mut run.command);
     let lines = [host.as_mut(), user.as_mut(), title.as_mut(), key.as_mut(), command];
     let mut is_long = false;
@@ -407,6 +414,10 @@ fn bound(message: &mut Message) -> bool {
         is_long |= title.len() > MAX_TITLE;
         title.truncate(title.floor_char_boundary(MAX_TITLE));
     }
+    // Objects of other names are not for readers of messages.
+    files.retain(|file| attached::is_kept_name(&file.object));
+    files.truncate(attached::MOST);
+    files.iter_mut().for_each(|file| file.name = attached::safe_name(&file.name));
     is_long || fields.len() < all_fields || links.len() < all_links
 }
 

@@ -15,6 +15,7 @@ mod fakes;
 mod faults;
 mod fuzz;
 mod gone;
+mod graphs;
 mod greedy;
 mod harness;
 mod killed;

@@ -406,7 +406,7 @@ async fn a_plugin_on_a_host_is_a_monitor() {
     std::fs::write(&verdict, "0").unwrap();
     let plugin = served
         .program("check_disk", &format!("echo \"DISK at $1: 8% free | /=92%;90;95\"\nexit $(cat {verdict})"));
-    served.serve(&log.server.url(), &bridge, &["check_disk", "--exec", &plugin]).await;
+    served.serve(&log.server.url(), &bridge, &["check_disk", "--arg", "free", "--exec", &plugin]).await;
     log.wait_for(2).await;
     std::fs::write(&verdict, "2").unwrap();
     let told = log.wait_for(3).await.remove(2);

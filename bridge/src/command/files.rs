@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use tellhal::Timestamp;
+use tellhal::attached::PREFIX;
 use tellhal::command::Answer;
+use tellhal::{Message, Timestamp};
 
 use super::Commands;
-use super::attached::linked;
+use super::attached::{attach, linked};
 use crate::bus::Bus;
 
-/// The first part of the name of every such file; the bucket has others.
-const PREFIX: &str = "answer-";
 /// The age of a file, and the most of them.
 const AGE: Duration = Duration::from_secs(30 * 86_400);
 const MOST: usize = 500;
@@ -39,6 +38,11 @@ impl Commands {
     /// The answer as a chat says it: a file that it does not take is a link.
     pub(crate) fn shown(&self, answer: &Answer, takes_files: bool) -> Answer {
         linked(answer, takes_files, self.policy.borrow().page_url.as_deref())
+    }
+
+    /// Gives a message the files of an answer, which are kept.
+    pub(crate) fn attach(&self, message: &mut Message, answer: &Answer) {
+        attach(message, &answer.files, self.policy.borrow().page_url.as_deref());
     }
 }
 

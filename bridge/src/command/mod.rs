@@ -351,7 +351,8 @@ impl Commands {
             }
         }
         if let Some(own) = self.owners.of(&given.command) {
-            let answer = own.answer(&given.call(&given.line.place())).await;
+            let mut answer = own.answer(&given.call(&given.line.place())).await;
+            self.keep_files(&given.id, &mut answer).await;
             return (if answer.failed { Kind::Failed } else { Kind::Done }, answer);
         }
         let names = &self.bus.names;

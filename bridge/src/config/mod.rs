@@ -3,6 +3,7 @@
 
 mod chats;
 mod commands;
+mod graphs;
 mod monitors;
 mod ntfy;
 mod raw;
@@ -24,6 +25,7 @@ use tellhal::nats::NatsConfig;
 
 use crate::chat::registry as chat;
 use crate::command::policy::Policy;
+use crate::graph::Graph;
 use crate::monitor::Monitor;
 use crate::schedule::job::Job;
 use crate::webhook::intake;
@@ -48,6 +50,8 @@ pub(crate) struct Config {
     /// The listener for what publishes to ntfy, if it is wanted.
     pub(crate) ntfy: Option<crate::webhook::ntfy::Config>,
     pub(crate) monitors: Vec<Monitor>,
+    /// The graphs, by name.
+    pub(crate) graphs: BTreeMap<String, Graph>,
     /// In the environment `dev`, the only rooms that are heard and answered.
     pub(crate) dev_rooms: Option<Vec<String>>,
     /// The connection on which commands are asked, if it is another than `nats`.
@@ -147,6 +151,7 @@ impl Configuration for Config {
             webhooks: webhooks::check(checks, |raw| &raw.webhooks),
             ntfy: ntfy(checks),
             monitors: monitors::check(checks),
+            graphs: graphs::check(checks, |raw| &raw.graphs),
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
             nats,
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),

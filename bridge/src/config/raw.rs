@@ -11,6 +11,7 @@ use service::secret::Secret;
 use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
+use super::graphs::Graph;
 use super::ntfy::Ntfy;
 use super::webhooks::Webhook;
 use crate::monitor::raw::Monitor;
@@ -68,6 +69,8 @@ pub(crate) struct File {
     pub(super) schedules: Vec<Schedule>,
     /// Measurements whose changes become messages.
     pub(super) monitors: Vec<Monitor>,
+    /// Graphs that the chat command `graph NAME` draws.
+    pub(super) graphs: BTreeMap<String, Graph>,
     /// Requests from elsewhere: `POST /in/NAME`.
     pub(super) webhooks: BTreeMap<String, Webhook>,
     /// A listener for what publishes to ntfy.

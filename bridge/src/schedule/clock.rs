@@ -216,7 +216,9 @@ impl Clock {
 
     /// Tells a command's answer, and notes how it went.
     async fn end(&mut self, firing: &Firing, answer: Answer) -> anyhow::Result<()> {
-        self.tell(&self.job.answered(firing, &answer.answer, answer.failed)).await?;
+        let mut message = self.job.answered(firing, &answer.answer, answer.failed);
+        self.commands.attach(&mut message, &answer);
+        self.tell(&message).await?;
         let outcome = if answer.failed { "answered with an error" } else { "answered" };
         for _ in 0..5 {
             let Entry { value, revision } = self.read().await?;

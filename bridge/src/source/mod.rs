@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::graph::graphs::Graphs;
 use crate::means::{Means, Running};
 use crate::monitor::Monitors;
 use crate::reminder::reminders::Reminders;
@@ -36,6 +37,7 @@ pub(crate) struct Sources {
     zone: watch::Sender<Zone>,
     reminders: Running,
     monitors: Option<Monitors>,
+    graphs: Graphs,
 }
 
 /// Listeners and intakes that are open before anything is taken from them.
@@ -80,8 +82,9 @@ impl Sources {
         let (zone, zones) = watch::channel(config.zone.clone());
         let reminders = Running::default();
         reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
+        let graphs = Graphs::new(&means);
         let mut sources =
-            Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders, monitors: None };
+            Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders, monitors: None, graphs };
         sources.serve(config, opened);
         sources
     }
@@ -107,6 +110,7 @@ impl Sources {
 
     fn serve(&mut self, config: &Config, opened: Opened) {
         self.hooks.change(opened.intakes);
+        self.graphs.change(&config.graphs);
         if self.monitors.is_none() {
             self.monitors = Monitors::start(&config.monitors, &self.means);
         }

@@ -111,6 +111,7 @@ impl Batch {
             listed: listed.into_iter().map(|(_, delivery)| (**delivery).clone()).collect(),
             counted: self.counted.clone(),
             zone: zone.clone(),
+            files: Vec::new(),
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tellhal::Timestamp;
-use tokio::time::Instant;
+use tellhal::attached::File;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{Batch, FEW, fitting};
@@ -13,9 +14,10 @@ use super::contents::Contents;
 use super::post::{Interrupted, Sending, backoff, pause};
 use super::queues::RoomQueue;
 use super::shared::Shared;
+use crate::bus::files::load_answer;
 use crate::delivery::waiting::Waiting;
-use crate::delivery::{Attempts, Place, Receipt};
-use crate::room::Room;
+use crate::delivery::{Attempts, Content, Place, Receipt};
+use crate::room::{Post, Room};
 use crate::status::metrics::{ByRoom, RoomOutcome};
 use crate::status::{Retrying, State};
 use service::platform::{Failure, Sent};
@@ -27,6 +29,8 @@ const PATIENCE: Duration = Duration::from_secs(86_400);
 const AHEAD: usize = 200;
 /// The longest usual id of a delivery, in bytes.
 const LONGEST_ID: usize = 200;
+/// The longest wait for one file.
+const LOAD: Duration = Duration::from_secs(3);
 /// The wait after an interruption by the server.
 const AGAIN: Duration = Duration::from_millis(250);
 
@@ -108,7 +112,9 @@ impl Outlet {
             return Ok(End::Again);
         }
         let room = self.room.clone();
-        match Sending::new(room.as_ref(), &batch.post(&self.zone)) {
+        let mut post = batch.post(&self.zone);
+        post.files = lease.bound(self.files(&post)).await?;
+        match Sending::new(room.as_ref(), &post) {
             Ok(sending) => self.send(sending, batch).await,
             Err(failure) => Ok(self.refused(failure, &batch, 0, Attempts::default())),
         }
@@ -130,6 +136,25 @@ impl Outlet {
             self.contents.close();
         }
         Ok(())
+    }
+
+    /// The files of a post. One that cannot be had is a link in its message, and keeps no message waiting.
+    async fn files(&self, post: &Post) -> Vec<File> {
+        let mut files = Vec::new();
+        let [delivery] = post.listed.as_slice() else { return files };
+        let Content::Message(message) = &delivery.content else { return files };
+        if !self.room.takes_files() || post.is_batch() || message.files.is_empty() {
+            return files;
+        }
+        for entry in &message.files {
+            match timeout(LOAD, load_answer(&self.shared.streams.files, &entry.object)).await {
+                Ok(Ok(file)) => files.extend(file),
+                failed => {
+                    tracing::warn!(room = self.name, object = entry.object, ?failed, "a file cannot be read");
+                }
+            }
+        }
+        files
     }
 
     /// The number of deliveries in one post, of which the receipt has every id.

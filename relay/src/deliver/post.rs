@@ -209,7 +209,7 @@ mod tests {
     impl Room for Colourful {
         fn render(&self, post: &Post) -> Vec<Part> {
             let (shown, plain) = ("x".to_owned(), Some("plain".to_owned()));
-            vec![Part { shown, wire: "coloured".into(), plain, id: post.id.clone() }]
+            vec![Part { shown, wire: "coloured".into(), plain, id: post.id.clone(), file: None }]
         }
 
         async fn send(&self, _: &Part) -> Result<Sent, Failure> {
@@ -220,7 +220,8 @@ mod tests {
     #[test]
     fn a_refused_part_is_plain_once() {
         let zone = service::zone::Zone::default();
-        let post = Post { room: "ops".into(), id: "m1".into(), listed: vec![], counted: None, zone };
+        let post =
+            Post { room: "ops".into(), id: "m1".into(), listed: vec![], counted: None, zone, files: vec![] };
         let mut sending = Sending::new(&Colourful, &post).unwrap();
         assert!(!sending.make_plain(&Err(Failure::transient("503"))));
         assert!(!sending.make_plain(&Ok(Sent::default())));

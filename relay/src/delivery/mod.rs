@@ -91,7 +91,7 @@ impl Delivery {
         }
     }
 
-    /// The delivery, without its fields, links and command and without the end of its text if it is longer than `limit` bytes of
+    /// The delivery, without its fields, links, files and command and without the end of its text if it is longer than `limit` bytes of
     /// JSON. A server that takes a message may not take a dead letter with the whole of it.
     pub fn fitting(&self, limit: usize) -> Delivery {
         let mut delivery = self.clone();
@@ -103,6 +103,7 @@ impl Delivery {
             let message = Arc::make_mut(message);
             message.fields.clear();
             message.links.clear();
+            message.files.clear();
             message.run = None;
             message.text.truncate(message.text.floor_char_boundary(SHORT));
         }

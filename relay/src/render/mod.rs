@@ -8,6 +8,7 @@ pub mod budget;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use tellhal::audit::FileEntry;
 use tellhal::message::{Mark, Message, Run, Status};
 use tellhal::{Severity, Timestamp};
 
@@ -77,6 +78,9 @@ impl View {
             }
         };
         let field = |(name, value): (&String, &String)| (one_line(name), cut(&one_line(value), FIELD));
+        // A file without a link is on the page alone.
+        let is_linked = |file: &&FileEntry| message.links.iter().any(|link| link.url.ends_with(&file.object));
+        let on_page = message.files.iter().filter(|file| !is_linked(file));
         View {
             severity: message.severity,
             tag: message.tag.as_str().to_owned(),
@@ -93,7 +97,7 @@ impl View {
                 .iter()
                 .map(|link| (link.title.as_deref().map(one_line), one_line(&link.url)))
                 .collect(),
-            notes: Vec::new(),
+            notes: on_page.map(|file| format!("{} is on the page", one_line(&file.name))).collect(),
         }
     }
 

@@ -39,7 +39,7 @@ impl Room for Console {
         let (first, rest) = shown.split_at(shown.find('\n').unwrap_or(shown.len()));
         // The only escape codes in the output: `render::lines` removes those of a message.
         let wire = self.paint.severity(post.severity(), first) + rest;
-        vec![Part { shown, wire, plain: None, id: post.id.clone() }]
+        vec![Part { shown, wire, plain: None, id: post.id.clone(), file: None }]
     }
 
     /// On a thread for blocking work: a pipe without a reader must not block the other rooms.

@@ -28,6 +28,7 @@ use service::secret::Pair;
 use service::zone::Zone;
 use sha2::{Digest as _, Sha256};
 use tellhal::Severity;
+use tellhal::attached::File;
 
 use crate::delivery::Delivery;
 
@@ -61,6 +62,11 @@ pub trait Room: Send + Sync {
         TIMEOUT
     }
 
+    /// The platform takes files, which [`Post::files`] then has; elsewhere a message's links lead to them.
+    fn takes_files(&self) -> bool {
+        false
+    }
+
     /// The post as the platform wants it, in the parts it is sent in. Pure: `explain` shows it.
     fn render(&self, post: &Post) -> Vec<Part>;
 
@@ -80,6 +86,8 @@ pub struct Post {
     pub counted: Option<Counted>,
     /// The time zone of the times that it shows.
     pub zone: Zone,
+    /// The files of its message, if the room takes files and it is no backlog.
+    pub files: Vec<File>,
 }
 
 /// The part of a backlog that is not listed.
@@ -102,6 +110,7 @@ impl Post {
             listed: vec![delivery],
             counted: None,
             zone: Zone::default(),
+            files: Vec::new(),
         }
     }
 
@@ -143,6 +152,8 @@ pub struct Part {
     pub plain: Option<String>,
     /// The post's id.
     pub id: String,
+    /// A file, which is sent instead of `wire` while that is empty.
+    pub file: Option<Arc<File>>,
 }
 
 /// The settings of one kind of room, as they are written.

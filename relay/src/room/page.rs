@@ -34,6 +34,7 @@ impl Room for Page {
             wire: String::new(),
             plain: None,
             id: post.id.clone(),
+            file: None,
         }]
     }
 

@@ -147,7 +147,7 @@ pub(crate) fn refusal(endpoint: &Endpoint, answer: &Answer) -> String {
 }
 
 /// The text of a page in one line.
-fn without_tags(html: &str) -> String {
+pub(crate) fn without_tags(html: &str) -> String {
     let is_page = html.trim_start().starts_with('<');
     if !is_page {
         return one_line(html);

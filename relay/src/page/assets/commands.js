@@ -1,7 +1,7 @@
 // The command box, and what was asked in all chats as a conversation.
 
 import { api, poll, trouble } from "./api.js";
-import { $, fill, h, say, time } from "./dom.js";
+import { $, attached, fill, h, say, time } from "./dom.js";
 
 const EVERY = 3_000; // ms
 const PAGE = 100; // entries loaded at once
@@ -27,13 +27,6 @@ function conversations() {
     groups.get(entry.id).unshift(entry);
   }
   return [...groups.values()];
-}
-
-// A picture, or a link to another file.
-function attached({ name, object, picture, bytes }) {
-  const href = `/api/files/${encodeURIComponent(object)}`;
-  if (picture) return h("a", { href }, h("img", { src: href, alt: name, loading: "lazy" }));
-  return h("a", { href, download: name }, h("bdi", {}, name), bytes ? ` (${Math.ceil(bytes / 1024)} KiB)` : "");
 }
 
 function outcome({ kind, time: at, text, files }) {

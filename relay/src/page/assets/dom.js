@@ -143,6 +143,13 @@ export function choice(address, name, value, ...shown) {
   ];
 }
 
+// A picture, or a link to another file.
+export function attached({ name, object, picture, bytes }) {
+  const href = `/api/files/${encodeURIComponent(object)}`;
+  if (picture) return h("a", { href }, h("img", { src: href, alt: name, loading: "lazy" }));
+  return h("a", { href, download: name }, h("bdi", {}, name), bytes ? ` (${Math.ceil(bytes / 1024)} KiB)` : "");
+}
+
 // All parts of a message except its headline.
 export function body({ sequence, at, message, marks }, address) {
   const text = message.text || "";
@@ -150,6 +157,7 @@ export function body({ sequence, at, message, marks }, address) {
   const quoted = (name, value) => `${name}=${value}`.split(/["\n]/)[0];
   return [
     text.trim() && text.trim() !== headline(message) ? h("pre", { tabindex: "0", "aria-label": "Text" }, text) : null,
+    message.files && h("p", { class: "files" }, message.files.map(attached)),
     facts([
       ["tag", choice(address, "tag", message.tag)],
       ["source", choice(address, "source", message.source)],

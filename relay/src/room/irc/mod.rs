@@ -86,7 +86,7 @@ impl Room for Irc {
 
     /// One part a line.
     fn render(&self, post: &Post) -> Vec<Part> {
-        let part = |Line { shown, wire, plain }| Part { shown, wire, plain, id: post.id.clone() };
+        let part = |Line { shown, wire, plain }| Part { shown, wire, plain, id: post.id.clone(), file: None };
         self.format().post(post).into_iter().map(part).collect()
     }
 

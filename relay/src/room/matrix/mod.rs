@@ -3,17 +3,20 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::KeyProblem;
 use service::platform::matrix::content::{block, coloured, escape};
-use service::platform::matrix::{Client, Clients, Content, Server, Target, room_problem};
+use service::platform::matrix::{Client, Clients, Content, File as Upload, Server, Target, room_problem};
 use service::platform::{Failure, Limiter, Sent};
 use service::secret::Pair;
 use service::text;
 use tellhal::Severity;
+use tellhal::attached::File;
+use tokio::time::timeout;
 
 use super::{self as room, Part, Post, Room, Shared};
 use crate::render::budget::Budget;
@@ -22,6 +25,9 @@ use crate::render::{self, View};
 /// A line is sent twice, as text and as HTML. The first one has at most eight bytes for each of its own; with what is below
 /// it the content stays below `content::LARGEST`.
 const BUDGET: Budget = Budget { line: 2000, below: 40_000, tail: 8_000, cost };
+
+/// The longest time for an upload: together with the event that shows it, it must fit into the time of one part.
+const UPLOAD: Duration = Duration::from_secs(2);
 
 /// The bytes of a line as text and as HTML, each in JSON and with what ends it.
 fn cost(line: &str) -> usize {
@@ -73,10 +79,33 @@ impl Matrix {
         Ok(Matrix { client, target: Target::new(&config.room), notice: config.notice })
     }
 
+    fn content(&self, shown: &str, html: Option<&str>) -> Content {
+        if self.notice { Content::notice(shown, html) } else { Content::text(shown, html) }
+    }
+
     fn part(&self, post: &Post, shown: &[String], html: Option<&str>) -> Vec<Part> {
         let shown = shown.join("\n");
-        let content = if self.notice { Content::notice(&shown, html) } else { Content::text(&shown, html) };
-        vec![Part { shown, wire: content.to_string(), plain: None, id: post.key() }]
+        let content = self.content(&shown, html);
+        vec![Part { shown, wire: content.to_string(), plain: None, id: post.key(), file: None }]
+    }
+
+    /// A file, and the words for one that the homeserver does not take.
+    fn file(&self, key: &str, number: usize, file: &File) -> Part {
+        let shown = text::one_line(&file.name);
+        let plain = Some(self.content(&format!("{shown}: not taken by this homeserver"), None).to_string());
+        let (id, file) = (format!("{key}/{number}"), Some(Arc::new(file.clone())));
+        Part { shown, wire: String::new(), plain, id, file }
+    }
+
+    /// Uploads a file, once: the message is posted already, and must not come again and again for a picture's sake.
+    async fn upload(&self, file: &File) -> Result<String, Failure> {
+        let (name, media_type) = (file.name.clone(), file.media_type().to_owned());
+        let file = Upload { name, media_type, bytes: file.data.clone(), size: None };
+        let refused = |reason| Failure::Permanent { reason: format!("a file is not uploaded: {reason}") };
+        let uploaded = timeout(UPLOAD, self.client.upload(&file)).await;
+        let address = uploaded.map_err(|_| refused("no answer in time".into()))?;
+        let address = address.map_err(|failure| refused(failure.to_string()))?;
+        Ok(Content::file(&file, &address).to_string())
     }
 }
 
@@ -131,11 +160,24 @@ impl Room for Matrix {
         let mut head = text::wrap(&format!("{marker}{}", view.head()), BUDGET.line);
         let (body, tail) = BUDGET.below(&view, head.split_off(1));
         let html = html(&view, &head[0], &body, &tail);
-        self.part(post, &[head, body, tail].concat(), html.as_deref())
+        let mut parts = self.part(post, &[head, body, tail].concat(), html.as_deref());
+        let files = post.files.iter().enumerate();
+        parts.extend(files.map(|(number, file)| self.file(&post.key(), number, file)));
+        parts
+    }
+
+    fn takes_files(&self) -> bool {
+        true
     }
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {
-        self.target.send(&self.client, &part.id, &part.wire).await
+        match &part.file {
+            Some(file) if part.wire.is_empty() => {
+                let content = self.upload(file).await?;
+                self.target.send(&self.client, &part.id, &content).await
+            }
+            _ => self.target.send(&self.client, &part.id, &part.wire).await,
+        }
     }
 }
 

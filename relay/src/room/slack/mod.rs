@@ -185,7 +185,7 @@ impl Room for Slack {
 
     fn render(&self, post: &Post) -> Vec<Part> {
         let part = |shown: Vec<String>, wire| {
-            vec![Part { shown: shown.join("\n"), wire, plain: None, id: post.id.clone() }]
+            vec![Part { shown: shown.join("\n"), wire, plain: None, id: post.id.clone(), file: None }]
         };
         let (false, [delivery]) = (post.is_batch(), &post.listed[..]) else {
             let shown = render::lines(post);

@@ -271,7 +271,7 @@ impl Room for Webhook {
         if post.listed.len() > 1 && wire.len() > LARGE {
             wire = body(true);
         }
-        vec![Part { shown: render::lines(post).join("\n"), wire, plain: None, id: post.key() }]
+        vec![Part { shown: render::lines(post).join("\n"), wire, plain: None, id: post.key(), file: None }]
     }
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {

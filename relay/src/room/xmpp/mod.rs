@@ -81,7 +81,7 @@ impl Room for Xmpp {
         // A backlog that has grown is not a repeat of the shorter one.
         let hash = || BuildHasherDefault::<DefaultHasher>::default().hash_one(&shown);
         let id = if post.is_batch() { format!("{}/{:x}", post.id, hash()) } else { post.id.clone() };
-        vec![Part { wire: shown.clone(), shown, plain: None, id }]
+        vec![Part { wire: shown.clone(), shown, plain: None, id, file: None }]
     }
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {

@@ -76,6 +76,25 @@ pub struct Answer {
     pub certificate: Option<Vec<u8>>,
 }
 
+/// An answer of any status, with its body as it came.
+#[derive(Debug)]
+pub struct Fetched {
+    pub status: StatusCode,
+    pub body: Vec<u8>,
+    /// The body ended within the limits.
+    pub complete: bool,
+    wait: Option<Duration>,
+    certificate: Option<Vec<u8>>,
+}
+
+impl Fetched {
+    /// The answer as text.
+    pub fn into_text(self) -> Answer {
+        let Fetched { status, body, complete, wait, certificate } = self;
+        Answer { status, body: String::from_utf8_lossy(&body).into_owned(), complete, wait, certificate }
+    }
+}
+
 /// The bounds of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -151,11 +170,16 @@ impl Endpoint {
     /// One POST of JSON.
     pub async fn post(&self, body: String, headers: HeaderMap) -> Result<Answer, Failure> {
         let request = self.client.post(self.url.clone()).headers(self.headers.clone()).headers(headers);
-        self.exchange(request.body(body), Bounds::of_post()).await
+        Ok(self.exchange(request.body(body), Bounds::of_post()).await?.into_text())
     }
 
     /// One call.
     pub async fn call(&self, call: Call<'_>) -> Result<Answer, Failure> {
+        Ok(self.fetch(call).await?.into_text())
+    }
+
+    /// One call whose answer may be no text, such as a picture.
+    pub async fn fetch(&self, call: Call<'_>) -> Result<Fetched, Failure> {
         let mut url = self.url.clone();
         if let Ok(mut path) = url.path_segments_mut() {
             path.pop_if_empty().extend(call.path);
@@ -185,7 +209,7 @@ impl Endpoint {
             let is_open = response.status() == StatusCode::SWITCHING_PROTOCOLS
                 && accepted == Some(derive_accept_key(key.as_bytes()).as_bytes());
             if !is_open {
-                let answer = read(response, bounds).await;
+                let answer = read(response, bounds).await.into_text();
                 self.by_status(&answer)?;
                 return Err(self.later(&answer, "the answer is not WebSocket's", false));
             }
@@ -200,7 +224,7 @@ impl Endpoint {
         Ok(WebSocketStream::from_raw_socket(stream, Role::Client, Some(limits)).await)
     }
 
-    async fn exchange(&self, request: reqwest::RequestBuilder, bounds: Bounds) -> Result<Answer, Failure> {
+    async fn exchange(&self, request: reqwest::RequestBuilder, bounds: Bounds) -> Result<Fetched, Failure> {
         if self.public_only && is_private_literal(&self.url) {
             return Err(self.private());
         }
@@ -290,7 +314,7 @@ fn chain<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn std::er
     })
 }
 
-async fn read(mut response: reqwest::Response, bounds: Bounds) -> Answer {
+async fn read(mut response: reqwest::Response, bounds: Bounds) -> Fetched {
     let status = response.status();
     let wait =
         response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(retry_after);
@@ -310,7 +334,7 @@ async fn read(mut response: reqwest::Response, bounds: Bounds) -> Answer {
             Ok(Err(_)) | Err(_) => break,
         }
     }
-    Answer { status, wait, complete, body: String::from_utf8_lossy(&body).into_owned(), certificate }
+    Fetched { status, wait, complete, body, certificate }
 }
 
 /// Reads seconds or a date, at most an hour; `None` for other texts.

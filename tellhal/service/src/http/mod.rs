@@ -6,4 +6,4 @@ pub mod problem;
 pub mod serve;
 
 pub use address::{address_problem, is_loopback, public_problem};
-pub use client::{Answer, Bounds, Call, Endpoint, LONGEST_WAIT, Reach, WebSocket};
+pub use client::{Answer, Bounds, Call, Endpoint, Fetched, LONGEST_WAIT, Reach, WebSocket};
