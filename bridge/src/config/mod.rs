@@ -3,6 +3,7 @@
 
 mod chats;
 mod commands;
+mod devices;
 mod monitors;
 mod ntfy;
 mod raw;
@@ -47,6 +48,10 @@ pub(crate) struct Config {
     pub(crate) webhooks: BTreeMap<String, intake::Config>,
     /// The listener for what publishes to ntfy, if it is wanted.
     pub(crate) ntfy: Option<crate::webhook::ntfy::Config>,
+    /// The syslog listeners, by name.
+    pub(crate) syslog: BTreeMap<String, crate::device::syslog::config::Config>,
+    /// The mail listeners, by name.
+    pub(crate) mail: BTreeMap<String, crate::device::mail::config::Config>,
     pub(crate) monitors: Vec<Monitor>,
     /// In the environment `dev`, the only rooms that are heard and answered.
     pub(crate) dev_rooms: Option<Vec<String>>,
@@ -146,6 +151,8 @@ impl Configuration for Config {
             chats: chats::check(checks),
             webhooks: webhooks::check(checks, |raw| &raw.webhooks),
             ntfy: ntfy(checks),
+            syslog: devices::syslog(checks, |raw| &raw.syslog),
+            mail: devices::mail(checks, |raw| &raw.mail),
             monitors: monitors::check(checks),
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
             nats,

@@ -3,6 +3,7 @@
 
 pub(crate) mod tcp;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,6 +14,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
+use crate::device::listeners::{self, Listeners, Sockets};
+use crate::device::mail::config::Config as Mail;
+use crate::device::syslog::config::Config as Syslog;
 use crate::means::{Means, Running};
 use crate::monitor::Monitors;
 use crate::reminder::reminders::Reminders;
@@ -36,6 +40,8 @@ pub(crate) struct Sources {
     zone: watch::Sender<Zone>,
     reminders: Running,
     monitors: Option<Monitors>,
+    syslog: Listeners<Syslog>,
+    mail: Listeners<Mail>,
 }
 
 /// Listeners and intakes that are open before anything is taken from them.
@@ -44,6 +50,8 @@ pub(crate) struct Opened {
     intakes: Intakes,
     tcp: Option<(SocketAddr, TcpListener)>,
     ntfy: Option<(SocketAddr, TcpListener)>,
+    syslog: BTreeMap<String, Sockets>,
+    mail: BTreeMap<String, Sockets>,
 }
 
 impl Opened {
@@ -56,6 +64,8 @@ impl Opened {
             intakes,
             tcp: listener("tcp", config.tcp, is_open(|sources| &sources.tcp)).await?,
             ntfy: listener("ntfy", ntfy.map(|ntfy| ntfy.listen), is_open(|sources| &sources.ntfy)).await?,
+            syslog: listeners::open(&config.syslog, open.map(|sources| &sources.syslog)).await?,
+            mail: listeners::open(&config.mail, open.map(|sources| &sources.mail)).await?,
         })
     }
 }
@@ -80,9 +90,20 @@ impl Sources {
         let (zone, zones) = watch::channel(config.zone.clone());
         let reminders = Running::default();
         reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
-        let mut sources =
-            Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders, monitors: None };
-        sources.serve(config, opened);
+        let mut sources = Sources {
+            means,
+            hooks,
+            tcp: None,
+            ntfy: None,
+            jobs,
+            zone,
+            reminders,
+            monitors: None,
+            syslog: Listeners::default(),
+            mail: Listeners::default(),
+        };
+        // There is nothing before it.
+        drop(sources.serve(config, opened));
         sources
     }
 
@@ -96,8 +117,8 @@ impl Sources {
         if let Some(monitors) = self.monitors.take_if(|running| running.monitors != config.monitors) {
             monitors.end(GRACE).await;
         }
-        self.serve(config, opened);
-        for (_, port) in tcp.into_iter().chain(ntfy) {
+        let devices = self.serve(config, opened);
+        for port in tcp.into_iter().chain(ntfy).map(|(_, port)| port).chain(devices) {
             port.end(GRACE).await;
         }
         self.zone.send_replace(config.zone.clone());
@@ -105,7 +126,8 @@ impl Sources {
         Ok(())
     }
 
-    fn serve(&mut self, config: &Config, opened: Opened) {
+    /// Begins what is opened. Returns the listeners for devices that are to end.
+    fn serve(&mut self, config: &Config, opened: Opened) -> Vec<Running> {
         self.hooks.change(opened.intakes);
         if self.monitors.is_none() {
             self.monitors = Monitors::start(&config.monitors, &self.means);
@@ -120,6 +142,9 @@ impl Sources {
             running.tasks.spawn(ntfy::serve(listener, self.hooks.clone(), running.stop.clone()));
             self.ntfy = Some((address, running));
         }
+        let mut old = self.syslog.change(&config.syslog, opened.syslog, &self.means);
+        old.extend(self.mail.change(&config.mail, opened.mail, &self.means));
+        old
     }
 
     /// Takes nothing further, and waits at most `grace` for what is under way.
@@ -130,6 +155,13 @@ impl Sources {
                 monitors.end(grace).await;
             }
         };
-        tokio::join!(join_all(ports), self.jobs.stop(grace), self.reminders.end(grace), monitors);
+        tokio::join!(
+            join_all(ports),
+            self.jobs.stop(grace),
+            self.reminders.end(grace),
+            monitors,
+            self.syslog.end(grace),
+            self.mail.end(grace)
+        );
     }
 }
