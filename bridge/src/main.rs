@@ -10,6 +10,7 @@ mod chat;
 mod command;
 mod config;
 mod graph;
+mod device;
 mod hash;
 mod health;
 mod jobs;
@@ -84,6 +85,16 @@ enum Command {
         #[command(subcommand)]
         action: Webhooks,
     },
+    /// Try out mail listeners
+    Mail {
+        #[command(subcommand)]
+        action: Mail,
+    },
+    /// Try out syslog listeners
+    Syslog {
+        #[command(subcommand)]
+        action: Syslog,
+    },
     /// Look at a monitor
     Monitors {
         #[command(subcommand)]
@@ -123,6 +134,40 @@ enum Webhooks {
         json: bool,
         #[command(flatten)]
         payload: webhook::tried::Payload,
+    },
+}
+
+#[derive(Subcommand)]
+enum Mail {
+    /// Show the message that a mail becomes
+    ///
+    /// hal-bridge mail test devices mail.eml --to backup.mysql@hal.example.com
+    #[command(verbatim_doc_comment)]
+    Test {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the message as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        mail: device::mail::tried::Mail,
+    },
+}
+
+#[derive(Subcommand)]
+enum Syslog {
+    /// Show the message that a line becomes
+    ///
+    /// hal-bridge syslog test net '<34>Oct 11 22:14:15 web1 su: failed'
+    #[command(verbatim_doc_comment)]
+    Test {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the message as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        line: device::syslog::tried::Line,
     },
 }
 
@@ -194,6 +239,12 @@ fn main() -> ExitCode {
                 let webhooks = Config::load(&path.config)?.webhooks;
                 webhook::tried::test(&webhooks, &payload, json)
             }
+            Command::Mail { action: Mail::Test { path, json, mail } } => {
+                device::mail::tried::test(&Config::load(&path.config)?.mail, &mail, json)
+            }
+            Command::Syslog { action: Syslog::Test { path, json, line } } => {
+                device::syslog::tried::test(&Config::load(&path.config)?.syslog, &line, json)
+            }
             Command::Monitors { action: Monitors::Test { path, json, name } } => {
                 monitor::test_command::test(&path.config, &name, json).await
             }
@@ -217,6 +268,8 @@ struct Listeners {
     tcp: Option<String>,
     ntfy: Option<String>,
     webhooks: Vec<String>,
+    syslog: Vec<String>,
+    mail: Vec<String>,
     chats: Vec<String>,
     schedules: usize,
 }
@@ -228,6 +281,8 @@ impl Listeners {
             tcp: config.tcp.map(|address| address.to_string()),
             ntfy: config.ntfy.as_ref().map(|ntfy| ntfy.listen.to_string()),
             webhooks: config.webhooks.keys().cloned().collect(),
+            syslog: config.syslog.keys().cloned().collect(),
+            mail: config.mail.keys().cloned().collect(),
             chats: config.chats.keys().cloned().collect(),
             schedules: config.schedules.len(),
         }
@@ -250,6 +305,12 @@ impl fmt::Display for Listeners {
         }
         if !self.webhooks.is_empty() {
             write!(f, ", webhooks {}", self.webhooks.join(", "))?;
+        }
+        if !self.syslog.is_empty() {
+            write!(f, ", syslog {}", self.syslog.join(", "))?;
+        }
+        if !self.mail.is_empty() {
+            write!(f, ", mail {}", self.mail.join(", "))?;
         }
         match self.chats.as_slice() {
             [] => f.write_str(", commands on the page alone"),

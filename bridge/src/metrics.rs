@@ -42,6 +42,12 @@ pub(crate) struct WebhookRequest {
     pub(crate) status: u16,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct DeviceInput {
+    pub(crate) kind: &'static str,
+    pub(crate) outcome: &'static str,
+}
+
 /// All metrics, behind cheap handles.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -60,6 +66,8 @@ pub(crate) struct Metrics {
     pub(crate) chat_requests: Family<ChatRequest, Counter>,
     /// `kind` is the kind of webhook, or `none`; `status` the HTTP status that the sender got.
     pub(crate) webhook_requests: Family<WebhookRequest, Counter>,
+    /// `kind` is syslog_udp, syslog_tcp or mail; `outcome` is kept, or the reason why an input became no message.
+    pub(crate) device_inputs: Family<DeviceInput, Counter>,
     /// `kind` is the kind of monitor; `outcome` is good, wrong, no_data or failed.
     pub(crate) observations: Family<MonitorOutcome, Counter>,
     /// `kind` is accepted or refused.
@@ -96,6 +104,12 @@ impl Default for Metrics {
             "Requests of webhooks by their kind and the status of the answer",
             webhook_requests.clone(),
         );
+        let device_inputs = Family::default();
+        registry.register(
+            "device_inputs",
+            "Messages of devices by the kind of listener and their outcome",
+            device_inputs.clone(),
+        );
         let observations = Family::default();
         registry.register("observations", "Looks of monitors by kind and outcome", observations.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
@@ -111,6 +125,7 @@ impl Default for Metrics {
             commands,
             chat_requests,
             webhook_requests,
+            device_inputs,
             observations,
         }
     }

@@ -14,6 +14,8 @@ use crate::bus::Bus;
 use crate::hash::hash;
 use crate::outbox::{Outbox, Outcome};
 
+/// The longest wait for the claim of an event whose sender waits: some give up after a second.
+const BRIEF: Duration = Duration::from_millis(500);
 /// The longest wait for a claim.
 const PATIENCE: Duration = Duration::from_secs(2);
 
@@ -93,6 +95,27 @@ impl Once {
             self.done(claimed).await;
         }
         outcome
+    }
+
+    /// Keeps the message of an event whose sender waits for an answer, the same one however often it is sent. Without a claim in time it
+    /// is published without one: if it is sent again, it is told again.
+    pub(crate) async fn keep(
+        &self,
+        outbox: &Outbox,
+        source: &'static str,
+        event: Option<&str>,
+        message: &mut Message,
+    ) -> Outcome {
+        if let Some(event) = event.filter(|_| outbox.is_connected()) {
+            match timeout(BRIEF, self.claim(event, message)).await {
+                Ok(Ok(mut claimed)) => return self.publish(outbox, source, &mut claimed, message).await,
+                Ok(Err(error)) => {
+                    tracing::warn!(event, %error, "no claim; if it is sent again, it is told again");
+                }
+                Err(_) => tracing::warn!(event, "no claim in time; if it is sent again, it is told again"),
+            }
+        }
+        outbox.publish(source, message).await
     }
 
     /// Marks the claim as done. If that fails, the same id is published again at most, and the log drops it.

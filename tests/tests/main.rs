@@ -10,6 +10,7 @@ mod certificates;
 mod chats;
 mod commands;
 mod delivery;
+mod devices;
 mod explain;
 mod fakes;
 mod faults;

@@ -4,6 +4,7 @@
 mod chats;
 mod commands;
 mod graphs;
+mod devices;
 mod monitors;
 mod ntfy;
 mod raw;
@@ -49,6 +50,10 @@ pub(crate) struct Config {
     pub(crate) webhooks: BTreeMap<String, intake::Config>,
     /// The listener for what publishes to ntfy, if it is wanted.
     pub(crate) ntfy: Option<crate::webhook::ntfy::Config>,
+    /// The syslog listeners, by name.
+    pub(crate) syslog: BTreeMap<String, crate::device::syslog::config::Config>,
+    /// The mail listeners, by name.
+    pub(crate) mail: BTreeMap<String, crate::device::mail::config::Config>,
     pub(crate) monitors: Vec<Monitor>,
     /// The graphs, by name.
     pub(crate) graphs: BTreeMap<String, Graph>,
@@ -150,6 +155,8 @@ impl Configuration for Config {
             chats: chats::check(checks),
             webhooks: webhooks::check(checks, |raw| &raw.webhooks),
             ntfy: ntfy(checks),
+            syslog: devices::syslog(checks, |raw| &raw.syslog),
+            mail: devices::mail(checks, |raw| &raw.mail),
             monitors: monitors::check(checks),
             graphs: graphs::check(checks, |raw| &raw.graphs),
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),

@@ -12,6 +12,7 @@ use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
 use super::graphs::Graph;
+use super::devices::{Mail, Syslog};
 use super::ntfy::Ntfy;
 use super::webhooks::Webhook;
 use crate::monitor::raw::Monitor;
@@ -75,6 +76,10 @@ pub(crate) struct File {
     pub(super) webhooks: BTreeMap<String, Webhook>,
     /// A listener for what publishes to ntfy.
     pub(super) ntfy: Option<Ntfy>,
+    /// Listeners for devices that speak syslog: `[syslog.NAME]`.
+    pub(super) syslog: BTreeMap<String, Syslog>,
+    /// Listeners for devices that can only mail: `[mail.NAME]`.
+    pub(super) mail: BTreeMap<String, Mail>,
     /// Topics that become messages.
     pub(super) mqtt: BTreeMap<String, Mqtt>,
 }

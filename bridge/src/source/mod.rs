@@ -3,6 +3,7 @@
 
 pub(crate) mod tcp;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -14,6 +15,9 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::graph::graphs::Graphs;
+use crate::device::listeners::{self, Listeners, Sockets};
+use crate::device::mail::config::Config as Mail;
+use crate::device::syslog::config::Config as Syslog;
 use crate::means::{Means, Running};
 use crate::monitor::Monitors;
 use crate::reminder::reminders::Reminders;
@@ -38,6 +42,8 @@ pub(crate) struct Sources {
     reminders: Running,
     monitors: Option<Monitors>,
     graphs: Graphs,
+    syslog: Listeners<Syslog>,
+    mail: Listeners<Mail>,
 }
 
 /// Listeners and intakes that are open before anything is taken from them.
@@ -46,6 +52,8 @@ pub(crate) struct Opened {
     intakes: Intakes,
     tcp: Option<(SocketAddr, TcpListener)>,
     ntfy: Option<(SocketAddr, TcpListener)>,
+    syslog: BTreeMap<String, Sockets>,
+    mail: BTreeMap<String, Sockets>,
 }
 
 impl Opened {
@@ -58,6 +66,8 @@ impl Opened {
             intakes,
             tcp: listener("tcp", config.tcp, is_open(|sources| &sources.tcp)).await?,
             ntfy: listener("ntfy", ntfy.map(|ntfy| ntfy.listen), is_open(|sources| &sources.ntfy)).await?,
+            syslog: listeners::open(&config.syslog, open.map(|sources| &sources.syslog)).await?,
+            mail: listeners::open(&config.mail, open.map(|sources| &sources.mail)).await?,
         })
     }
 }
@@ -83,9 +93,21 @@ impl Sources {
         let reminders = Running::default();
         reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
         let graphs = Graphs::new(&means);
-        let mut sources =
-            Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders, monitors: None, graphs };
-        sources.serve(config, opened);
+        let mut sources = Sources {
+            means,
+            hooks,
+            tcp: None,
+            ntfy: None,
+            jobs,
+            zone,
+            reminders,
+            monitors: None,
+            syslog: Listeners::default(),
+            mail: Listeners::default(),
+            graphs,
+        };
+        // There is nothing before it.
+        drop(sources.serve(config, opened));
         sources
     }
 
@@ -99,8 +121,8 @@ impl Sources {
         if let Some(monitors) = self.monitors.take_if(|running| running.monitors != config.monitors) {
             monitors.end(GRACE).await;
         }
-        self.serve(config, opened);
-        for (_, port) in tcp.into_iter().chain(ntfy) {
+        let devices = self.serve(config, opened);
+        for port in tcp.into_iter().chain(ntfy).map(|(_, port)| port).chain(devices) {
             port.end(GRACE).await;
         }
         self.zone.send_replace(config.zone.clone());
@@ -108,7 +130,8 @@ impl Sources {
         Ok(())
     }
 
-    fn serve(&mut self, config: &Config, opened: Opened) {
+    /// Begins what is opened. Returns the listeners for devices that are to end.
+    fn serve(&mut self, config: &Config, opened: Opened) -> Vec<Running> {
         self.hooks.change(opened.intakes);
         self.graphs.change(&config.graphs);
         if self.monitors.is_none() {
@@ -124,6 +147,9 @@ impl Sources {
             running.tasks.spawn(ntfy::serve(listener, self.hooks.clone(), running.stop.clone()));
             self.ntfy = Some((address, running));
         }
+        let mut old = self.syslog.change(&config.syslog, opened.syslog, &self.means);
+        old.extend(self.mail.change(&config.mail, opened.mail, &self.means));
+        old
     }
 
     /// Takes nothing further, and waits at most `grace` for what is under way.
@@ -134,6 +160,13 @@ impl Sources {
                 monitors.end(grace).await;
             }
         };
-        tokio::join!(join_all(ports), self.jobs.stop(grace), self.reminders.end(grace), monitors);
+        tokio::join!(
+            join_all(ports),
+            self.jobs.stop(grace),
+            self.reminders.end(grace),
+            monitors,
+            self.syslog.end(grace),
+            self.mail.end(grace)
+        );
     }
 }

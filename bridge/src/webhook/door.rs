@@ -35,8 +35,6 @@ use crate::outbox::{Outbox, Outcome};
 const SOURCE: &str = "webhook";
 /// The bodies that are in memory at once, in KiB. Further requests wait.
 const BODIES: u32 = 8 << 10;
-/// The longest wait for a claim: some senders give up after a second. A message is published without one then.
-const CLAIM: Duration = Duration::from_millis(500);
 /// Further refused requests of a second are counted, but not in the log.
 const REFUSALS: u32 = 5;
 
@@ -259,23 +257,8 @@ impl Hooks {
 
     /// Puts a message into the log or the spool, the same one however often its event is delivered.
     async fn keep(&self, intake: &Intake, event: Option<String>, message: &mut Message) -> Outcome {
-        let inner = &self.0;
-        if let Some(event) = event.filter(|_| inner.outbox.is_connected()) {
-            let event = format!("{}/{event}", intake.name);
-            match timeout(CLAIM, inner.once.claim(&event, message)).await {
-                Ok(Ok(mut claimed)) => {
-                    return inner.once.publish(&inner.outbox, SOURCE, &mut claimed, message).await;
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(intake = intake.name, %error, "no claim; if it is delivered again, it is told again")
-                }
-                Err(_) => tracing::warn!(
-                    intake = intake.name,
-                    "no claim in time; if it is delivered again, it is told again"
-                ),
-            }
-        }
-        inner.outbox.publish(SOURCE, message).await
+        let event = event.map(|event| format!("{}/{event}", intake.name));
+        self.0.once.keep(&self.0.outbox, SOURCE, event.as_deref(), message).await
     }
 
     fn refused(&self, intake: &Intake, refusal: Refusal) -> Answer {

@@ -69,7 +69,7 @@ fn words(refusal: &Refusal) -> &str {
     }
 }
 
-fn shown(message: &Message) -> String {
+pub(crate) fn shown(message: &Message) -> String {
     let mut lines = format!("{} {}", message.severity, message.tag);
     let status = message.status.map(|status| status.to_string());
     let mut add = |name: &str, value: &str| {
