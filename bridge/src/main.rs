@@ -16,6 +16,7 @@ mod means;
 mod memory;
 mod metrics;
 mod monitor;
+mod mqtt;
 mod once;
 mod outbox;
 mod reload;
@@ -88,6 +89,11 @@ enum Command {
         #[command(subcommand)]
         action: Monitors,
     },
+    /// Try out topics of MQTT
+    Mqtt {
+        #[command(subcommand)]
+        action: Mqtt,
+    },
     /// Print the public key that handlers know the bridge by, for tellhal serve --bridge-key
     Key {
         #[command(flatten)]
@@ -125,6 +131,23 @@ enum Monitors {
         json: bool,
         /// The monitor's name
         name: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum Mqtt {
+    /// Show the message that a payload on a topic becomes; nothing is told
+    ///
+    /// echo 81 | hal-bridge mqtt test plant plant/oven/alarm
+    #[command(verbatim_doc_comment)]
+    Test {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the message as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        given: mqtt::tried::Given,
     },
 }
 
@@ -168,6 +191,9 @@ fn main() -> ExitCode {
             Command::Monitors { action: Monitors::Test { path, json, name } } => {
                 monitor::test_command::test(&path.config, &name, json).await
             }
+            Command::Mqtt { action: Mqtt::Test { path, json, given } } => {
+                mqtt::tried::test(&Config::load(&path.config)?.mqtt, given, json)
+            }
             Command::Key { path } => {
                 let key = Config::load(&path.config)?.signing_key.read()?;
                 Ok(print(&format!("{}\n", key.public_key()))?)
@@ -184,6 +210,7 @@ struct Listeners {
     tcp: Option<String>,
     ntfy: Option<String>,
     webhooks: Vec<String>,
+    mqtt: Vec<String>,
     chats: Vec<String>,
     schedules: usize,
 }
@@ -195,6 +222,7 @@ impl Listeners {
             tcp: config.tcp.map(|address| address.to_string()),
             ntfy: config.ntfy.as_ref().map(|ntfy| ntfy.listen.to_string()),
             webhooks: config.webhooks.keys().cloned().collect(),
+            mqtt: config.mqtt.keys().cloned().collect(),
             chats: config.chats.keys().cloned().collect(),
             schedules: config.schedules.len(),
         }
@@ -217,6 +245,9 @@ impl fmt::Display for Listeners {
         }
         if !self.webhooks.is_empty() {
             write!(f, ", webhooks {}", self.webhooks.join(", "))?;
+        }
+        if !self.mqtt.is_empty() {
+            write!(f, ", topics of {}", self.mqtt.join(", "))?;
         }
         match self.chats.as_slice() {
             [] => f.write_str(", commands on the page alone"),

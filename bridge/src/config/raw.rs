@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{OneOrMany, PATH};
-use service::secret::Secret;
 use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
+use super::mqtt::Mqtt;
 use super::ntfy::Ntfy;
 use super::webhooks::Webhook;
 use crate::monitor::raw::Monitor;
@@ -72,7 +72,7 @@ pub(crate) struct File {
     pub(super) webhooks: BTreeMap<String, Webhook>,
     /// A listener for what publishes to ntfy.
     pub(super) ntfy: Option<Ntfy>,
-    /// Topics that become messages.
+    /// Topics of MQTT brokers that become messages.
     pub(super) mqtt: BTreeMap<String, Mqtt>,
 }
 
@@ -211,14 +211,4 @@ pub(super) enum Approve {
     Confirm,
     /// Another person who may give the command must approve it.
     SecondPerson,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Mqtt {
-    /// The broker's address, in which a password may stand.
-    url: Option<Secret>,
-    topics: Option<OneOrMany>,
-    /// The tag, in which `{1}` stands for the first part of the topic that a wildcard took.
-    tag: Option<String>,
 }

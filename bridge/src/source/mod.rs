@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::means::{Means, Running};
 use crate::monitor::Monitors;
+use crate::mqtt::sessions::Intakes as Mqtt;
 use crate::reminder::reminders::Reminders;
 use crate::schedule::jobs::Jobs;
 use crate::webhook::door::{self, Hooks, Intakes};
@@ -36,6 +37,7 @@ pub(crate) struct Sources {
     zone: watch::Sender<Zone>,
     reminders: Running,
     monitors: Option<Monitors>,
+    mqtt: Mqtt,
 }
 
 /// Listeners and intakes that are open before anything is taken from them.
@@ -80,8 +82,10 @@ impl Sources {
         let (zone, zones) = watch::channel(config.zone.clone());
         let reminders = Running::default();
         reminders.tasks.spawn(Reminders::new(&means, zones).run(reminders.stop.clone()));
+        let (monitors, mqtt) = (None, Mqtt::default());
         let mut sources =
-            Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders, monitors: None };
+            Sources { means, hooks, tcp: None, ntfy: None, jobs, zone, reminders, monitors, mqtt };
+        sources.mqtt.begin(&config.mqtt, &sources.means);
         sources.serve(config, opened);
         sources
     }
@@ -96,6 +100,7 @@ impl Sources {
         if let Some(monitors) = self.monitors.take_if(|running| running.monitors != config.monitors) {
             monitors.end(GRACE).await;
         }
+        self.mqtt.change(&config.mqtt, &self.means, GRACE).await;
         self.serve(config, opened);
         for (_, port) in tcp.into_iter().chain(ntfy) {
             port.end(GRACE).await;
@@ -130,6 +135,7 @@ impl Sources {
                 monitors.end(grace).await;
             }
         };
-        tokio::join!(join_all(ports), self.jobs.stop(grace), self.reminders.end(grace), monitors);
+        let mqtt = self.mqtt.end(grace);
+        tokio::join!(join_all(ports), self.jobs.stop(grace), self.reminders.end(grace), monitors, mqtt);
     }
 }

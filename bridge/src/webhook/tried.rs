@@ -69,7 +69,8 @@ fn words(refusal: &Refusal) -> &str {
     }
 }
 
-fn shown(message: &Message) -> String {
+/// A message in lines.
+pub(crate) fn shown(message: &Message) -> String {
     let mut lines = format!("{} {}", message.severity, message.tag);
     let status = message.status.map(|status| status.to_string());
     let mut add = |name: &str, value: &str| {
