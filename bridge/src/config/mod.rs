@@ -140,7 +140,7 @@ impl Configuration for Config {
             zone,
             replicas: replicas.unwrap_or(1),
             chats: chats::check(checks),
-            mqtt: mqtt::check(checks, prefix, &webhooks),
+            mqtt: mqtt::check(checks, |raw| &raw.mqtt, prefix, &webhooks),
             webhooks,
             ntfy: ntfy(checks),
             monitors: monitors::check(checks),

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::{Document, KeyProblem, OneOrMany, joined};
+use service::config::{Checks, Document, KeyProblem, OneOrMany, joined};
 use service::platform::mqtt::{Broker, filter_problem, overlap};
 use tellhal::tag::{Tag, is_token};
 
-use super::raw::{Checks, File};
 use crate::mqtt::intake::{Config, Retained, TOPIC};
 use crate::webhook::kind::json::Mapping;
 use crate::webhook::template::Template;
@@ -50,17 +49,18 @@ pub(super) struct Mqtt {
     inflight: Option<u16>,
 }
 
-/// Checks the intakes of all files. Their sources must not be those of `webhooks`.
-pub(super) fn check<T>(
-    checks: &mut Checks<'_>,
+/// Checks the intakes of all files, which `of` finds in one. Their sources must not be those of `webhooks`.
+pub(super) fn check<F, T>(
+    checks: &mut Checks<'_, F>,
+    of: impl Fn(&F) -> &BTreeMap<String, Mqtt>,
     prefix: &str,
     webhooks: &BTreeMap<String, T>,
 ) -> BTreeMap<String, Config> {
-    let (mut intakes, mut owners) = (BTreeMap::new(), BTreeMap::<String, &Document<File>>::new());
+    let (mut intakes, mut owners) = (BTreeMap::new(), BTreeMap::<String, &Document<F>>::new());
     for document in checks.documents {
         for name in document.names("mqtt") {
             let key = joined("mqtt", &name);
-            let Some(mqtt) = document.raw.mqtt.get(&name) else { continue };
+            let Some(mqtt) = of(&document.raw).get(&name) else { continue };
             if let Some(first) = owners.insert(name.clone(), document) {
                 let what = format!("mqtt {name} is defined twice, here and at {}", first.at(&key));
                 checks.problems.push(document.error(&key, what, "give one of them another name"));

@@ -38,7 +38,7 @@ pub enum Version {
 #[serde(default)]
 pub struct Broker {
     /// `mqtt://host` or, with TLS, `mqtts://host`; with `:port` if it is another one than 1883 or 8883.
-    #[schemars(extend("format" = "uri"))]
+    #[schemars(extend("format" = "uri", "writeOnly" = true))]
     pub url: String,
     /// `3.1.1` when absent, or `5`.
     pub version: Version,
@@ -103,7 +103,8 @@ impl Broker {
 
     /// Users with the same identity share one connection.
     pub fn identity(&self) -> String {
-        format!("{} as {}", self.url, self.client_id.as_deref().unwrap_or("a client without an id"))
+        let address = self.address().map_or_else(String::new, |(host, port, _)| format!("{host}:{port}"));
+        format!("{address} as {}", self.client_id.as_deref().unwrap_or("a client without an id"))
     }
 
     /// Settings that cannot work. Reads no file and no variable.
@@ -118,11 +119,11 @@ impl Broker {
         let address = self.address();
         match self.url.as_str() {
             "" => refuse(false, "url", "the broker's address is missing", hint),
-            // A password may stand in it: it is not shown.
+            // A password may stand in it, so that it is not shown, nor is any other one.
             url if url.contains('@') => {
                 refuse(false, "url", "a user stands in it", "write user and password_file beside it");
             }
-            url => refuse(address.is_some(), "url", &format!("{url:?} is not the address of a broker"), hint),
+            _ => refuse(address.is_some(), "url", "it is not the address of a broker", hint),
         }
         let is_plain = address.is_some_and(|(_, _, tls)| !tls);
         let is_near = address.is_some_and(|(host, _, _)| is_loopback(host));

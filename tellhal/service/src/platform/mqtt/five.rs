@@ -50,12 +50,12 @@ impl Five {
             .set_read_batch_size(BATCH)
             .set_clean_start(keep == Keep::Nothing)
             // Another process may have held the session before; the messages that the broker has kept are wanted.
-            .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly)
-            // Nothing is refused for its size: the stream below cuts it.
-            .set_unlimited_incoming_packet_size();
+            .set_broker_session_resume_policy(BrokerSessionResumePolicy::AllowBrokerOnly);
         if let Keep::Session { inflight } = keep {
             options.set_session_expiry_interval(Some(SESSION)).set_receive_maximum(Some(inflight));
         }
+        // Nothing is refused for its size: the stream below cuts it. The properties above would set the default limit again.
+        options.set_unlimited_incoming_packet_size();
         match (&settings.user, &settings.password) {
             (Some(user), Some(password)) => drop(options.set_credentials(user, password.reveal().to_owned())),
             (Some(user), None) => drop(options.set_username(user)),
