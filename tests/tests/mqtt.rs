@@ -87,66 +87,79 @@ fn publish_anything(broker: &Mosquitto, topic: &[u8], payload: &[u8]) -> bool {
 
 #[tokio::test]
 async fn topics_and_payloads_of_any_kind_are_messages() {
-    for version in ["3.1.1", "5"] {
-        let (nats, broker, bridge) = start(Options::default(), &format!("version = \"{version}\"")).await;
-        let long = [b"plant/".to_vec(), vec![b'y'; 65_000]].concat();
-        let huge = vec![b'x'; 3 << 20];
-        // The topic, the payload, the tag if the broker takes it, and the beginning of the text.
-        type Row<'a> = (&'a [u8], &'a [u8], Option<&'a str>, &'a str);
-        let table: [Row<'_>; 10] = [
-            (b"plant/oven", b"81 C", Some("plant.oven"), "81 C"),
-            (b"plant/oven 7/a.b", b"81 C\n", Some("plant.oven_7_a_b"), "81 C"),
-            (b"plant", b"", Some("plant.none"), "(empty)"),
-            (b"plant/$SYS", b"\xff\xfe", Some("plant._SYS"), "\u{fffd}\u{fffd}"),
-            (b"plant/*/>", b"{\"a\":1}", Some("plant.___"), "{\"a\":1}"),
-            (&long, b"long", Some("plant."), "long"),
-            (b"plant/huge", &huge, Some("plant.huge"), "xxx"),
-            (b"plant/\x01", b"control", None, ""),
-            (b"plant/+", b"wildcard", None, ""),
-            (b"plant/\xff", b"not UTF-8", None, ""),
-        ];
-        for (topic, payload, tag, _) in table {
-            let name = String::from_utf8_lossy(&topic[..topic.len().min(40)]).into_owned();
-            assert_eq!(publish_anything(&broker, topic, payload), tag.is_some(), "{version} {name}");
-        }
-        broker.publish("elsewhere", b"not ours", &[]);
-        broker.publish("plant/last", b"the last", &[]);
-        let messages = told_with(&nats, "the last").await;
-        let wanted: Vec<_> =
-            table.iter().filter_map(|(_, _, tag, text)| Some((tag.as_ref()?, text))).collect();
-        assert_eq!(messages.len(), wanted.len() + 1, "{version}: {messages:?}");
-        for (message, (tag, text)) in messages.iter().zip(wanted) {
-            assert!(message.tag.as_str().starts_with(*tag) && message.text.starts_with(*text), "{message:?}");
-            assert_eq!(message.source, "in-plant");
-            assert!(message.text.len() <= 70_000, "{}", message.tag);
-        }
-        assert!(messages[6].fields["payload"].starts_with("cut after"), "{:?}", messages[6].fields);
-        assert!(!bridge.log().contains("not heard"), "{version}: {}", bridge.log());
+    topics_and_payloads("3.1.1").await;
+}
+
+#[tokio::test]
+async fn topics_and_payloads_of_any_kind_are_messages_in_version_5() {
+    topics_and_payloads("5").await;
+}
+
+async fn topics_and_payloads(version: &str) {
+    let (nats, broker, bridge) = start(Options::default(), &format!("version = \"{version}\"")).await;
+    let long = [b"plant/".to_vec(), vec![b'y'; 65_000]].concat();
+    let huge = vec![b'x'; 3 << 20];
+    // The topic, the payload, the tag if the broker takes it, and the beginning of the text.
+    type Row<'a> = (&'a [u8], &'a [u8], Option<&'a str>, &'a str);
+    let table: [Row<'_>; 10] = [
+        (b"plant/oven", b"81 C", Some("plant.oven"), "81 C"),
+        (b"plant/oven 7/a.b", b"81 C\n", Some("plant.oven_7_a_b"), "81 C"),
+        (b"plant", b"", Some("plant.none"), "(empty)"),
+        (b"plant/$SYS", b"\xff\xfe", Some("plant._SYS"), "\u{fffd}\u{fffd}"),
+        (b"plant/*/>", b"{\"a\":1}", Some("plant.___"), "{\"a\":1}"),
+        (&long, b"long", Some("plant."), "long"),
+        (b"plant/huge", &huge, Some("plant.huge"), "xxx"),
+        (b"plant/\x01", b"control", None, ""),
+        (b"plant/+", b"wildcard", None, ""),
+        (b"plant/\xff", b"not UTF-8", None, ""),
+    ];
+    for (topic, payload, tag, _) in table {
+        let name = String::from_utf8_lossy(&topic[..topic.len().min(40)]).into_owned();
+        assert_eq!(publish_anything(&broker, topic, payload), tag.is_some(), "{version} {name}");
     }
+    broker.publish("elsewhere", b"not ours", &[]);
+    broker.publish("plant/last", b"the last", &[]);
+    let messages = told_with(&nats, "the last").await;
+    let wanted: Vec<_> = table.iter().filter_map(|(_, _, tag, text)| Some((tag.as_ref()?, text))).collect();
+    assert_eq!(messages.len(), wanted.len() + 1, "{version}: {messages:?}");
+    for (message, (tag, text)) in messages.iter().zip(wanted) {
+        assert!(message.tag.as_str().starts_with(*tag) && message.text.starts_with(*text), "{message:?}");
+        assert_eq!(message.source, "in-plant");
+        assert!(message.text.len() <= 70_000, "{}", message.tag);
+    }
+    assert!(messages[6].fields["payload"].starts_with("cut after"), "{:?}", messages[6].fields);
+    assert!(!bridge.log().contains("not heard"), "{version}: {}", bridge.log());
 }
 
 #[tokio::test]
 async fn a_broker_that_is_restarted_is_heard_again() {
-    for (persistent, version) in [(true, "3.1.1"), (true, "5"), (false, "3.1.1"), (false, "5")] {
-        let options = Options { persistent, ..Options::default() };
-        let (nats, mut broker, _bridge) = start(options, &format!("version = \"{version}\"")).await;
-        broker.publish("plant/a", b"before", &[]);
-        told_with(&nats, "before").await;
-        broker.restart().await;
-        if persistent {
-            // The session is the broker's, whether or not the bridge is back: nothing is lost.
-            (0..20).for_each(|number| broker.publish("plant/a", format!("at once {number}").as_bytes(), &[]));
-            told_with(&nats, "at once 19").await;
-            let counts = counts(&nats).await;
-            assert_eq!((counts.len(), counts.values().all(|count| *count == 1)), (21, true), "{counts:?}");
-        } else {
-            // The session is gone, and what is published before the bridge is back is nobody's.
-            wait_until("the topics are subscribed to again", SOON, async || {
-                broker.publish("plant/a", b"again", &[]);
-                told(&nats).await.iter().any(|message| message.text == "again")
-            })
-            .await;
-        }
+    tokio::join!(restarted(true, "3.1.1"), restarted(false, "3.1.1"));
+}
+
+#[tokio::test]
+async fn a_broker_that_is_restarted_is_heard_again_in_version_5() {
+    tokio::join!(restarted(true, "5"), restarted(false, "5"));
+}
+
+async fn restarted(persistent: bool, version: &str) {
+    let options = Options { persistent, ..Options::default() };
+    let (nats, mut broker, _bridge) = start(options, &format!("version = \"{version}\"")).await;
+    broker.publish("plant/a", b"before", &[]);
+    told_with(&nats, "before").await;
+    broker.restart().await;
+    if persistent {
+        // The session is the broker's, whether or not the bridge is back: nothing is lost.
+        (0..20).for_each(|number| broker.publish("plant/a", format!("at once {number}").as_bytes(), &[]));
+        told_with(&nats, "at once 19").await;
+        let counts = counts(&nats).await;
+        assert_eq!((counts.len(), counts.values().all(|count| *count == 1)), (21, true), "{counts:?}");
+    } else {
+        // The session is gone, and what is published before the bridge is back is nobody's.
+        wait_until("the topics are subscribed to again", SOON, async || {
+            broker.publish("plant/a", b"again", &[]);
+            told(&nats).await.iter().any(|message| message.text == "again")
+        })
+        .await;
     }
 }
 
@@ -218,14 +231,18 @@ async fn a_message_that_was_told_and_not_acknowledged_is_told_once() {
 
 #[tokio::test]
 async fn retained_messages_are_told_only_where_that_is_wanted() {
+    retained("3.1.1").await;
+}
+
+#[tokio::test]
+async fn retained_messages_are_told_only_where_that_is_wanted_in_version_5() {
+    retained("5").await;
+}
+
+async fn retained(version: &str) {
     let broker = Mosquitto::start(Options::default()).await;
     (0..200).for_each(|number| broker.publish(&format!("plant/{number}"), b"old", &["-r"]));
-    for (version, more, wanted) in [
-        ("3.1.1", "", 0),
-        ("5", "", 0),
-        ("3.1.1", "retained = \"tell\"", 200),
-        ("5", "retained = \"tell\"", 200),
-    ] {
+    for (more, wanted) in [("", 0), ("retained = \"tell\"", 200)] {
         let nats = NatsServer::start().await;
         nats.create_log().await;
         let more = format!("version = \"{version}\"\nclient_id = \"{version}-{wanted}\"\n{more}");
@@ -246,26 +263,26 @@ async fn retained_messages_are_told_only_where_that_is_wanted() {
 
 #[tokio::test]
 async fn a_broker_that_does_not_let_us_in_is_told_in_one_line() {
+    let_in("3.1.1").await;
+}
+
+#[tokio::test]
+async fn a_broker_that_does_not_let_us_in_is_told_in_one_line_in_version_5() {
+    let_in("5").await;
+}
+
+async fn let_in(version: &str) {
     let options = Options { asks: true, tls: true, ..Options::default() };
     let (nats, broker) = tokio::join!(NatsServer::start(), Mosquitto::start(options));
     nats.create_log().await;
-    let ca = broker.certificates().ca.display();
-    let with = |password: &str| format!("user = \"{}\"\npassword = \"{password}\"\n", USER.0);
-    for (version, more, reason) in [
-        (
-            "3.1.1",
-            format!("{}tls_ca = \"{ca}\"", with("wrong-secret")),
-            "the broker refuses the connection: wrong user or password",
-        ),
-        (
-            "5",
-            format!("{}tls_ca = \"{ca}\"", with("wrong-secret")),
-            "the broker refuses the connection: wrong user or password",
-        ),
-        ("3.1.1", with(USER.1), "tls: the certificate is of an unknown CA"),
-        ("5", with(USER.1), "tls: the certificate is of an unknown CA"),
+    let ca = format!("tls_ca = \"{}\"", broker.certificates().ca.display());
+    let with = |password: &str| {
+        format!("version = \"{version}\"\nuser = \"{}\"\npassword = \"{password}\"\n", USER.0)
+    };
+    for (more, reason) in [
+        (with("wrong-secret") + &ca, "the broker refuses the connection: wrong user or password"),
+        (with(USER.1), "tls: the certificate is of an unknown CA"),
     ] {
-        let more = format!("version = \"{version}\"\n{more}");
         let bridge = Bridge::start(&nats.url(), &intake(&broker.url(), &more)).await;
         let wanted = format!("mqtt plant: not heard: {}: {reason}", broker.addr());
         wait_until(&wanted, SOON, async || bridge.get("/readyz").await.1.contains(&wanted)).await;
@@ -273,73 +290,72 @@ async fn a_broker_that_does_not_let_us_in_is_told_in_one_line() {
             assert!(!bridge.log().contains(secret), "{}", bridge.log());
         }
     }
-    for version in ["3.1.1", "5"] {
-        let more = format!("version = \"{version}\"\n{}tls_ca = \"{ca}\"", with(USER.1));
-        let bridge = Bridge::start(&nats.url(), &intake(&broker.url(), &more)).await;
-        heard(&bridge).await;
-        broker.publish("plant/a", version.as_bytes(), &[]);
-        told_with(&nats, version).await;
-    }
+    let bridge = Bridge::start(&nats.url(), &intake(&broker.url(), &(with(USER.1) + &ca))).await;
+    heard(&bridge).await;
+    broker.publish("plant/a", b"inside", &[]);
+    told_with(&nats, "inside").await;
 }
 
 #[tokio::test]
 async fn the_room_publishes_messages_and_retains_the_state_of_things() {
-    for version in ["3.1.1", "5"] {
-        let (nats, mut broker) = tokio::join!(
-            NatsServer::start(),
-            Mosquitto::start(Options { persistent: true, ..Options::default() })
-        );
-        let heard = broker.hear("hal/ops/#");
-        let room = |name: &str, more: &str| {
-            format!("[rooms.{name}.mqtt]\nurl = \"{}\"\nversion = \"{version}\"\n{more}\n", broker.url())
-        };
-        let configuration = format!(
-            "default_room = \"plant\"\n{}{}\n[[routes]]\nname = \"all\"\ntag = \">\"\nrooms = [\"plant\", \"open\"]\n",
-            room("plant", ""),
-            room("open", "topic = \"open/{tag}\"\nstate = \"open/{source}/{key}\"\nresolved = \"clear\"")
-        );
-        let relay = Relay::start(&nats.url(), &configuration).await;
-        let tell = |key: &str, status: &str, text: &str| {
-            let mut command = tests::tellhal(&nats.url(), relay.dir());
-            command.args(["-t", "disk.full", "--key", key, "--status", status, text]);
-            assert!(command.env("TELLHAL_SOURCE", "db1").status().unwrap().success());
-        };
-        tell("/var", "failed", "97 %");
-        tell("/tmp", "failed", "99 %");
-        tell("/var", "resolved", "40 %");
-        wait_until("the messages are heard", SOON, async || {
-            heard.log().matches("hal/ops/db1/disk/full {").count() == 3
-        })
-        .await;
-        // A fresh client knows the state of each thing; and so it does after a restart.
-        broker.restart().await;
-        tell("/home", "failed", "98 %");
-        wait_until("the last state is retained", SOON, async || broker.retained("hal/state/#").len() == 3)
-            .await;
-        let states: BTreeMap<String, String> = broker.retained("hal/state/#").into_iter().collect();
-        for (topic, status, text) in [
-            ("hal/state/db1/%2Fvar", "resolved", "40 %"),
-            ("hal/state/db1/%2Ftmp", "failed", "99 %"),
-            ("hal/state/db1/%2Fhome", "failed", "98 %"),
-        ] {
-            let state: serde_json::Value = serde_json::from_str(&states[topic]).unwrap();
-            assert_eq!(
-                (state["status"].as_str(), state["text"].as_str()),
-                (Some(status), Some(text)),
-                "{topic}"
-            );
-            assert_eq!(state["source"], "db1");
-        }
-        wait_until("what is resolved is forgotten", SOON, async || {
-            let open: Vec<String> = broker.retained("open/#").into_iter().map(|(topic, _)| topic).collect();
-            open.len() == 2 && !open.contains(&"open/db1/%2Fvar".to_owned())
-        })
-        .await;
-        wait_until("the receipts are there", SOON, async || {
-            nats.is_through("plant").await && nats.is_through("open").await
-        })
-        .await;
+    publishes("3.1.1").await;
+}
+
+#[tokio::test]
+async fn the_room_publishes_messages_and_retains_the_state_of_things_in_version_5() {
+    publishes("5").await;
+}
+
+async fn publishes(version: &str) {
+    let (nats, mut broker) = tokio::join!(
+        NatsServer::start(),
+        Mosquitto::start(Options { persistent: true, ..Options::default() })
+    );
+    let heard = broker.hear("hal/ops/#");
+    let room = |name: &str, more: &str| {
+        format!("[rooms.{name}.mqtt]\nurl = \"{}\"\nversion = \"{version}\"\n{more}\n", broker.url())
+    };
+    let configuration = format!(
+        "default_room = \"plant\"\n{}{}\n[[routes]]\nname = \"all\"\ntag = \">\"\nrooms = [\"plant\", \"open\"]\n",
+        room("plant", ""),
+        room("open", "topic = \"open/{tag}\"\nstate = \"open/{source}/{key}\"\nresolved = \"clear\"")
+    );
+    let relay = Relay::start(&nats.url(), &configuration).await;
+    let tell = |key: &str, status: &str, text: &str| {
+        let mut command = tests::tellhal(&nats.url(), relay.dir());
+        command.args(["-t", "disk.full", "--key", key, "--status", status, text]);
+        assert!(command.env("TELLHAL_SOURCE", "db1").status().unwrap().success());
+    };
+    tell("/var", "failed", "97 %");
+    tell("/tmp", "failed", "99 %");
+    tell("/var", "resolved", "40 %");
+    wait_until("the messages are heard", SOON, async || {
+        heard.log().matches("hal/ops/db1/disk/full {").count() == 3
+    })
+    .await;
+    // A fresh client knows the state of each thing; and so it does after a restart.
+    broker.restart().await;
+    tell("/home", "failed", "98 %");
+    wait_until("the last state is retained", SOON, async || broker.retained("hal/state/#").len() == 3).await;
+    let states: BTreeMap<String, String> = broker.retained("hal/state/#").into_iter().collect();
+    for (topic, status, text) in [
+        ("hal/state/db1/%2Fvar", "resolved", "40 %"),
+        ("hal/state/db1/%2Ftmp", "failed", "99 %"),
+        ("hal/state/db1/%2Fhome", "failed", "98 %"),
+    ] {
+        let state: serde_json::Value = serde_json::from_str(&states[topic]).unwrap();
+        assert_eq!((state["status"].as_str(), state["text"].as_str()), (Some(status), Some(text)), "{topic}");
+        assert_eq!(state["source"], "db1");
     }
+    wait_until("what is resolved is forgotten", SOON, async || {
+        let open: Vec<String> = broker.retained("open/#").into_iter().map(|(topic, _)| topic).collect();
+        open.len() == 2 && !open.contains(&"open/db1/%2Fvar".to_owned())
+    })
+    .await;
+    wait_until("the receipts are there", SOON, async || {
+        nats.is_through("plant").await && nats.is_through("open").await
+    })
+    .await;
 }
 
 #[tokio::test]
