@@ -1,6 +1,6 @@
 //! The bridge's HTTP port: `/healthz`, `/readyz` and `/metrics` for supervisors and Prometheus, and the requests of chats' platforms and of webhooks.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Path, Request, State as Extract};
@@ -62,41 +62,43 @@ pub(crate) struct Health {
     outbox: Outbox,
     metrics: Arc<Metrics>,
     pub(crate) chats: States,
+    mqtt: States,
 }
 
 impl Health {
-    pub(crate) fn new(outbox: Outbox, metrics: Arc<Metrics>) -> Health {
-        Health { outbox, metrics, chats: States::default() }
+    pub(crate) fn new(outbox: Outbox, metrics: Arc<Metrics>, mqtt: States) -> Health {
+        Health { outbox, metrics, chats: States::default(), mqtt }
     }
 
-    /// A line for each chat, and whether the lease of one cannot be had.
-    fn chats(&self) -> (String, bool) {
-        let chats = self.chats.lock().unwrap_or_else(PoisonError::into_inner);
+    /// A line for each chat and each intake of MQTT, and whether the lease of one cannot be had.
+    fn lines(&self) -> (String, bool) {
         let mut lacks_lease = false;
-        let mut line = |(name, state): (&String, &Arc<Mutex<State>>)| {
-            let state = match &*state.lock().unwrap_or_else(PoisonError::into_inner) {
-                State::StandingBy => "another bridge has it, or it is still to be won".to_owned(),
-                State::Held(None) => "heard".to_owned(),
-                State::Held(Some(trouble)) => format!("not heard: {trouble}"),
-                State::NoLease(trouble) => {
-                    lacks_lease = true;
-                    format!("no lease: {trouble}")
-                }
-            };
-            format!("chat {name}: {state}\n")
-        };
-        let lines = chats.iter().map(&mut line).collect();
+        let mut lines = String::new();
+        for (kind, states) in [("chat", &self.chats), ("mqtt", &self.mqtt)] {
+            for (name, state) in states.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                let state = match &*state.lock().unwrap_or_else(PoisonError::into_inner) {
+                    State::StandingBy => "another bridge has it, or it is still to be won".to_owned(),
+                    State::Held(None) => "heard".to_owned(),
+                    State::Held(Some(trouble)) => format!("not heard: {trouble}"),
+                    State::NoLease(trouble) => {
+                        lacks_lease = true;
+                        format!("no lease: {trouble}")
+                    }
+                };
+                lines += &format!("{kind} {name}: {state}\n");
+            }
+        }
         (lines, lacks_lease)
     }
 }
 
 /// Ready means that a message would reach the log now, and that leases can be won; never that a chat's platform is there.
 async fn readyz(Extract(health): Extract<Health>) -> Response {
-    let (chats, lacks_lease) = health.chats();
+    let (lines, lacks_lease) = health.lines();
     let trouble = health.outbox.trouble().await;
     match trouble.or_else(|| lacks_lease.then(|| "the lease of a chat cannot be had".into())) {
-        None => format!("ready\n{chats}").into_response(),
-        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n{chats}")).into_response(),
+        None => format!("ready\n{lines}").into_response(),
+        Some(trouble) => (StatusCode::SERVICE_UNAVAILABLE, format!("{trouble}\n{lines}")).into_response(),
     }
 }
 

@@ -9,8 +9,8 @@ mod bus;
 mod chat;
 mod command;
 mod config;
-mod graph;
 mod device;
+mod graph;
 mod hash;
 mod health;
 mod jobs;
@@ -18,6 +18,7 @@ mod means;
 mod memory;
 mod metrics;
 mod monitor;
+mod mqtt;
 mod once;
 mod outbox;
 mod reload;
@@ -111,6 +112,11 @@ enum Command {
         #[command(subcommand)]
         action: Option<Graphs>,
     },
+    /// Try out topics of MQTT
+    Mqtt {
+        #[command(subcommand)]
+        action: Mqtt,
+    },
     /// Print the public key that handlers know the bridge by, for tellhal serve --bridge-key
     Key {
         #[command(flatten)]
@@ -203,6 +209,23 @@ enum Graphs {
 }
 
 #[derive(Subcommand)]
+enum Mqtt {
+    /// Show the message that a payload on a topic becomes; nothing is told
+    ///
+    /// echo 81 | hal-bridge mqtt test plant plant/oven/alarm
+    #[command(verbatim_doc_comment)]
+    Test {
+        #[command(flatten)]
+        path: ConfigPath,
+        /// Print the message as JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        given: mqtt::tried::Given,
+    },
+}
+
+#[derive(Subcommand)]
 enum Acl {
     /// Say whether a person may give a command, and which line of the configuration decides
     ///
@@ -252,6 +275,9 @@ fn main() -> ExitCode {
             Command::Graphs { action: Some(Graphs::Test { path, json, asked }), .. } => {
                 graph::test_command::test(&path.config, &asked, json).await
             }
+            Command::Mqtt { action: Mqtt::Test { path, json, given } } => {
+                mqtt::tried::test(&Config::load(&path.config)?.mqtt, given, json)
+            }
             Command::Key { path } => {
                 let key = Config::load(&path.config)?.signing_key.read()?;
                 Ok(print(&format!("{}\n", key.public_key()))?)
@@ -270,6 +296,7 @@ struct Listeners {
     webhooks: Vec<String>,
     syslog: Vec<String>,
     mail: Vec<String>,
+    mqtt: Vec<String>,
     chats: Vec<String>,
     schedules: usize,
 }
@@ -283,6 +310,7 @@ impl Listeners {
             webhooks: config.webhooks.keys().cloned().collect(),
             syslog: config.syslog.keys().cloned().collect(),
             mail: config.mail.keys().cloned().collect(),
+            mqtt: config.mqtt.keys().cloned().collect(),
             chats: config.chats.keys().cloned().collect(),
             schedules: config.schedules.len(),
         }
@@ -311,6 +339,9 @@ impl fmt::Display for Listeners {
         }
         if !self.mail.is_empty() {
             write!(f, ", mail {}", self.mail.join(", "))?;
+        }
+        if !self.mqtt.is_empty() {
+            write!(f, ", topics of {}", self.mqtt.join(", "))?;
         }
         match self.chats.as_slice() {
             [] => f.write_str(", commands on the page alone"),

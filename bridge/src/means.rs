@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::bus::Bus;
+use crate::chat::sessions::States;
 use crate::command::Commands;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
@@ -21,6 +22,8 @@ pub(crate) struct Means {
     pub(crate) owner: String,
     pub(crate) commands: Commands,
     pub(crate) metrics: Arc<Metrics>,
+    /// The states of the intakes of MQTT, for health.
+    pub(crate) mqtt: States,
 }
 
 /// The tasks of one source.

@@ -48,6 +48,12 @@ pub(crate) struct DeviceInput {
     pub(crate) outcome: &'static str,
 }
 
+/// Labels of a message of MQTT that is not told.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct IgnoredMessage {
+    pub(crate) reason: &'static str,
+}
+
 /// All metrics, behind cheap handles.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -70,6 +76,8 @@ pub(crate) struct Metrics {
     pub(crate) device_inputs: Family<DeviceInput, Counter>,
     /// `kind` is the kind of monitor; `outcome` is good, wrong, no_data or failed.
     pub(crate) observations: Family<MonitorOutcome, Counter>,
+    /// `reason` is retained or unmatched.
+    pub(crate) mqtt_ignored: Family<IgnoredMessage, Counter>,
     /// `kind` is accepted or refused.
     pub(crate) reloads: Family<ReloadOutcome, Counter>,
 }
@@ -112,6 +120,8 @@ impl Default for Metrics {
         );
         let observations = Family::default();
         registry.register("observations", "Looks of monitors by kind and outcome", observations.clone());
+        let mqtt_ignored = Family::default();
+        registry.register("mqtt_ignored", "Messages of MQTT brokers that are not told", mqtt_ignored.clone());
         let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "The version of hal-bridge", build);
         Metrics {
@@ -127,6 +137,7 @@ impl Default for Metrics {
             webhook_requests,
             device_inputs,
             observations,
+            mqtt_ignored,
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Bus;
 use crate::chat::door::Doors;
 use crate::chat::page;
-use crate::chat::sessions::Sessions;
+use crate::chat::sessions::{Sessions, States};
 use crate::command::Commands;
 use crate::config::Config;
 use crate::health::{self, Health};
@@ -49,13 +49,20 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let owner = owner();
     let hooks = Hooks::new(outbox.clone(), &bus, metrics.clone());
     let commands = Commands::new(bus.clone(), owner.clone(), rules, outbox.clone(), metrics.clone());
-    let means =
-        Means { outbox: outbox.clone(), bus, owner, commands: commands.clone(), metrics: metrics.clone() };
+    let mqtt = States::default();
+    let means = Means {
+        outbox: outbox.clone(),
+        bus,
+        owner,
+        commands: commands.clone(),
+        metrics: metrics.clone(),
+        mqtt: mqtt.clone(),
+    };
 
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     // Health outlives `stop`: it answers while the rest drains.
     let (health_stop, health_tasks) = (CancellationToken::new(), TaskTracker::new());
-    let health = Health::new(outbox.clone(), metrics.clone());
+    let health = Health::new(outbox.clone(), metrics.clone(), mqtt);
     let doors = Doors::new(metrics.clone());
     let served = health::serve(http, health.clone(), doors.clone(), hooks.clone(), health_stop.clone());
     health_tasks.spawn(served);

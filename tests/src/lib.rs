@@ -12,6 +12,7 @@ pub mod http;
 pub mod irc;
 pub mod ircd;
 pub mod line_client;
+pub mod mosquitto;
 pub mod nats;
 pub mod neighbour;
 pub mod ports;

@@ -22,6 +22,7 @@ mod harness;
 mod killed;
 mod matrix;
 mod monitors;
+mod mqtt;
 mod neighbours;
 mod operator;
 mod oracle;

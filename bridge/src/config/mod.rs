@@ -3,9 +3,10 @@
 
 mod chats;
 mod commands;
-mod graphs;
 mod devices;
+mod graphs;
 mod monitors;
+mod mqtt;
 mod ntfy;
 mod raw;
 mod schedules;
@@ -23,6 +24,7 @@ use nkeys::KeyPair;
 use service::config::{Configuration, Problem, listen_address};
 use service::zone::Zone;
 use tellhal::nats::NatsConfig;
+use tellhal::subject::DEFAULT_PREFIX;
 
 use crate::chat::registry as chat;
 use crate::command::policy::Policy;
@@ -54,6 +56,8 @@ pub(crate) struct Config {
     pub(crate) syslog: BTreeMap<String, crate::device::syslog::config::Config>,
     /// The mail listeners, by name.
     pub(crate) mail: BTreeMap<String, crate::device::mail::config::Config>,
+    /// The intakes of MQTT brokers' messages, by name.
+    pub(crate) mqtt: BTreeMap<String, crate::mqtt::intake::Config>,
     pub(crate) monitors: Vec<Monitor>,
     /// The graphs, by name.
     pub(crate) graphs: BTreeMap<String, Graph>,
@@ -112,22 +116,12 @@ fn create(path: &Path) -> anyhow::Result<()> {
     Ok(writeln!(file, "{seed}")?)
 }
 
-/// Parts of the configuration that are checked and not built yet: the key, and its name in a sentence.
-const NOT_BUILT: [(&str, &str); 1] = [("mqtt", "mqtt is not built yet")];
-
 impl Configuration for Config {
     type File = File;
     const SERVICE: &'static str = "hal-bridge";
     const LEAST: &'static str = "[tcp]";
 
     fn check(checks: &mut Checks<'_>) -> Self {
-        for (key, what) in NOT_BUILT {
-            for document in
-                checks.documents.iter().filter(|document| document.has(key) && !document.unreadable)
-            {
-                checks.problems.push(document.error(key, what, "remove it until it is"));
-            }
-        }
         let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
         let spool = checks.only("spool", |raw| raw.spool.clone());
         let state_dir = service::config::state_dir::<Self>(state_dir.as_deref());
@@ -145,6 +139,8 @@ impl Configuration for Config {
         let (schedules, zone) = schedules::check(checks);
         let policy = commands::check(checks);
         schedules::check_people(checks, &policy.people);
+        let webhooks = webhooks::check(checks, |raw| &raw.webhooks);
+        let prefix = nats.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
         Config {
             signing_key: signing_key.map_or_else(|| SigningKey::Own(own_key()), SigningKey::Given),
             handlers,
@@ -153,7 +149,8 @@ impl Configuration for Config {
             zone,
             replicas: replicas.unwrap_or(1),
             chats: chats::check(checks),
-            webhooks: webhooks::check(checks, |raw| &raw.webhooks),
+            mqtt: mqtt::check(checks, |raw| &raw.mqtt, prefix, &webhooks),
+            webhooks,
             ntfy: ntfy(checks),
             syslog: devices::syslog(checks, |raw| &raw.syslog),
             mail: devices::mail(checks, |raw| &raw.mail),
@@ -262,12 +259,5 @@ mod tests {
         assert!(refused.starts_with("a.toml:2:10: error: tcp.listen: every machine"), "{refused}");
         assert!(load(&[("a.toml", "[tcp]\nlisten = \"0.0.0.0:1\"\nallow_remote = true\n")]).is_ok());
         assert!(load(&[("a.toml", "[http]\nlisten = \"0.0.0.0:1\"\n")]).is_err());
-    }
-
-    #[test]
-    fn parts_that_are_not_built_yet_are_refused_by_name() {
-        let refused = load(&[("a.toml", "[mqtt.plant]\ntopic = \"a\"\n")]).unwrap_err();
-        assert!(refused.contains("mqtt: mqtt is not built yet"), "{refused}");
-        assert!(refused.contains("mqtt.plant.topic: unknown key (did you mean topics?)"), "{refused}");
     }
 }

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{OneOrMany, PATH};
-use service::secret::Secret;
 use tellhal::audit::Kind;
 use tellhal::nats::NatsConfig;
 
-use super::graphs::Graph;
 use super::devices::{Mail, Syslog};
+use super::graphs::Graph;
+use super::mqtt::Mqtt;
 use super::ntfy::Ntfy;
 use super::webhooks::Webhook;
 use crate::monitor::raw::Monitor;
@@ -80,7 +80,7 @@ pub(crate) struct File {
     pub(super) syslog: BTreeMap<String, Syslog>,
     /// Listeners for devices that can only mail: `[mail.NAME]`.
     pub(super) mail: BTreeMap<String, Mail>,
-    /// Topics that become messages.
+    /// Topics of MQTT brokers that become messages.
     pub(super) mqtt: BTreeMap<String, Mqtt>,
 }
 
@@ -219,14 +219,4 @@ pub(super) enum Approve {
     Confirm,
     /// Another person who may give the command must approve it.
     SecondPerson,
-}
-
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct Mqtt {
-    /// The broker's address, in which a password may stand.
-    url: Option<Secret>,
-    topics: Option<OneOrMany>,
-    /// The tag, in which `{1}` stands for the first part of the topic that a wildcard took.
-    tag: Option<String>,
 }

@@ -14,12 +14,13 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::graph::graphs::Graphs;
 use crate::device::listeners::{self, Listeners, Sockets};
 use crate::device::mail::config::Config as Mail;
 use crate::device::syslog::config::Config as Syslog;
+use crate::graph::graphs::Graphs;
 use crate::means::{Means, Running};
 use crate::monitor::Monitors;
+use crate::mqtt::sessions::Intakes as Mqtt;
 use crate::reminder::reminders::Reminders;
 use crate::schedule::jobs::Jobs;
 use crate::webhook::door::{self, Hooks, Intakes};
@@ -44,6 +45,7 @@ pub(crate) struct Sources {
     graphs: Graphs,
     syslog: Listeners<Syslog>,
     mail: Listeners<Mail>,
+    mqtt: Mqtt,
 }
 
 /// Listeners and intakes that are open before anything is taken from them.
@@ -105,7 +107,9 @@ impl Sources {
             syslog: Listeners::default(),
             mail: Listeners::default(),
             graphs,
+            mqtt: Mqtt::default(),
         };
+        sources.mqtt.begin(&config.mqtt, &sources.means);
         // There is nothing before it.
         drop(sources.serve(config, opened));
         sources
@@ -121,6 +125,7 @@ impl Sources {
         if let Some(monitors) = self.monitors.take_if(|running| running.monitors != config.monitors) {
             monitors.end(GRACE).await;
         }
+        self.mqtt.change(&config.mqtt, &self.means, GRACE).await;
         let devices = self.serve(config, opened);
         for port in tcp.into_iter().chain(ntfy).map(|(_, port)| port).chain(devices) {
             port.end(GRACE).await;
@@ -166,7 +171,8 @@ impl Sources {
             self.reminders.end(grace),
             monitors,
             self.syslog.end(grace),
-            self.mail.end(grace)
+            self.mail.end(grace),
+            self.mqtt.end(grace)
         );
     }
 }

@@ -3,7 +3,15 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use tellhal::message::{Link, Severity, Status};
+use tellhal::message::{Link, MAX_TITLE, Message, Severity, Status};
+use tellhal::tag::Tag;
+use tellhal::text::one_line;
+
+use crate::hash::hash;
+
+/// The most fields of a message, and the longest name and value of one, in bytes.
+const FIELDS: usize = 60;
+pub(crate) const FIELD: usize = 1000;
 
 /// One event. Its texts are data: no part of them is a template or markup.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -77,6 +85,29 @@ impl Event {
         }
         self
     }
+
+    /// Its message, within the bounds of one. `original` is the tag that was meant, if another one had to be taken.
+    pub(crate) fn message(self, source: &str, tag: Tag, original: Option<String>) -> Message {
+        let mut message = Message::new(source, tag, self.text);
+        message.severity = self.severity;
+        message.status = self.status;
+        message.title =
+            Some(clipped(one_line(&self.title), MAX_TITLE)).filter(|title| !title.trim().is_empty());
+        message.key = self.key.map(|key| if key.len() > MAX_TITLE { hash(&key) } else { key });
+        message.links = self.links;
+        let fields = self.fields.into_iter().take(FIELDS);
+        message.fields = fields.map(|(name, value)| (clipped(name, FIELD), clipped(value, FIELD))).collect();
+        if let Some(original) = original {
+            message.fields.insert("tag".into(), clipped(original, FIELD));
+        }
+        message
+    }
+}
+
+/// The beginning of a text, with at most `most` bytes.
+fn clipped(mut text: String, most: usize) -> String {
+    text.truncate(text.floor_char_boundary(most));
+    text
 }
 
 /// Values at JSON pointers. One that is missing, or of another type than is asked for, is empty.

@@ -6,9 +6,8 @@ use std::path::PathBuf;
 
 use service::config::KeyProblem;
 use service::secret::{Pair, Secret};
-use tellhal::message::{MAX_TITLE, Message};
+use tellhal::message::Message;
 use tellhal::tag::{Pattern, Tag};
-use tellhal::text::one_line;
 
 use super::event::Event;
 use super::kind::json::Mapping;
@@ -16,15 +15,11 @@ use super::kind::{Kind, Read, json, text};
 use super::request::{Refusal, Request};
 use super::template::Template;
 use super::verify::{Proof, token_problem, verify};
-use crate::hash::hash;
 
 /// The largest request, in bytes.
 const LARGEST: usize = 1 << 20;
 /// The same for GitHub, whose pushes list thousands of commits. It sends up to 25 MB.
 const LARGEST_OF_GITHUB: usize = 4 << 20;
-/// The most fields of a message, and the longest name and value of one, in bytes.
-const FIELDS: usize = 60;
-const FIELD: usize = 1000;
 /// The most events of one request; the last one tells of the others.
 const EVENTS: usize = 1000;
 
@@ -145,26 +140,9 @@ impl Intake {
             Some(tag) => (tag.clone(), None),
             None => self.config.tag.tag(part),
         };
-        let mut message = Message::new(&self.source, tag, event.text);
-        message.severity = event.severity;
-        message.status = event.status;
-        message.title =
-            Some(clipped(one_line(&event.title), MAX_TITLE)).filter(|title| !title.trim().is_empty());
-        message.key = event.key.map(|key| if key.len() > MAX_TITLE { hash(&key) } else { key });
-        message.links = event.links;
-        let fields = event.fields.into_iter().take(FIELDS);
-        message.fields = fields.map(|(name, value)| (clipped(name, FIELD), clipped(value, FIELD))).collect();
-        if let Some(original) = original {
-            message.fields.insert("tag".into(), clipped(original, FIELD));
-        }
-        (event.id, message)
+        let id = event.id.clone();
+        (id, event.message(&self.source, tag, original))
     }
-}
-
-/// The beginning of a text, with at most `most` bytes.
-fn clipped(mut text: String, most: usize) -> String {
-    text.truncate(text.floor_char_boundary(most));
-    text
 }
 
 #[cfg(test)]
@@ -174,6 +152,9 @@ mod tests {
 
     use super::super::kind::registry::named;
     use super::*;
+
+    use super::super::event::FIELD;
+    use tellhal::message::MAX_TITLE;
 
     const TOKEN: &str = "kZ3pQ9vX2mB7nR4tY8wL1c";
 

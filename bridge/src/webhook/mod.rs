@@ -8,7 +8,7 @@
 //! log, a metric or an answer.
 
 pub(crate) mod door;
-mod event;
+pub(crate) mod event;
 pub(crate) mod intake;
 pub(crate) mod kind;
 pub(crate) mod ntfy;

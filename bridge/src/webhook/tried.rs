@@ -69,6 +69,7 @@ fn words(refusal: &Refusal) -> &str {
     }
 }
 
+/// A message in lines.
 pub(crate) fn shown(message: &Message) -> String {
     let mut lines = format!("{} {}", message.severity, message.tag);
     let status = message.status.map(|status| status.to_string());

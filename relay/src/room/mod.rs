@@ -6,6 +6,7 @@
 pub mod console;
 pub mod irc;
 pub mod matrix;
+pub mod mqtt;
 mod page;
 pub mod registry;
 pub mod slack;

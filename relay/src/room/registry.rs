@@ -49,6 +49,7 @@ rooms! {
     console Console,
     irc Irc,
     matrix Matrix,
+    mqtt Mqtt,
     slack Slack,
     webhook Webhook,
     xmpp Xmpp,

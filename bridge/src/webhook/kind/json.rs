@@ -40,12 +40,20 @@ pub(crate) fn read(request: &Request<'_>, mapping: &Mapping) -> Result<Vec<Event
     };
     let signed_id = request.header("webhook-id");
     let is_one = items.len() == 1;
-    Ok(items.iter().map(|item| event(item, mapping, if is_one { signed_id } else { "" })).collect())
+    let event = |item: &Value| {
+        event(mapping, |at| item.text(at), || item.to_string(), if is_one { signed_id } else { "" })
+    };
+    Ok(items.iter().map(event).collect())
 }
 
-fn event(item: &Value, mapping: &Mapping, id: &str) -> Event {
-    let fill =
-        |template: &Option<Template>| template.as_ref().map(|template| template.fill(|at| item.text(at)));
+/// The event whose parts `value` gives by their placeholders. Without a template for its text, `whole` is the text.
+pub(crate) fn event(
+    mapping: &Mapping,
+    value: impl Fn(&str) -> String,
+    whole: impl FnOnce() -> String,
+    id: &str,
+) -> Event {
+    let fill = |template: &Option<Template>| template.as_ref().map(|template| template.fill(&value));
     let mut event = Event::new(fill(&mapping.title).unwrap_or_default());
     event = match fill(&mapping.status).as_deref().and_then(status_named) {
         Some(status) => event.status(status, Severity::Error),
@@ -56,9 +64,9 @@ fn event(item: &Value, mapping: &Mapping, id: &str) -> Event {
         event = event.severity(severity_named(&severity).unwrap_or(unknown));
     }
     for at in mapping.tag.places() {
-        event = event.part(at, item.text(at));
+        event = event.part(at, value(at));
     }
-    let text = fill(&mapping.text).unwrap_or_else(|| item.to_string());
+    let text = fill(&mapping.text).unwrap_or_else(whole);
     let key = fill(&mapping.key).unwrap_or_default();
     event
         .text(text)

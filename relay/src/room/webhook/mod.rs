@@ -155,8 +155,9 @@ struct Body<'a> {
     counted: Option<&'a Counted>,
 }
 
+/// One delivery as JSON.
 #[derive(Serialize)]
-struct Entry<'a> {
+pub(super) struct Entry<'a> {
     /// The delivery's id: the same whenever it is posted again.
     delivery: &'a str,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
@@ -173,7 +174,7 @@ struct Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn of(delivery: &'a Delivery, shorten: bool) -> Self {
+    pub(super) fn of(delivery: &'a Delivery, shorten: bool) -> Self {
         let mut entry = Entry {
             delivery: &delivery.id,
             routes: &delivery.routes,

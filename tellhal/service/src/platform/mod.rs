@@ -5,6 +5,7 @@ mod address;
 mod attempt;
 pub mod irc;
 pub mod matrix;
+pub mod mqtt;
 pub mod slack;
 mod stage;
 pub mod xmpp;
