@@ -412,7 +412,8 @@ async fn a_plugin_on_a_host_is_a_monitor() {
     let told = log.wait_for(3).await.remove(2);
     assert_eq!((told.text.as_str(), told.status), ("disk: DISK at 10%: 8% free", Some(Status::Failed)));
     assert_eq!(told.fields["value"], "92");
-    let output = bridge.command(&["monitors", "test", "disk"]).output().unwrap();
+    let mut tried = bridge.command(&["monitors", "test", "disk"]);
+    let output = tried.env("STATE_DIRECTORY", bridge.dir().join("state")).output().unwrap();
     let shown = String::from_utf8(output.stdout).unwrap();
     assert!(shown.contains("wrong: DISK at 10%: 8% free"), "{shown}");
     std::fs::write(&verdict, "0").unwrap();
