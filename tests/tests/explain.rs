@@ -56,7 +56,7 @@ async fn the_configurations_in_deploy_are_valid_with_their_examples_too() {
     };
     std::fs::write(&file, ["slack", "xmpp"].into_iter().fold(text, named)).unwrap();
     let deployed = find::repository().join("deploy/relay.toml");
-    for (path, want) in [(&deployed, "1 route,"), (&file, "3 rooms, 2 routes,")] {
+    for (path, want) in [(&deployed, "1 route,"), (&file, "4 rooms, 2 routes,")] {
         let ran = relay(&["check"], path).await;
         assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""));
         assert!(ran.out.contains(want), "{}", ran.out);
