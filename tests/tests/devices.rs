@@ -120,6 +120,29 @@ async fn smtp(address: SocketAddr, said: &[u8]) -> String {
 }
 
 #[tokio::test]
+async fn a_line_and_a_mail_are_tried_by_hand() {
+    let nats = NatsServer::start().await;
+    let devices = Devices::start(&nats).await;
+    let tried = |arguments: &[&str]| run(&mut devices.bridge.command(arguments));
+    let line = "<34>Oct 11 22:14:15 web1 su: failed";
+    let shown = tried(&["syslog", "test", "net", line]);
+    assert!(shown.starts_with("critical syslog.auth\n  text: failed\n"), "{shown}");
+    let shown = tried(&["syslog", "test", "closed", line]);
+    assert!(shown.ends_with("127.0.0.1 may not use this listener"), "{shown}");
+    let file = devices.bridge.dir().join("mail.eml");
+    std::fs::write(&file, "To: backup.nas@hal.example.com\r\nSubject: Backup failed\r\n\r\nno space\r\n")
+        .unwrap();
+    let file = file.to_str().unwrap();
+    let shown = tried(&["mail", "test", "devices", file]);
+    assert!(shown.starts_with("error backup.nas\n  title: Backup failed\n  text: no space\n"), "{shown}");
+    let output =
+        devices.bridge.command(&["mail", "test", "devices", file, "--to", "a@b.example"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && error.contains("nothing is relayed to other domains"), "{error}");
+    assert_eq!(nats.messages("HAL_OPS").await, 0);
+}
+
+#[tokio::test]
 async fn loggers_and_mailers_are_heard() {
     let nats = NatsServer::start().await;
     let devices = Devices::start(&nats).await;
@@ -340,6 +363,14 @@ async fn a_flood_of_syslog_is_counted_and_a_connection_waits() {
     let told = async || messages(&nats, 1).await.into_iter().find(|message| message.text == "after");
     wait_until("a message with the new tag", SOON, async || told().await.is_some()).await;
     assert_eq!(told().await.unwrap().tag.as_str(), "net.nas");
+    // One of its ports moves, the other one stays open.
+    let (moved, tcp) = (Port::free(), |address| format!("tcp = \"{address}\""));
+    let changed = changed.replace(&tcp(devices.at("SYSLOG")), &tcp(moved.addr()));
+    devices.bridge.reload(&nats.url(), &changed);
+    wait_until("the other port", SOON, async || TcpStream::connect(moved.addr()).await.is_ok()).await;
+    socket.send_to(b"<12>still", devices.at("SYSLOG")).await.unwrap();
+    let told = async || messages(&nats, 1).await.into_iter().any(|message| message.text == "still");
+    wait_until("a datagram as before", SOON, told).await;
     let ended = devices.bridge.process().terminate(SOON).await;
     assert!(ended.success(), "{ended}: {}", devices.bridge.log());
 }

@@ -5,19 +5,16 @@ use std::net::SocketAddr;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::{Checks, KeyProblem, OneOrMany, joined, listen_address};
+use service::config::{Checks, KeyProblem, OneOrMany, listen_address};
 use tellhal::message::Severity;
-use tellhal::tag::{BadTag, Pattern, Tag, is_token};
+use tellhal::tag::{BadTag, Pattern, Tag};
 
+use super::named::{Named, named};
 use crate::device::mail::config::Config as MailConfig;
 use crate::device::networks::Networks;
 use crate::device::syslog::config::{Config as SyslogConfig, PARTS};
 use crate::webhook::template::Template;
 
-/// The tables whose names are sources: `in-<name>`.
-const NAMED: [&str; 4] = ["webhooks", "mqtt", "syslog", "mail"];
-/// Names whose source is that of a single listener.
-const SINGLE: [&str; 2] = ["tcp", "ntfy"];
 /// The messages of one address in a second.
 const RATE: u32 = 100;
 const MOST: u32 = 100_000;
@@ -81,47 +78,24 @@ pub(super) fn mail<F>(
     each(checks, "mail", of, Mail::checked)
 }
 
-/// The tables of a section in all files, whose names are sources that nothing else has.
-fn each<F, R, C>(
-    checks: &mut Checks<'_, F>,
+/// The listeners of a section in all files.
+fn each<'d, F, R: 'd, C>(
+    checks: &mut Checks<'d, F>,
     section: &'static str,
     of: impl Fn(&F) -> &BTreeMap<String, R>,
     checked: impl Fn(&R, &mut Vec<KeyProblem>) -> (C, Networks),
 ) -> BTreeMap<String, C> {
     let mut configs = BTreeMap::new();
-    for document in checks.documents {
-        for name in document.names(section) {
-            let key = joined(section, &name);
-            let Some(raw) = of(&document.raw).get(&name) else { continue };
-            let others = NAMED.into_iter().filter(|other| *other != section);
-            let other = others.map(|other| joined(other, &name)).find(|other| checks.has(other));
-            let problem = match other {
-                _ if !is_token(&name) || SINGLE.contains(&name.as_str()) => Some((
-                    format!("{name:?} is not a legal name"),
-                    "one word of A-Z a-z 0-9 _ -, other than tcp and ntfy",
-                )),
-                Some(other) => {
-                    Some((format!("{other} has the same source, in-{name}"), "give one of them another name"))
-                }
-                None if configs.contains_key(&name) => {
-                    Some((format!("{key} is defined twice"), "give one of them another name"))
-                }
-                None => None,
-            };
-            checks.problems.extend(problem.map(|(what, hint)| document.error(&key, what, hint)));
-            let mut problems = Vec::new();
-            let (config, networks) = checked(raw, &mut problems);
-            checks.take(document, &key, problems, Vec::new());
-            if let Some(network) = networks.everywhere() {
-                let what = format!("every machine that reaches this listener is in {network}");
-                checks.problems.push(document.warning(
-                    &format!("{key}.allow"),
-                    what,
-                    "name the devices' networks",
-                ));
-            }
-            configs.insert(name, config);
+    for Named { document, key, name, raw } in named(checks, section, of) {
+        let mut problems = Vec::new();
+        let (config, networks) = checked(raw, &mut problems);
+        checks.take(document, &key, problems, Vec::new());
+        if let Some(network) = networks.everywhere() {
+            let what = format!("every machine that reaches this listener is in {network}");
+            let key = format!("{key}.allow");
+            checks.problems.push(document.warning(&key, what, "name the devices' networks"));
         }
+        configs.insert(name, config);
     }
     configs
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::{Checks, Document, KeyProblem, duration_in, joined};
+use service::config::{Checks, KeyProblem, duration_in};
 use service::secret::Pair;
 use tellhal::nearest;
-use tellhal::tag::is_token;
 
+use super::named::{Named, named};
 use crate::graph::question::{OF_GRAFANA, OF_GRAPHITE, may_be_set};
 use crate::graph::words::Size;
 use crate::graph::{Drawing, Graph as Checked, Target as CheckedTarget};
@@ -82,27 +82,14 @@ pub(super) fn check<F>(
     checks: &mut Checks<'_, F>,
     of: impl Fn(&F) -> &BTreeMap<String, Graph>,
 ) -> BTreeMap<String, Checked> {
-    let (mut graphs, mut owners) = (BTreeMap::new(), BTreeMap::<String, &Document<F>>::new());
-    for document in checks.documents {
-        for name in document.names("graphs") {
-            let key = joined("graphs", &name);
-            let Some(graph) = of(&document.raw).get(&name) else { continue };
-            if let Some(first) = owners.insert(name.clone(), document) {
-                let what = format!("graph {name} is defined twice, here and at {}", first.at(&key));
-                checks.problems.push(document.error(&key, what, "give one of them another name"));
-                continue;
-            }
-            if !is_token(&name) {
-                let what = format!("{name:?} is not a legal name for a graph");
-                checks.problems.push(document.error(&key, what, "one word of A-Z a-z 0-9 _ -"));
-            }
-            let mut problems = graph.api.problems();
-            let checked = graph.checked(&name, &mut problems);
-            let written = graph.api.secrets().into_iter().filter(|secret| secret.problem().is_none());
-            let unread = written.filter_map(|secret: Pair<'_>| secret.read().err()).collect();
-            checks.take(document, &key, problems, unread);
-            graphs.insert(name, checked);
-        }
+    let mut graphs = BTreeMap::new();
+    for Named { document, key, name, raw: graph } in named(checks, "graphs", of) {
+        let mut problems = graph.api.problems();
+        let checked = graph.checked(&name, &mut problems);
+        let written = graph.api.secrets().into_iter().filter(|secret| secret.problem().is_none());
+        let unread = written.filter_map(|secret: Pair<'_>| secret.read().err()).collect();
+        checks.take(document, &key, problems, unread);
+        graphs.insert(name, checked);
     }
     graphs
 }
@@ -252,7 +239,7 @@ mod tests {
             "graphs.c.size:",
             "graphs.d.dashboard: it is not the UID of a dashboard",
             "graphs.d.parameters: yMin is not among those that may be set",
-            "\"e f\" is not a legal name for a graph",
+            "\"e f\" is not a legal name",
             "all of them mark deploys",
             "targets[0].colour: unknown key",
         ] {

@@ -7,6 +7,7 @@ mod devices;
 mod graphs;
 mod monitors;
 mod mqtt;
+mod named;
 mod ntfy;
 mod raw;
 mod schedules;
@@ -139,7 +140,6 @@ impl Configuration for Config {
         let (schedules, zone) = schedules::check(checks);
         let policy = commands::check(checks);
         schedules::check_people(checks, &policy.people);
-        let webhooks = webhooks::check(checks, |raw| &raw.webhooks);
         let prefix = nats.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
         Config {
             signing_key: signing_key.map_or_else(|| SigningKey::Own(own_key()), SigningKey::Given),
@@ -149,8 +149,8 @@ impl Configuration for Config {
             zone,
             replicas: replicas.unwrap_or(1),
             chats: chats::check(checks),
-            mqtt: mqtt::check(checks, |raw| &raw.mqtt, prefix, &webhooks),
-            webhooks,
+            mqtt: mqtt::check(checks, |raw| &raw.mqtt, prefix),
+            webhooks: webhooks::check(checks, |raw| &raw.webhooks),
             ntfy: ntfy(checks),
             syslog: devices::syslog(checks, |raw| &raw.syslog),
             mail: devices::mail(checks, |raw| &raw.mail),

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::{Checks, Document, KeyProblem, OneOrMany, joined};
+use service::config::{Checks, KeyProblem, OneOrMany};
 use service::platform::mqtt::{Broker, filter_problem, overlap};
-use tellhal::tag::{Tag, is_token};
+use tellhal::tag::Tag;
 
+use super::named::{Named, named};
 use crate::mqtt::intake::{Config, Retained, TOPIC};
 use crate::webhook::kind::json::Mapping;
 use crate::webhook::template::Template;
@@ -42,50 +43,31 @@ pub(super) struct Mqtt {
     key: Option<String>,
     /// The address of a link.
     link: Option<String>,
-    /// Whether messages are told that the broker had before the topic was subscribed to: `ignore` when absent, or `tell`.
+    /// The fate of messages that the broker had before the topic was subscribed to: `ignore` when absent, or `tell`.
     retained: Option<Retained>,
     /// The messages that the broker may send before the first is acknowledged, 1 to 1000; 20 when absent. Only version 5 can tell it
     /// to the broker.
     inflight: Option<u16>,
 }
 
-/// Checks the intakes of all files, which `of` finds in one. Their sources must not be those of `webhooks`.
-pub(super) fn check<F, T>(
+/// Checks the intakes of all files, which `of` finds in one.
+pub(super) fn check<F>(
     checks: &mut Checks<'_, F>,
     of: impl Fn(&F) -> &BTreeMap<String, Mqtt>,
     prefix: &str,
-    webhooks: &BTreeMap<String, T>,
 ) -> BTreeMap<String, Config> {
-    let (mut intakes, mut owners) = (BTreeMap::new(), BTreeMap::<String, &Document<F>>::new());
-    for document in checks.documents {
-        for name in document.names("mqtt") {
-            let key = joined("mqtt", &name);
-            let Some(mqtt) = of(&document.raw).get(&name) else { continue };
-            if let Some(first) = owners.insert(name.clone(), document) {
-                let what = format!("mqtt {name} is defined twice, here and at {}", first.at(&key));
-                checks.problems.push(document.error(&key, what, "give one of them another name"));
-                continue;
-            }
-            let hint = "one word of A-Z a-z 0-9 _ -, which no webhook has, other than tcp and ntfy";
-            if !is_token(&name) || ["tcp", "ntfy"].contains(&name.as_str()) {
-                let what = format!("{name:?} is not a legal name for an intake");
-                checks.problems.push(document.error(&key, what, hint));
-            }
-            if webhooks.contains_key(&name) {
-                let what = format!("a webhook {name} has the same source, in-{name}");
-                checks.problems.push(document.error(&key, what, hint));
-            }
-            let (problems, config) = mqtt.checked(&name, prefix);
-            let at_start = match problems.is_empty() {
-                true => config.broker.settings("").err(),
-                false => None,
-            };
-            let at_start = at_start.map(|error| {
-                KeyProblem::new("url", format!("{error:#}"), "hal-bridge cannot connect without it")
-            });
-            checks.take(document, &key, problems, at_start.into_iter().collect());
-            intakes.insert(name, config);
-        }
+    let mut intakes = BTreeMap::new();
+    for Named { document, key, name, raw: mqtt } in named(checks, "mqtt", of) {
+        let (problems, config) = mqtt.checked(&name, prefix);
+        let at_start = match problems.is_empty() {
+            true => config.broker.settings("").err(),
+            false => None,
+        };
+        let at_start = at_start.map(|error| {
+            KeyProblem::new("url", format!("{error:#}"), "hal-bridge cannot connect without it")
+        });
+        checks.take(document, &key, problems, at_start.into_iter().collect());
+        intakes.insert(name, config);
     }
     intakes
 }

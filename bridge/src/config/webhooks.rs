@@ -5,18 +5,16 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::{Checks, Document, KeyProblem, OneOrMany, PATH, joined};
+use service::config::{Checks, KeyProblem, OneOrMany, PATH};
 use service::secret::Secret;
 use tellhal::nearest;
-use tellhal::tag::{Pattern, Tag, is_token};
+use tellhal::tag::{Pattern, Tag};
 
+use super::named::{Named, named};
 use crate::webhook::intake::Config;
 use crate::webhook::kind::json::Mapping;
 use crate::webhook::kind::{Kind, Read, registry};
 use crate::webhook::template::Template;
-
-/// Names whose source `in-<name>` is another intake's.
-const RESERVED: [&str; 2] = ["tcp", "ntfy"];
 
 /// An intake: `POST /in/NAME` on the bridge's HTTP port.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
@@ -58,34 +56,17 @@ pub(super) fn check<F>(
     checks: &mut Checks<'_, F>,
     of: impl Fn(&F) -> &BTreeMap<String, Webhook>,
 ) -> BTreeMap<String, Config> {
-    let (mut intakes, mut owners) = (BTreeMap::new(), BTreeMap::<String, &Document<F>>::new());
-    for document in checks.documents {
-        for name in document.names("webhooks") {
-            let key = joined("webhooks", &name);
-            let Some(webhook) = of(&document.raw).get(&name) else { continue };
-            if let Some(first) = owners.insert(name.clone(), document) {
-                let what = format!("webhook {name} is defined twice, here and at {}", first.at(&key));
-                checks.problems.push(document.error(&key, what, "give one of them another name"));
-                continue;
+    let mut intakes = BTreeMap::new();
+    for Named { document, key, name, raw: webhook } in named(checks, "webhooks", of) {
+        let (problems, config) = webhook.checked(&name);
+        let at_start = match &config {
+            Some(config) if config.secret().is_set() && config.secret().problem().is_none() => {
+                config.read_secret().err()
             }
-            if !is_token(&name) || RESERVED.contains(&name.as_str()) {
-                let hint = "one word of A-Z a-z 0-9 _ -, other than tcp and ntfy";
-                checks.problems.push(document.error(
-                    &key,
-                    format!("{name:?} is not a legal name for a webhook"),
-                    hint,
-                ));
-            }
-            let (problems, config) = webhook.checked(&name);
-            let at_start = match &config {
-                Some(config) if config.secret().is_set() && config.secret().problem().is_none() => {
-                    config.read_secret().err()
-                }
-                _ => None,
-            };
-            checks.take(document, &key, problems, at_start.into_iter().collect());
-            config.into_iter().for_each(|config| drop(intakes.insert(name.clone(), config)));
-        }
+            _ => None,
+        };
+        checks.take(document, &key, problems, at_start.into_iter().collect());
+        config.into_iter().for_each(|config| drop(intakes.insert(name.clone(), config)));
     }
     intakes
 }

@@ -1,6 +1,8 @@
-//! The listeners of one kind, by their names. A changed setting is in force at once; a socket is opened anew only for another address.
+//! The listeners of one kind, by their names and ports. A changed setting is in force at once; only a port that was not there before
+//! is opened.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,36 +19,55 @@ pub(crate) trait Listen: Clone + PartialEq + Send + Sync + 'static {
     /// The table of the configuration.
     const SECTION: &'static str;
 
-    fn udp(&self) -> Option<SocketAddr>;
-    fn tcp(&self) -> Option<SocketAddr>;
+    fn ports(&self) -> Vec<Port>;
 
-    /// Begins to take inputs from `sockets`.
-    fn serve(name: &str, sockets: Sockets, settings: Settings<Self>, means: &Means, running: &Running);
+    /// Begins to take inputs from one of its ports.
+    fn serve(name: &str, socket: Socket, settings: Settings<Self>, means: &Means, running: &Running);
 }
 
 /// The settings in force.
 pub(crate) type Settings<C> = watch::Receiver<Arc<C>>;
 
-/// The open sockets of a listener.
-#[derive(Default)]
-pub(crate) struct Sockets {
-    pub(crate) udp: Option<UdpSocket>,
-    pub(crate) tcp: Option<TcpListener>,
+/// A place where a listener takes inputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Port {
+    Udp(SocketAddr),
+    Tcp(SocketAddr),
 }
 
-/// Listeners that run.
-pub(crate) struct Listeners<C>(BTreeMap<String, Listener<C>>);
+/// An open port.
+pub(crate) enum Socket {
+    Udp(UdpSocket),
+    Tcp(TcpListener),
+}
+
+impl fmt::Display for Port {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        match self {
+            Port::Udp(address) => write!(f, "{address} (udp)"),
+            Port::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
+
+impl Port {
+    async fn open(self) -> std::io::Result<Socket> {
+        Ok(match self {
+            Port::Udp(address) => Socket::Udp(UdpSocket::bind(address).await?),
+            Port::Tcp(address) => Socket::Tcp(TcpListener::bind(address).await?),
+        })
+    }
+}
+
+/// Sockets that are open before anything is taken from them, by their listeners' names.
+pub(crate) type Sockets = BTreeMap<(String, Port), Socket>;
+
+/// Listeners that run, each port by itself.
+pub(crate) struct Listeners<C>(BTreeMap<(String, Port), Listener<C>>);
 
 struct Listener<C> {
     settings: watch::Sender<Arc<C>>,
     running: Running,
-}
-
-impl<C: Listen> Listener<C> {
-    fn is_at(&self, config: &C) -> bool {
-        let mine = self.settings.borrow();
-        (mine.udp(), mine.tcp()) == (config.udp(), config.tcp())
-    }
 }
 
 impl<C> Default for Listeners<C> {
@@ -55,27 +76,28 @@ impl<C> Default for Listeners<C> {
     }
 }
 
-/// Opens the sockets of `configs`, except for those that are `open`.
+/// The ports of `configs`, with their settings.
+fn ports<'c, C: Listen>(configs: &'c BTreeMap<String, C>) -> BTreeMap<(String, Port), &'c C> {
+    let of = |(name, config): (&String, &'c C)| {
+        config.ports().into_iter().map(|port| ((name.clone(), port), config)).collect::<Vec<_>>()
+    };
+    configs.iter().flat_map(of).collect()
+}
+
+/// Opens the ports of `configs`, except for those that are `open`.
 pub(crate) async fn open<C: Listen>(
     configs: &BTreeMap<String, C>,
     open: Option<&Listeners<C>>,
-) -> anyhow::Result<BTreeMap<String, Sockets>> {
-    let is_open = |name: &String, config: &C| {
-        open.and_then(|open| open.0.get(name)).is_some_and(|one| one.is_at(config))
-    };
-    let mut opened = BTreeMap::new();
-    for (name, config) in configs.iter().filter(|(name, config)| !is_open(name, config)) {
-        let mut sockets = Sockets::default();
-        let what = |address| {
-            format!("{}.{name}: cannot listen on {address}; is another bridge running?", C::SECTION)
-        };
-        if let Some(address) = config.udp() {
-            sockets.udp = Some(UdpSocket::bind(address).await.with_context(|| what(address))?);
+) -> anyhow::Result<Sockets> {
+    let mut opened = Sockets::new();
+    for at in ports(configs).into_keys() {
+        if open.is_some_and(|open| open.0.contains_key(&at)) {
+            continue;
         }
-        if let Some(address) = config.tcp() {
-            sockets.tcp = Some(TcpListener::bind(address).await.with_context(|| what(address))?);
-        }
-        opened.insert(name.clone(), sockets);
+        let (name, port) = &at;
+        let what = || format!("{}.{name}: cannot listen on {port}; is another bridge running?", C::SECTION);
+        let socket = port.open().await.with_context(what)?;
+        opened.insert(at, socket);
     }
     Ok(opened)
 }
@@ -85,26 +107,24 @@ impl<C: Listen> Listeners<C> {
     pub(crate) fn change(
         &mut self,
         configs: &BTreeMap<String, C>,
-        mut opened: BTreeMap<String, Sockets>,
+        opened: Sockets,
         means: &Means,
     ) -> Vec<Running> {
-        let (kept, old) = std::mem::take(&mut self.0)
-            .into_iter()
-            .partition(|(name, one)| configs.get(name).is_some_and(|config| one.is_at(config)));
-        self.0 = kept;
-        for (name, config) in configs {
-            match self.0.get(name) {
-                Some(listener) => drop(listener.settings.send_replace(Arc::new(config.clone()))),
-                None => {
-                    let (settings, receiver) = watch::channel(Arc::new(config.clone()));
-                    let running = Running::default();
-                    C::serve(name, opened.remove(name).unwrap_or_default(), receiver, means, &running);
-                    self.0.insert(name.clone(), Listener { settings, running });
-                }
+        let wanted = ports(configs);
+        let old: Vec<_> = self.0.extract_if(.., |at, _| !wanted.contains_key(at)).collect();
+        for (at, listener) in &self.0 {
+            if let Some(config) = wanted.get(at) {
+                listener.settings.send_replace(Arc::new((*config).clone()));
             }
         }
-        let old: BTreeMap<String, Listener<C>> = old;
-        old.into_values().map(|listener| listener.running).collect()
+        for (at, socket) in opened {
+            let Some(config) = wanted.get(&at) else { continue };
+            let (settings, receiver) = watch::channel(Arc::new((*config).clone()));
+            let running = Running::default();
+            C::serve(&at.0, socket, receiver, means, &running);
+            self.0.insert(at, Listener { settings, running });
+        }
+        old.into_iter().map(|(_, listener)| listener.running).collect()
     }
 
     /// Takes nothing further, and waits at most `grace` for what is under way.

@@ -5,7 +5,7 @@
 //!  datagram, line, mail ──▶ networks ──▶ rate, places ──▶ reading (pure) ──▶ log or spool ──▶ an answer, where there is one
 //! ```
 //!
-//! Nothing of a device is trusted: sizes, times and numbers have bounds, the tags are those of the configuration, and no message
+//! Devices are not trusted: sizes, times and numbers have bounds, the tags are those of the configuration, and no message
 //! is relayed to anybody.
 
 pub(crate) mod connections;

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::networks::Networks;
 use crate::metrics::{DeviceInput, Metrics};
 use crate::outbox::{Outbox, SOURCE};
 
@@ -18,7 +19,7 @@ use crate::outbox::{Outbox, SOURCE};
 const GATHER: Duration = Duration::from_secs(1);
 const EVERY: Duration = Duration::from_secs(60);
 /// An input of an address that may not use the listener: logged, and no message, since anybody can cause it.
-pub(crate) const NOT_ALLOWED: &str = "not_allowed";
+const NOT_ALLOWED: &str = "not_allowed";
 
 /// The counts of one listener.
 pub(crate) struct Tally {
@@ -38,6 +39,15 @@ impl Tally {
     pub(crate) fn new(kind: &'static str, listener: String, metrics: &Arc<Metrics>) -> Arc<Tally> {
         let (metrics, lost, changed) = (metrics.clone(), Mutex::default(), Notify::new());
         Arc::new(Tally { kind, listener, metrics, lost, changed })
+    }
+
+    /// True if `peer` is of the networks that may use the listener; counts it otherwise.
+    pub(crate) fn admits(&self, allow: &Networks, peer: IpAddr) -> bool {
+        let is_allowed = allow.contain(peer);
+        if !is_allowed {
+            self.lose(NOT_ALLOWED, peer);
+        }
+        is_allowed
     }
 
     /// Counts an input that is told, or that nobody wants to be told.

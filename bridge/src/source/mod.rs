@@ -3,7 +3,6 @@
 
 pub(crate) mod tcp;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -54,8 +53,8 @@ pub(crate) struct Opened {
     intakes: Intakes,
     tcp: Option<(SocketAddr, TcpListener)>,
     ntfy: Option<(SocketAddr, TcpListener)>,
-    syslog: BTreeMap<String, Sockets>,
-    mail: BTreeMap<String, Sockets>,
+    syslog: Sockets,
+    mail: Sockets,
 }
 
 impl Opened {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use service::text::cut;
 use tellhal::message::{Link, MAX_TITLE, Message, Severity, Status};
 use tellhal::tag::Tag;
 use tellhal::text::one_line;
@@ -91,23 +92,16 @@ impl Event {
         let mut message = Message::new(source, tag, self.text);
         message.severity = self.severity;
         message.status = self.status;
-        message.title =
-            Some(clipped(one_line(&self.title), MAX_TITLE)).filter(|title| !title.trim().is_empty());
+        message.title = Some(cut(&one_line(&self.title), MAX_TITLE)).filter(|title| !title.trim().is_empty());
         message.key = self.key.map(|key| if key.len() > MAX_TITLE { hash(&key) } else { key });
         message.links = self.links;
         let fields = self.fields.into_iter().take(FIELDS);
-        message.fields = fields.map(|(name, value)| (clipped(name, FIELD), clipped(value, FIELD))).collect();
+        message.fields = fields.map(|(name, value)| (cut(&name, FIELD), cut(&value, FIELD))).collect();
         if let Some(original) = original {
-            message.fields.insert("tag".into(), clipped(original, FIELD));
+            message.fields.insert("tag".into(), cut(&original, FIELD));
         }
         message
     }
-}
-
-/// The beginning of a text, with at most `most` bytes.
-fn clipped(mut text: String, most: usize) -> String {
-    text.truncate(text.floor_char_boundary(most));
-    text
 }
 
 /// Values at JSON pointers. One that is missing, or of another type than is asked for, is empty.

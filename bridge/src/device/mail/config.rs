@@ -29,7 +29,7 @@ pub(crate) struct Config {
 pub(crate) enum Unknown {
     /// The domain is ours, the address is not.
     Address,
-    /// Nothing of it is ours: it would have to be relayed.
+    /// Both are of others: the mail would have to be relayed.
     Domain,
 }
 

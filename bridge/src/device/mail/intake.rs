@@ -8,7 +8,7 @@ use tellhal::Tag;
 use super::config::Config;
 use super::letter::{Letter, content, message};
 use crate::device::listeners::Settings;
-use crate::device::tally::{NOT_ALLOWED, Tally};
+use crate::device::tally::Tally;
 use crate::once::Once;
 use crate::outbox::Outbox;
 
@@ -29,13 +29,8 @@ impl Intake {
         self.settings.borrow().clone()
     }
 
-    /// Whether an address may use the listener.
     pub(super) fn admits(&self, peer: IpAddr) -> bool {
-        let is_allowed = self.settings().allow.contain(peer);
-        if !is_allowed {
-            self.tally.lose(NOT_ALLOWED, peer);
-        }
-        is_allowed
+        self.tally.admits(&self.settings().allow, peer)
     }
 
     /// Keeps a message for each recipient; false if one cannot be kept now. Those that were kept are not told again when the mail is

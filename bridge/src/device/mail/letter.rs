@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::thread;
 
 use mail_parser::{MessageParser, MimeHeaders as _};
+use service::text::cut;
 use tellhal::message::{MAX_TITLE, Message, Severity};
 use tellhal::text::one_line;
 use tellhal::{Tag, Timestamp};
@@ -61,7 +62,7 @@ pub(super) fn content(bytes: &[u8]) -> Content {
         parser.ok()?.join().ok()?
     });
     let is_mail = |content: &Content| *content != Content { time: content.time, ..Content::default() };
-    // What is no mail is a text.
+    // Bytes that are no mail are a text.
     let plain = || Content { text: String::from_utf8_lossy(bytes).trim().to_owned(), ..Content::default() };
     parsed.filter(is_mail).unwrap_or_else(plain)
 }
@@ -69,19 +70,19 @@ pub(super) fn content(bytes: &[u8]) -> Content {
 fn parsed(bytes: &[u8]) -> Option<Content> {
     let mail = MessageParser::default().parse(bytes)?;
     let address = |address: Option<&mail_parser::Address<'_>>| {
-        Some(clipped(address?.first()?.address.as_deref()?, FIELD)).filter(|address| !address.is_empty())
+        Some(cut(address?.first()?.address.as_deref()?, FIELD)).filter(|address| !address.is_empty())
     };
     let texts = (0..mail.text_body_count().min(TEXTS)).filter_map(|i| mail.body_text(i));
     let texts: Vec<String> = texts.map(|text| text.replace("\r\n", "\n").trim().to_owned()).collect();
     let attachments = mail.attachments().take(ATTACHMENTS).map(|part| match part.attachment_name() {
-        Some(name) => clipped(&one_line(name), 100),
+        Some(name) => cut(&one_line(name), 100),
         None => "without a name".into(),
     });
     let header = |name: &str| mail.header_raw(name.to_owned()).map(|value| value.trim().to_ascii_lowercase());
     let names = ["X-Priority", "Importance", "Priority", "X-MSMail-Priority"];
     let time = mail.date().filter(|date| YEARS.contains(&date.year) && date.is_valid());
     Some(Content {
-        subject: clipped(one_line(mail.subject().unwrap_or_default()).trim(), MAX_TITLE),
+        subject: cut(one_line(mail.subject().unwrap_or_default()).trim(), MAX_TITLE),
         text: texts.join("\n\n").trim().to_owned(),
         from: address(mail.from()).or_else(|| address(mail.sender())).unwrap_or_default(),
         to: address(mail.to()).unwrap_or_default(),
@@ -120,11 +121,9 @@ pub(super) fn message(
         [] => String::new(),
         names => format!("{} (not kept)", names.join(", ")),
     };
-    let is_cut = letter.size > letter.bytes.len();
-    let cut = if is_cut {
-        format!("{} of {} bytes were read", letter.bytes.len(), letter.size)
-    } else {
-        String::new()
+    let unread = match letter.size > letter.bytes.len() {
+        true => format!("{} of {} bytes were read", letter.bytes.len(), letter.size),
+        false => String::new(),
     };
     let peer = letter.peer.to_string();
     let sender = if letter.sender == content.from { "" } else { letter.sender };
@@ -135,10 +134,10 @@ pub(super) fn message(
         ("peer", &peer),
         ("client", letter.client),
         ("attachments", &attachments),
-        ("cut", &cut),
+        ("cut", &unread),
     ];
     for (name, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
-        message.fields.insert(name.into(), clipped(value, FIELD));
+        message.fields.insert(name.into(), cut(value, FIELD));
     }
     // Some devices give all mails the same id.
     let parts = [&content.id, tag.as_str(), &content.subject, &content.text].join("\0");
@@ -153,15 +152,8 @@ fn severity(config: &Config, content: &Content) -> Severity {
     words.chain(content.importance).max().unwrap_or(config.severity)
 }
 
-/// The beginning of a text, with at most `most` bytes.
-fn clipped(text: &str, most: usize) -> String {
-    text[..text.floor_char_boundary(most)].to_owned()
-}
-
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use proptest::prelude::*;
     use tellhal::message::MAX_TEXT;
 
@@ -262,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_mails_take_little_time() {
+    fn hostile_mails_end_neither_the_parser_nor_the_bounds() {
         let nested: String = (0..20_000)
             .map(|i| format!("Content-Type: multipart/mixed; boundary=b{i}\r\n\r\n--b{i}\r\n"))
             .collect();
@@ -275,21 +267,8 @@ mod tests {
         let comments = format!("From: {}\r\n\r\n", "(".repeat(400_000));
         let html = format!("Content-Type: text/html\r\n\r\n{}", "<div><!--".repeat(50_000));
         let received = "Received: from a by b\r\n".repeat(20_000);
-        for (name, mail) in [
-            ("nested", nested),
-            ("digest", digest),
-            ("rfc822", rfc822),
-            ("headers", headers),
-            ("folded", folded),
-            ("words", words),
-            ("comments", comments),
-            ("html", html),
-            ("received", received),
-        ] {
-            let begun = Instant::now();
+        for mail in [nested, digest, rfc822, headers, folded, words, comments, html, received] {
             holds_bounds(mail.as_bytes()).unwrap();
-            println!("{name}: {:?}", begun.elapsed());
-            assert!(begun.elapsed() < Duration::from_secs(20), "{name}: {:?}", begun.elapsed());
         }
     }
 

@@ -29,7 +29,7 @@ impl Lines {
         self.bytes.extend_from_slice(piece);
     }
 
-    /// Whether the next line has its end.
+    /// True if the next line has its end.
     pub(super) fn is_whole(&mut self) -> Result<bool, Broken> {
         let unread = self.bytes[self.looked..].iter().position(|byte| matches!(byte, b'\r' | b'\n'));
         self.looked = unread.map_or(self.bytes.len(), |at| self.looked + at);

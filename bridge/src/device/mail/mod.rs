@@ -9,14 +9,13 @@ mod session;
 mod talk;
 pub(crate) mod tried;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::connections::{Most, Places, accept};
-use super::listeners::{Listen, Settings, Sockets};
+use super::listeners::{Listen, Port, Settings, Socket};
 use super::tally::Tally;
 use crate::means::{Means, Running};
 use crate::once::Once;
@@ -29,15 +28,12 @@ const MOST: Most = Most { all: 64, one_address: 16 };
 impl Listen for Config {
     const SECTION: &'static str = "mail";
 
-    fn udp(&self) -> Option<SocketAddr> {
-        None
+    fn ports(&self) -> Vec<Port> {
+        vec![Port::Tcp(self.listen)]
     }
 
-    fn tcp(&self) -> Option<SocketAddr> {
-        Some(self.listen)
-    }
-
-    fn serve(name: &str, sockets: Sockets, settings: Settings<Self>, means: &Means, running: &Running) {
+    fn serve(name: &str, socket: Socket, settings: Settings<Self>, means: &Means, running: &Running) {
+        let Socket::Tcp(listener) = socket else { return };
         let tally = Tally::new(SOURCE, format!("mail.{name}"), &means.metrics);
         let (outbox, stop) = (means.outbox.clone(), running.stop.clone());
         let intake = Arc::new(Intake {
@@ -51,9 +47,7 @@ impl Listen for Config {
             let stop = stop.clone();
             async move { tally.report(&outbox, &stop).await }
         });
-        if let Some(listener) = sockets.tcp {
-            running.tasks.spawn(serve(listener, intake, stop));
-        }
+        running.tasks.spawn(serve(listener, intake, stop));
     }
 }
 

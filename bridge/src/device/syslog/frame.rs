@@ -76,7 +76,7 @@ impl Frames {
         }
     }
 
-    /// What is left when the stream ends, which may be a line without its end.
+    /// The rest when the stream ends, which may be a line without its end.
     pub(super) fn end(mut self) -> Option<Frame> {
         self.skipped()?;
         let (header, is_cut) = match start(&self.unread) {

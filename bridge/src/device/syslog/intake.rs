@@ -9,7 +9,7 @@ use super::config::Config;
 use super::line::{self, Transport};
 use crate::device::listeners::Settings;
 use crate::device::rates::Rates;
-use crate::device::tally::{NOT_ALLOWED, Tally};
+use crate::device::tally::Tally;
 use crate::outbox::Outbox;
 
 /// The source of these messages in the metrics.
@@ -29,13 +29,8 @@ impl Intake {
         self.settings.borrow().clone()
     }
 
-    /// Whether an address may use the listener.
     pub(super) fn admits(&self, peer: IpAddr) -> bool {
-        let is_allowed = self.settings().allow.contain(peer);
-        if !is_allowed {
-            self.tally.lose(NOT_ALLOWED, peer);
-        }
-        is_allowed
+        self.tally.admits(&self.settings().allow, peer)
     }
 
     /// The message in `bytes`, if it is one that is told.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use service::text::cut;
 use syslog_loose::{SyslogFacility, SyslogSeverity, Variant, decompose_pri, parse_message_with_year_exact};
 use tellhal::message::{MAX_TITLE, Message, Severity};
 use tellhal::timestamp::Timestamp;
@@ -73,8 +74,8 @@ fn message(config: &Config, source: &str, parsed: Parsed, transport: Transport, 
     let mut message = Message::new(source, tag, parsed.text.as_str());
     message.severity = parsed.severity;
     message.time = parsed.time.unwrap_or(message.time);
-    message.key = config.key.as_ref().map(|key| clipped(&key.fill(part), MAX_TITLE));
-    message.host = Some(clipped(host, FIELD));
+    message.key = config.key.as_ref().map(|key| cut(&key.fill(part), MAX_TITLE));
+    message.host = Some(cut(host, FIELD));
     message.fields = parsed.data;
     let known = [
         ("host", &parsed.host),
@@ -86,7 +87,7 @@ fn message(config: &Config, source: &str, parsed: Parsed, transport: Transport, 
         ("tag", &original.unwrap_or_default()),
     ];
     for (name, value) in known.into_iter().filter(|(_, value)| !value.is_empty()) {
-        message.fields.insert(name.into(), clipped(value, FIELD));
+        message.fields.insert(name.into(), cut(value, FIELD));
     }
     if transport == Transport::Udp {
         // Anybody can write any sender into a datagram.
@@ -104,7 +105,7 @@ fn strict(line: &str) -> Option<Parsed> {
     let mut data = BTreeMap::new();
     for element in parsed.structured_data.iter().filter(|element| element.id != CLOCK) {
         for (name, value) in element.params().take(VALUES) {
-            data.insert(clipped(&format!("{}.{name}", element.id), FIELD), clipped(&value, FIELD));
+            data.insert(cut(&format!("{}.{name}", element.id), FIELD), cut(&value, FIELD));
         }
     }
     while data.len() > VALUES {
@@ -112,7 +113,7 @@ fn strict(line: &str) -> Option<Parsed> {
     }
     Some(Parsed {
         time,
-        host: clipped(parsed.hostname.unwrap_or_default(), FIELD),
+        host: cut(parsed.hostname.unwrap_or_default(), FIELD),
         app: parsed.appname.unwrap_or_default().to_owned(),
         pid: parsed.procid.map(|pid| pid.to_string()).unwrap_or_default(),
         msgid: parsed.msgid.unwrap_or_default().to_owned(),
@@ -158,11 +159,6 @@ fn priority(facility: Option<SyslogFacility>, severity: Option<SyslogSeverity>) 
     let facility = facility.unwrap_or(SyslogFacility::LOG_USER).as_str().to_owned();
     let severity = severity.unwrap_or(SyslogSeverity::SEV_NOTICE).as_str();
     Parsed { facility, severity: severity.parse().unwrap_or(Severity::UNKNOWN), ..Parsed::default() }
-}
-
-/// The beginning of a text, with at most `most` bytes.
-fn clipped(text: &str, most: usize) -> String {
-    text[..text.floor_char_boundary(most)].to_owned()
 }
 
 #[cfg(test)]

@@ -9,10 +9,9 @@ mod tcp;
 pub(crate) mod tried;
 mod udp;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::listeners::{Listen, Settings, Sockets};
+use super::listeners::{Listen, Port, Settings, Socket};
 use super::tally::Tally;
 use crate::means::{Means, Running};
 use config::Config;
@@ -21,15 +20,11 @@ use intake::Intake;
 impl Listen for Config {
     const SECTION: &'static str = "syslog";
 
-    fn udp(&self) -> Option<SocketAddr> {
-        self.udp
+    fn ports(&self) -> Vec<Port> {
+        self.udp.map(Port::Udp).into_iter().chain(self.tcp.map(Port::Tcp)).collect()
     }
 
-    fn tcp(&self) -> Option<SocketAddr> {
-        self.tcp
-    }
-
-    fn serve(name: &str, sockets: Sockets, settings: Settings<Self>, means: &Means, running: &Running) {
+    fn serve(name: &str, socket: Socket, settings: Settings<Self>, means: &Means, running: &Running) {
         let intake = |kind| {
             let tally = Tally::new(kind, format!("syslog.{name}"), &means.metrics);
             let (outbox, stop) = (means.outbox.clone(), running.stop.clone());
@@ -37,14 +32,13 @@ impl Listen for Config {
                 let (tally, outbox) = (tally.clone(), outbox.clone());
                 async move { tally.report(&outbox, &stop).await }
             });
-            let (source, settings) = (format!("in-{name}"), settings.clone());
+            let source = format!("in-{name}");
             Arc::new(Intake { source, settings, rates: Default::default(), tally, outbox })
         };
-        if let Some(socket) = sockets.udp {
-            running.tasks.spawn(udp::serve(socket, intake("syslog_udp"), running.stop.clone()));
-        }
-        if let Some(listener) = sockets.tcp {
-            running.tasks.spawn(tcp::serve(listener, intake("syslog_tcp"), running.stop.clone()));
-        }
+        let stop = running.stop.clone();
+        match socket {
+            Socket::Udp(socket) => running.tasks.spawn(udp::serve(socket, intake("syslog_udp"), stop)),
+            Socket::Tcp(listener) => running.tasks.spawn(tcp::serve(listener, intake("syslog_tcp"), stop)),
+        };
     }
 }

@@ -60,8 +60,8 @@ struct Cutter {
 }
 
 impl Cutter {
-    /// Adds to `out` what of `bytes` passes.
-    fn cut(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+    /// Adds to `out` what of `bytes` passes. An error for a packet that is too long and no message.
+    fn cut(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
         while !bytes.is_empty() {
             if self.pass > 0 {
                 let (now, later) = bytes.split_at(self.pass.min(bytes.len()));
@@ -73,20 +73,26 @@ impl Cutter {
             } else {
                 self.head.push(bytes[0]);
                 bytes = &bytes[1..];
-                self.begin(out);
+                self.begin(out)?;
             }
         }
+        Ok(())
     }
 
     /// Begins a packet once its head is whole.
-    fn begin(&mut self, out: &mut Vec<u8>) {
+    fn begin(&mut self, out: &mut Vec<u8>) -> io::Result<()> {
         let is_whole = self.head.len() > 1 && self.head.last().is_some_and(|byte| byte & 0x80 == 0);
         if !is_whole && self.head.len() < HEAD {
-            return;
+            return Ok(());
         }
         let digits = self.head[1..].iter().enumerate();
         let length: usize = digits.map(|(at, byte)| usize::from(byte & 0x7f) << (7 * at)).sum();
-        let is_cut = is_whole && self.head[0] >> 4 == PUBLISH && length > LARGEST_PACKET;
+        let is_cut = is_whole && length > LARGEST_PACKET;
+        if is_cut && self.head[0] >> 4 != PUBLISH {
+            return Err(io::Error::other(format!(
+                "the broker sends a packet of {length} bytes that is no message"
+            )));
+        }
         self.pass = if is_cut { LARGEST_PACKET } else { length };
         self.skip = length - self.pass;
         match is_cut {
@@ -94,6 +100,7 @@ impl Cutter {
             false => out.extend_from_slice(&self.head),
         }
         self.head.clear();
+        Ok(())
     }
 }
 
@@ -124,7 +131,7 @@ impl AsyncRead for Stream {
                 return Poll::Ready(Ok(()));
             }
             let Stream { cutter, passed, .. } = &mut *self;
-            cutter.cut(read.filled(), passed);
+            cutter.cut(read.filled(), passed)?;
         }
         let now = into.remaining().min(self.passed.len());
         into.put_slice(&self.passed[..now]);
@@ -166,21 +173,28 @@ mod tests {
             (0x30, 0, 0),
             (0x32, LARGEST_PACKET, LARGEST_PACKET),
             (0x32, LARGEST_PACKET + 70_000, LARGEST_PACKET),
-            (0x20, LARGEST_PACKET + 1, LARGEST_PACKET + 1),
+            (0x20, LARGEST_PACKET, LARGEST_PACKET),
         ] {
             let sent = [packet(first, length), vec![0xd0, 0x00]].concat();
             for pieces in [sent.len(), 1, 3] {
                 let (mut cutter, mut out) = (Cutter::default(), Vec::new());
-                sent.chunks(pieces.max(sent.len() / 1000)).for_each(|piece| cutter.cut(piece, &mut out));
+                sent.chunks(pieces.max(sent.len() / 1000))
+                    .for_each(|piece| cutter.cut(piece, &mut out).unwrap());
                 assert!(out == [packet(first, wanted), vec![0xd0, 0x00]].concat(), "{first:x} {length}");
             }
         }
     }
 
     #[test]
+    fn another_packet_that_is_too_long_ends_the_connection() {
+        let sent = packet(0x20, LARGEST_PACKET + 1);
+        assert!(Cutter::default().cut(&sent, &mut Vec::new()).is_err());
+    }
+
+    #[test]
     fn a_length_without_end_passes_for_the_client_to_refuse() {
         let (mut cutter, mut out) = (Cutter::default(), Vec::new());
-        cutter.cut(&[0x30, 0xff, 0xff, 0xff, 0xff, 0xff], &mut out);
+        cutter.cut(&[0x30, 0xff, 0xff, 0xff, 0xff, 0xff], &mut out).unwrap();
         assert_eq!(out, [0x30, 0xff, 0xff, 0xff, 0xff, 0xff]);
     }
 }
