@@ -253,8 +253,18 @@ fn log_by_hand() -> async_nats::jetstream::stream::Config {
 
 #[tokio::test]
 async fn a_log_made_anew_by_hand_is_read_and_what_waits_is_posted() {
+    log_made_anew(false).await;
+}
+
+/// The relay meets the new log when it has more messages than the old one had.
+#[tokio::test]
+async fn a_log_made_anew_before_a_paused_relay_is_read_from_its_first_message() {
+    log_made_anew(true).await;
+}
+
+async fn log_made_anew(while_paused: bool) {
     let (nats, a, b) = (NatsServer::start().await, WebhookSink::start().await, WebhookSink::start().await);
-    let relay = Relay::start(&nats.url(), &configuration(&[("a", &a), ("b", &b)])).await;
+    let mut relay = Relay::start(&nats.url(), &configuration(&[("a", &a), ("b", &b)])).await;
     publish(&nats, 0..5).await;
     all_arrived(&a, 5).await;
     all_arrived(&b, 5).await;
@@ -262,6 +272,9 @@ async fn a_log_made_anew_by_hand_is_read_and_what_waits_is_posted() {
     publish(&nats, 5..10).await;
     all_arrived(&a, 10).await;
     let js = nats.jetstream().await;
+    if while_paused {
+        relay.process().pause().await;
+    }
     make_by_hand(&js, log_by_hand()).await;
     // With ids and without, while the relay has not seen anything yet, and more than the old log had.
     publish(&nats, 10..15).await;
@@ -270,6 +283,9 @@ async fn a_log_made_anew_by_hand_is_read_and_what_waits_is_posted() {
             .payload(format!("{n}").into())
             .message_id(format!("id-{n}"));
         js.send_publish("hal.ops.db1.job.run", publish).await.unwrap().await.unwrap();
+    }
+    if while_paused {
+        relay.process().resume();
     }
     b.always(Answer::Normal);
     for sink in [&a, &b] {
