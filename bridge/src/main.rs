@@ -132,15 +132,7 @@ enum Webhooks {
     ///
     /// hal-bridge webhooks test github payload.json --header 'X-GitHub-Event: push'
     #[command(verbatim_doc_comment)]
-    Test {
-        #[command(flatten)]
-        path: ConfigPath,
-        /// Print the messages as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        payload: webhook::tried::Payload,
-    },
+    Test(Trial<webhook::tried::Payload>),
 }
 
 #[derive(Subcommand)]
@@ -149,15 +141,7 @@ enum Mail {
     ///
     /// hal-bridge mail test devices mail.eml --to backup.mysql@hal.example.com
     #[command(verbatim_doc_comment)]
-    Test {
-        #[command(flatten)]
-        path: ConfigPath,
-        /// Print the message as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        mail: device::mail::tried::Mail,
-    },
+    Test(Trial<device::mail::tried::Mail>),
 }
 
 #[derive(Subcommand)]
@@ -166,15 +150,7 @@ enum Syslog {
     ///
     /// hal-bridge syslog test net '<34>Oct 11 22:14:15 web1 su: failed'
     #[command(verbatim_doc_comment)]
-    Test {
-        #[command(flatten)]
-        path: ConfigPath,
-        /// Print the message as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        line: device::syslog::tried::Line,
-    },
+    Test(Trial<device::syslog::tried::Line>),
 }
 
 #[derive(Subcommand)]
@@ -197,15 +173,7 @@ enum Graphs {
     ///
     /// hal-bridge graphs test load 8 hours big --output load.png
     #[command(verbatim_doc_comment)]
-    Test {
-        #[command(flatten)]
-        path: ConfigPath,
-        /// Print the result as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        asked: graph::test_command::Asked,
-    },
+    Test(Trial<graph::test_command::Asked>),
 }
 
 #[derive(Subcommand)]
@@ -214,15 +182,7 @@ enum Mqtt {
     ///
     /// echo 81 | hal-bridge mqtt test plant plant/oven/alarm
     #[command(verbatim_doc_comment)]
-    Test {
-        #[command(flatten)]
-        path: ConfigPath,
-        /// Print the message as JSON
-        #[arg(long)]
-        json: bool,
-        #[command(flatten)]
-        given: mqtt::tried::Given,
-    },
+    Test(Trial<mqtt::tried::Given>),
 }
 
 #[derive(Subcommand)]
@@ -243,6 +203,17 @@ enum Acl {
 }
 
 #[derive(clap::Args)]
+struct Trial<A: clap::Args> {
+    #[command(flatten)]
+    path: ConfigPath,
+    /// Print the result as JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    given: A,
+}
+
+#[derive(clap::Args)]
 struct ConfigPath {
     /// Configuration: a file, or a folder of *.toml files
     #[arg(long, value_name = "PATH", env = "HAL_BRIDGE_CONFIG", default_value = "/etc/hal-bridge")]
@@ -258,24 +229,24 @@ fn main() -> ExitCode {
                 acl::explain(&path.config, &asked, json)
             }
             Command::Jobs { path, json, asked } => jobs::list(&path.config, &asked, json).await,
-            Command::Webhooks { action: Webhooks::Test { path, json, payload } } => {
+            Command::Webhooks { action: Webhooks::Test(Trial { path, json, given }) } => {
                 let webhooks = Config::load(&path.config)?.webhooks;
-                webhook::tried::test(&webhooks, &payload, json)
+                webhook::tried::test(&webhooks, &given, json)
             }
-            Command::Mail { action: Mail::Test { path, json, mail } } => {
-                device::mail::tried::test(&Config::load(&path.config)?.mail, &mail, json)
+            Command::Mail { action: Mail::Test(Trial { path, json, given }) } => {
+                device::mail::tried::test(&Config::load(&path.config)?.mail, &given, json)
             }
-            Command::Syslog { action: Syslog::Test { path, json, line } } => {
-                device::syslog::tried::test(&Config::load(&path.config)?.syslog, &line, json)
+            Command::Syslog { action: Syslog::Test(Trial { path, json, given }) } => {
+                device::syslog::tried::test(&Config::load(&path.config)?.syslog, &given, json)
             }
             Command::Monitors { action: Monitors::Test { path, json, name } } => {
                 monitor::test_command::test(&path.config, &name, json).await
             }
             Command::Graphs { path, json, action: None } => graph::test_command::list(&path.config, json),
-            Command::Graphs { action: Some(Graphs::Test { path, json, asked }), .. } => {
-                graph::test_command::test(&path.config, &asked, json).await
+            Command::Graphs { action: Some(Graphs::Test(Trial { path, json, given })), .. } => {
+                graph::test_command::test(&path.config, &given, json).await
             }
-            Command::Mqtt { action: Mqtt::Test { path, json, given } } => {
+            Command::Mqtt { action: Mqtt::Test(Trial { path, json, given }) } => {
                 mqtt::tried::test(&Config::load(&path.config)?.mqtt, given, json)
             }
             Command::Key { path } => {
