@@ -29,16 +29,26 @@ function program(name, variable, ...more) {
   return path;
 }
 
-const given = new Set(); // the system may name a port twice, before it is used
+// A port for a server that needs the same one after a restart. It is outside the range from which the system takes ports
+// for clients and for `listen(0)`, and outside that of the Rust tests; the same port of another loopback address is
+// held until the end, so that files of tests that run at the same time choose others.
+let nextPort = 5_000 + ((process.pid * 97) % 6_000);
 
 async function freePort() {
-  const socket = createSocket();
-  await new Promise((done) => socket.listen(0, "127.0.0.1", done));
-  const { port } = socket.address();
-  await new Promise((done) => socket.close(done));
-  if (given.has(port)) return freePort();
-  given.add(port);
-  return port;
+  for (let tries = 0; tries < 6_000; tries += 1) {
+    const port = nextPort;
+    nextPort = port < 10_999 ? port + 1 : 5_000;
+    const [held, tried] = [await listening(port, "127.0.0.2"), await listening(port, "127.0.0.1")];
+    if (tried) await new Promise((done) => tried.close(done));
+    if (held && tried) return port;
+    held?.close();
+  }
+  throw new Error("no port from 5000 to 10999 is free");
+}
+
+function listening(port, address) {
+  const socket = createSocket().unref();
+  return new Promise((done) => socket.once("error", () => done(null)).listen(port, address, () => done(socket)));
 }
 
 // Waits until `look` returns a value.
@@ -140,8 +150,10 @@ export async function site({ rooms = {}, config = "", routes = "", bridge } = {}
       rmSync(folder, { recursive: true, force: true });
     },
   };
-  await made.ready().catch((error) => {
-    console.error(made.logs());
+  // What is left running would keep the file of tests from its end.
+  await made.ready().catch(async (error) => {
+    error.message += `\n${made.logs()}`;
+    await made.stop();
     throw error;
   });
   return made;
@@ -153,6 +165,7 @@ async function sink(answer) {
     let body = "";
     request.on("data", (part) => { body += part; });
     request.on("end", () => {
+      if (request.method !== "POST") return response.writeHead(405).end();
       posts.push(JSON.parse(body));
       const { status, text = "" } = answer(posts.length);
       response.writeHead(status).end(text);

@@ -9,6 +9,7 @@ use tellhal::{Message, Severity, Timestamp};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+use ::tests::ports::Port;
 use service::platform::{Failure, Sent};
 
 use super::{Counted, Post, Room};
@@ -222,9 +223,8 @@ async fn bounded(open: &impl Fn(&str) -> Box<dyn Room>, behaviour: Behaviour, wa
 }
 
 async fn refused_connection(open: &impl Fn(&str) -> Box<dyn Room>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    drop(listener);
+    let closed = Port::free();
+    let url = format!("http://{}", closed.addr());
     assert_eq!(decision(&send(&*open(&url), "hello").await), Decision::Later(None));
 }
 

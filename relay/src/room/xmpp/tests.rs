@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use ::tests::ports::Port;
 use service::platform::TIMEOUT;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -79,11 +80,9 @@ async fn a_server_that_does_not_let_us_in_is_told_apart_and_our_password_is_not_
     let only_anonymous = "<?xml version='1.0'?><stream:stream xmlns='jabber:client' version='1.0' id='1' \
         xmlns:stream='http://etherx.jabber.org/streams'><stream:features><mechanisms \
         xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>ANONYMOUS</mechanism></mechanisms></stream:features>";
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = closed.local_addr().unwrap().port();
-    drop(closed);
+    let closed = Port::free();
     let table = [
-        (port, Decision::Later(None)),
+        (closed.number(), Decision::Later(None)),
         (server(unknown_host).await, Decision::Auth),
         (server(only_anonymous).await, Decision::Auth),
         (server("HTTP/1.1 400 Bad Request\r\n\r\n").await, Decision::Later(None)),

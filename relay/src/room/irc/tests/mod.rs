@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
 
+use ::tests::ports::Port;
 use service::platform::TIMEOUT;
 use service::testing::Ca;
 
@@ -186,9 +187,9 @@ async fn a_line_that_was_not_written_is_tried_again() {
         false => Some(usual(line)),
     };
     let banned = scripted(banned, None).await;
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let closed = Port::free();
     let (silent, no_join, banned, nobody) =
-        (open(silent, ""), open(no_join, ""), open(banned, ""), open(nobody, ""));
+        (open(silent, ""), open(no_join, ""), open(banned, ""), open(closed.number(), ""));
     let (silent, no_join, banned, nobody) = tokio::join!(
         conformance::send(&silent, "x"),
         conformance::send(&no_join, "x"),

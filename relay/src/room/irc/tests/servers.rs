@@ -8,13 +8,14 @@ use std::time::Instant;
 use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedWriteHalf;
 
+use ::tests::ports::Port;
 use service::platform::irc::line::Line;
 
 use super::*;
 
 /// A server process of the test's own; ends with it.
 struct Server {
-    port: u16,
+    port: Port,
     command: Vec<String>,
     process: Option<Child>,
     _dir: tempfile::TempDir,
@@ -66,9 +67,9 @@ impl Server {
 
     fn start(program: &str, args: &[&str], config: impl Fn(u16, &str) -> String) -> Server {
         let dir = tempfile::tempdir().unwrap();
-        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = Port::free();
         let path = dir.path().join("config");
-        std::fs::write(&path, config(port, dir.path().to_str().unwrap())).unwrap();
+        std::fs::write(&path, config(port.number(), dir.path().to_str().unwrap())).unwrap();
         let path = path.to_str().unwrap().to_owned();
         // Debian puts both where only root's PATH looks.
         let program = ["/usr/sbin/", "/usr/bin/"].map(|at| format!("{at}{program}"));
@@ -86,7 +87,7 @@ impl Server {
         command.args(&self.command[1..]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.process = Some(command.spawn().unwrap());
         let started = Instant::now();
-        while Probe::connect(("127.0.0.1", self.port)).is_err() {
+        while Probe::connect(("127.0.0.1", self.port.number())).is_err() {
             assert!(started.elapsed() < Duration::from_secs(20), "{:?} does not listen", self.command);
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -187,8 +188,8 @@ fn hostile() -> Post {
 #[tokio::test]
 async fn ngircd_shows_every_line_whole() {
     let server = Server::ngircd();
-    let reader = Reader::join(server.port, "reader", "#ops").await;
-    let room = open(server.port, "line_every = '600ms'");
+    let reader = Reader::join(server.port.number(), "reader", "#ops").await;
+    let room = open(server.port.number(), "line_every = '600ms'");
     let post = hostile();
     let sent = deliver(&room, &post).await;
     let wanted: Vec<String> = room.render(&post).iter().map(|part| format!("hal {}", part.shown)).collect();
@@ -206,8 +207,8 @@ async fn ngircd_shows_every_line_whole() {
 #[tokio::test]
 async fn inspircd_shows_every_line_whole_and_names_it() {
     let server = Server::inspircd();
-    let reader = Reader::join(server.port, "reader", "#ops").await;
-    let room = open(server.port, "line_every = '600ms'");
+    let reader = Reader::join(server.port.number(), "reader", "#ops").await;
+    let room = open(server.port.number(), "line_every = '600ms'");
     let post = hostile();
     let sent = deliver(&room, &post).await;
     assert!(sent.iter().all(|sent| sent.post.is_some()), "{sent:?}");
@@ -220,7 +221,7 @@ async fn inspircd_shows_every_line_whole_and_names_it() {
 async fn channels_that_do_not_let_us_in_are_named() {
     for server in [Server::ngircd(), Server::inspircd()] {
         let connections = Shared::default();
-        let mut modes = Reader::join(server.port, "op", "#other").await;
+        let mut modes = Reader::join(server.port.number(), "op", "#other").await;
         if server.command[0].ends_with("inspircd") {
             for (channel, mode) in [("#keyed", "+k sesame"), ("#closed", "+i"), ("#quiet", "+m")] {
                 modes.write(&format!("JOIN {channel}")).await;
@@ -231,11 +232,12 @@ async fn channels_that_do_not_let_us_in_are_named() {
         for (more, number) in
             [("channel = '#keyed'", "475"), ("channel = '#closed'", "473"), ("channel = '#quiet'", "404")]
         {
-            let answer = conformance::send(&open_shared(server.port, more, &connections), "x").await;
+            let answer = conformance::send(&open_shared(server.port.number(), more, &connections), "x").await;
             assert_eq!(decision(&answer), Decision::Auth, "{more}: {answer:?}");
             assert!(answer.unwrap_err().to_string().starts_with(&format!("127.0.0.1: {number} ")), "{more}");
         }
-        let keyed = open_shared(server.port, "channel = '#keyed'\nchannel_key = 'sesame'", &connections);
+        let keyed =
+            open_shared(server.port.number(), "channel = '#keyed'\nchannel_key = 'sesame'", &connections);
         assert_eq!(decision(&conformance::send(&keyed, "x").await), Decision::Sent);
     }
 }
@@ -244,10 +246,10 @@ async fn channels_that_do_not_let_us_in_are_named() {
 async fn rooms_share_a_connection_and_a_taken_nick_grows() {
     let server = Server::ngircd();
     let connections = Shared::default();
-    let taken = Reader::join(server.port, "hal", "#one").await;
-    let two = Reader::join(server.port, "two", "#Two").await;
-    let one_room = open_shared(server.port, "channel = '#one'", &connections);
-    let two_room = open_shared(server.port, "channel = '#two'", &connections);
+    let taken = Reader::join(server.port.number(), "hal", "#one").await;
+    let two = Reader::join(server.port.number(), "two", "#Two").await;
+    let one_room = open_shared(server.port.number(), "channel = '#one'", &connections);
+    let two_room = open_shared(server.port.number(), "channel = '#two'", &connections);
     assert!(Arc::ptr_eq(&one_room.limiter(), &two_room.limiter()));
     let (first, second) = (conformance::post("first"), conformance::post("second"));
     tokio::join!(deliver(&one_room, &first), deliver(&two_room, &second));
@@ -263,13 +265,13 @@ async fn rooms_share_a_connection_and_a_taken_nick_grows() {
 #[tokio::test]
 async fn a_lost_connection_is_opened_again_by_the_next_line() {
     let mut server = Server::ngircd();
-    let room = open(server.port, "nick = 'longnickname'");
+    let room = open(server.port.number(), "nick = 'longnickname'");
     assert_eq!(decision(&conformance::send(&room, "before").await), Decision::Sent);
     server.stop();
     let lost = conformance::send(&room, "lost").await;
     assert!(matches!(lost, Err(Failure::Transient { .. })), "{lost:?}");
     server.run();
-    let reader = Reader::join(server.port, "reader", "#ops").await;
+    let reader = Reader::join(server.port.number(), "reader", "#ops").await;
     assert_eq!(decision(&conformance::send(&room, "after").await), Decision::Sent);
     reader.wait(|line| line.ends_with("after")).await;
     assert_eq!(reader.messages(), ["longnickn [backup.mysql] db1: after"]);
@@ -278,8 +280,8 @@ async fn a_lost_connection_is_opened_again_by_the_next_line() {
 #[tokio::test]
 async fn a_kick_is_answered_by_joining_again() {
     let server = Server::ngircd();
-    let mut reader = Reader::join(server.port, "reader", "#ops").await;
-    let room = open(server.port, "");
+    let mut reader = Reader::join(server.port.number(), "reader", "#ops").await;
+    let room = open(server.port.number(), "");
     assert_eq!(decision(&conformance::send(&room, "before").await), Decision::Sent);
     reader.write("KICK #ops hal :out").await;
     reader.wait(|line| line.contains(" KICK #ops hal ")).await;
