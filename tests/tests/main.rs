@@ -24,6 +24,7 @@ mod chats;
 mod commands;
 mod delivery;
 mod devices;
+mod examples;
 mod explain;
 mod fakes;
 mod faults;

@@ -77,7 +77,10 @@ impl View {
                 (message.run.as_ref().map(|run| one_line(&run.command)).unwrap_or_default(), &[][..])
             }
         };
-        let field = |(name, value): (&String, &String)| (one_line(name), cut(&one_line(value), FIELD));
+        let outcome = outcome(&headline, message.status, message.run.as_ref());
+        let headline = if headline.is_empty() { "(empty)".into() } else { headline };
+        let fields =
+            message.fields.iter().map(|(name, value)| (one_line(name), cut(&one_line(value), FIELD)));
         // A file without a link is on the page alone.
         let is_linked = |file: &&FileEntry| message.links.iter().any(|link| link.url.ends_with(&file.object));
         let on_page = message.files.iter().filter(|file| !is_linked(file));
@@ -86,18 +89,18 @@ impl View {
             tag: message.tag.as_str().to_owned(),
             source: Some(one_line(&message.source)),
             clock: String::new(),
-            outcome: outcome(&headline, message.status, message.run.as_ref()),
-            headline: if headline.is_empty() { "(empty)".into() } else { headline },
+            outcome,
             body: without_blank_ends(body).to_vec(),
             keep_end: message.run.is_some(),
             table: is_table(body),
-            fields: message.fields.iter().map(field).collect(),
+            fields: fields.filter(|(_, value)| !says(&headline, value)).collect(),
             links: message
                 .links
                 .iter()
                 .map(|link| (link.title.as_deref().map(one_line), one_line(&link.url)))
                 .collect(),
             notes: on_page.map(|file| format!("{} is on the page", one_line(&file.name))).collect(),
+            headline,
         }
     }
 
@@ -251,6 +254,16 @@ fn marked(marker: Option<&str>, line: String) -> String {
         Some(marker) => format!("{marker} {line}"),
         None => line,
     }
+}
+
+/// True if a headline has this value as whole words, so that a reader needs it no second time. A shorter value may stand there by chance.
+fn says(headline: &str, value: &str) -> bool {
+    let is_word = |character: Option<char>| character.is_some_and(char::is_alphanumeric);
+    value.chars().count() >= 2
+        && headline.match_indices(value).any(|(at, _)| {
+            let (before, after) = (&headline[..at], &headline[at + value.len()..]);
+            !is_word(before.chars().next_back()) && !is_word(after.chars().next())
+        })
 }
 
 /// The outcome, without the parts that the headline already has.

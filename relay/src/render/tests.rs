@@ -65,6 +65,22 @@ fn everything_else_has_its_place() {
 }
 
 #[test]
+fn fields_do_not_repeat_the_headline() {
+    let mut event = message("github.push", "o/shop: amy pushed 12 commits to main");
+    let fields = [
+        ("repository", "o/shop"),
+        ("sender", "amy"),
+        ("branch", "main"),
+        ("file", "pushed 1"),
+        ("shard", "1"),
+        ("owner", "hop"),
+    ];
+    event.fields = fields.map(|(k, v)| (k.into(), v.into())).into();
+    let tail = "file=\"pushed 1\" owner=hop shard=1";
+    assert_eq!(shown(event), ["[github.push] db1: o/shop: amy pushed 12 commits to main", tail]);
+}
+
+#[test]
 fn the_outcome_does_not_repeat_the_headline() {
     let mut ended = message("a", "rsync failed, exit 3");
     ended.status = Some(Status::Failed);

@@ -132,12 +132,34 @@ impl Payload<'_> {
     fn issue(&self, at: &str, kind: &str) -> Event {
         let (key, number) = self.numbered(at);
         let title = self.body.text(&format!("{at}/title"));
-        let is_merged = self.body.text("/action") == "closed" && self.body.is(&format!("{at}/merged"));
-        let event = match is_merged {
-            true => self.line(&format!("{} merged {kind} #{number}", self.sender()), &title),
-            false => self.done(&format!("{kind} #{number}"), &title),
+        let event = match self.changed(at, &format!("{kind} #{number}")) {
+            Some(what) => self.line(&format!("{} {what}", self.sender()), &title),
+            None => self.done(&format!("{kind} #{number}"), &title),
         };
         event.key(key).link("", self.address(at))
+    }
+
+    /// The words for an action whose name is no verb, or that is about one more thing.
+    fn changed(&self, at: &str, thing: &str) -> Option<String> {
+        let label = self.body.text("/label/name");
+        let assignee = self.body.text("/assignee/login");
+        let reviewer = self.body.first(&["/requested_reviewer/login", "/requested_team/name"]);
+        Some(match self.body.text("/action").as_str() {
+            "closed" if self.body.is(&format!("{at}/merged")) => format!("merged {thing}"),
+            "review_requested" if !reviewer.is_empty() => format!("asked {reviewer} to review {thing}"),
+            "review_request_removed" => format!("withdrew a request to review {thing}"),
+            "ready_for_review" => format!("marked {thing} as ready for review"),
+            "converted_to_draft" => format!("made {thing} a draft"),
+            "auto_merge_enabled" => format!("lets {thing} be merged when it is ready"),
+            "auto_merge_disabled" => format!("does not let {thing} be merged by itself any more"),
+            "labeled" if !label.is_empty() => format!("labeled {thing} {label}"),
+            "unlabeled" if !label.is_empty() => format!("took the label {label} from {thing}"),
+            "assigned" if !assignee.is_empty() => format!("assigned {assignee} to {thing}"),
+            "unassigned" if !assignee.is_empty() => format!("took {assignee} off {thing}"),
+            "milestoned" => format!("put {thing} into a milestone"),
+            "demilestoned" => format!("took {thing} out of its milestone"),
+            _ => return None,
+        })
     }
 
     fn comment(&self, at: &str) -> Event {
@@ -357,6 +379,36 @@ mod tests {
             (Some("d1"), 1, "r")
         );
         assert_eq!(run("completed", Some("cancelled")).status, None);
+    }
+
+    #[test]
+    fn what_was_done_to_a_pull_request_is_one_sentence() {
+        let title = |action: &str, more: Value| {
+            let mut body = json!({"action": action, "number": 7, "sender": {"login": "amy"}, "repository": {"full_name": "o/r"},
+                "pull_request": {"number": 7, "title": "Faster", "merged": action == "closed", "html_url": "https://github.com/o/r/pull/7"}});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            event("pull_request", &body).title
+        };
+        for (action, more, what) in [
+            ("opened", json!({}), "opened pull request #7"),
+            ("closed", json!({}), "merged pull request #7"),
+            (
+                "review_requested",
+                json!({"requested_reviewer": {"login": "ben"}}),
+                "asked ben to review pull request #7",
+            ),
+            (
+                "review_requested",
+                json!({"requested_team": {"name": "Web"}}),
+                "asked Web to review pull request #7",
+            ),
+            ("labeled", json!({"label": {"name": "bug"}}), "labeled pull request #7 bug"),
+            ("unassigned", json!({"assignee": {"login": "ben"}}), "took ben off pull request #7"),
+            ("ready_for_review", json!({}), "marked pull request #7 as ready for review"),
+            ("enqueued", json!({}), "enqueued pull request #7"),
+        ] {
+            assert_eq!(title(action, more), format!("o/r: amy {what}: Faster"), "{action}");
+        }
     }
 
     #[test]
