@@ -160,6 +160,32 @@ async fn commands_are_typed_and_answered_on_irc() {
 }
 
 #[tokio::test]
+async fn a_bridge_that_is_stopped_says_the_answers_of_commands_that_run() {
+    let (nats, network) = (NatsServer::start().await, IrcNetwork::start().await);
+    nats.create_log().await;
+    let mut bridge =
+        Bridge::start(&nats.url(), &format!("{PEOPLE}{}", irc(network.addr(), "[\"#ops\"]"))).await;
+    let ann = IrcClient::join(network.addr(), "ann", "#ops").await;
+    ann.register().await;
+    wait_until("the bridge is in the channel", SOON, async || is_heard(&bridge).await).await;
+    let mut served = Served::default();
+    let (begun, go) = (served.path("begun"), served.path("go"));
+    let script =
+        format!("touch {}; while [ ! -e {} ]; do sleep 0.05; done; echo done", begun.display(), go.display());
+    let slow = served.program("slow", &script);
+    served.serve(&nats.url(), &bridge, &["slow", "--exec", &slow]).await;
+    ann.say("!slow").await;
+    wait_until("the command runs", SOON, async || begun.exists()).await;
+    bridge.process().signal(Signal::TERM);
+    wait_until("the bridge stops", SOON, async || bridge.log().contains("stopping")).await;
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(ann.hears("ann: ").await, "ann: done");
+    assert_eq!(bridge.process().ended(SOON).await.code(), Some(0), "{}", bridge.log());
+    let texts = ann.texts();
+    assert_eq!(texts.iter().filter(|text| text.contains("done")).count(), 1, "{texts:?}");
+}
+
+#[tokio::test]
 async fn of_two_bridges_one_speaks_and_the_other_takes_over() {
     let (nats, mut network) = (NatsServer::start().await, IrcNetwork::start().await);
     nats.create_log().await;

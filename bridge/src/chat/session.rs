@@ -1,5 +1,6 @@
 //! One chat while this bridge holds its lease: what is said in it goes to `command`, and what comes of it is said back.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -127,18 +128,21 @@ impl Session {
                 let tasks = TaskTracker::new();
                 tasks.spawn(self.clone().tell_what_is_left(chat.clone()));
                 let work = self.listen(&chat, &tasks);
-                tokio::select! {
-                    _ = lease.bound(work) => {}
-                    () = lease.keep() => {}
-                    () = stop.cancelled() => {}
-                }
+                // Dropping it would give the lease up.
+                let mut kept = pin!(lease.keep());
+                let is_lost = tokio::select! {
+                    _ = lease.bound(work) => !lease.is_held(),
+                    () = &mut kept => true,
+                    () = stop.cancelled() => false,
+                };
                 tasks.close();
                 // Answers of commands that run are still said, while the connection is there.
-                tokio::select! {
-                    () = tasks.wait() => {}
-                    () = lease.lost.cancelled() => {}
-                    () = sleep(super::GRACE) => {}
-                    () = lease.keep() => {}
+                if !is_lost {
+                    tokio::select! {
+                        () = tasks.wait() => {}
+                        () = sleep(super::GRACE) => {}
+                        () = &mut kept => {}
+                    }
                 }
             }
             Err(error) => {

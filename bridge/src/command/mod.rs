@@ -17,6 +17,7 @@ pub(crate) mod claims;
 pub(crate) mod dispatch;
 mod files;
 pub(crate) mod flood;
+mod given;
 pub(crate) mod handlers;
 mod left;
 pub(crate) mod line;
@@ -33,9 +34,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use service::text::{cut, one_line};
 use tellhal::audit::{Entry, Kind};
-use tellhal::command::{Answer, FRESH, LONGEST_NAME, Request, VERSION, is_name};
+use tellhal::command::{Answer, FRESH, Request, VERSION, is_name};
 use tellhal::{Timestamp, nearest};
 use tokio::sync::{Mutex as AsyncMutex, Notify, watch};
 
@@ -44,19 +44,14 @@ use self::argument::Value;
 use self::claims::{Asked, Claims, Held};
 use self::dispatch::{Dispatch, End};
 use self::flood::{Admission, Flood};
+use self::given::{EACH, Given};
 use self::line::{Line, Out};
-use self::own::{Call, Owners};
-use self::person::Person;
+use self::own::Owners;
 use self::policy::{Approval, Policy, Verdict};
 use self::speakers::Speakers;
 use crate::bus::Bus;
 use crate::metrics::{CommandOutcome, Metrics};
 use crate::outbox::Outbox;
-
-/// The most of an answer that an entry of the audit has, in bytes: chats show less, and say that the page has more.
-const EXCERPT: usize = 32 * 1024;
-/// The word that asks all machines.
-const EACH: &str = "--each";
 
 /// The commands that run for somebody, by the ids of their requests.
 type Running = Arc<Mutex<HashMap<String, RunningCommand>>>;
@@ -90,60 +85,6 @@ pub(crate) struct Taken {
     flooded: Option<Duration>,
     /// Absent if nothing could be claimed: then the answer says so.
     held: Option<Held>,
-}
-
-/// A line with the person who gave it, on its way to an answer.
-struct Given<'a> {
-    id: String,
-    line: &'a Line,
-    held: &'a AsyncMutex<Held>,
-    policy: Arc<Policy>,
-    command: String,
-    words: Vec<String>,
-    each: bool,
-    /// The arguments as they may be shown.
-    shown: Vec<String>,
-    /// The person who asked, if it is not the one who gives this line: an approved command is the asker's.
-    asker: Option<String>,
-}
-
-impl Given<'_> {
-    fn person(&self) -> Option<&Person> {
-        match &self.asker {
-            Some(asker) => self.policy.people.named(asker),
-            None => self.policy.people.of(self.line.account.as_ref()?),
-        }
-    }
-
-    fn request<'r>(&'r self, place: &'r str) -> policy::Request<'r> {
-        policy::Request { person: self.person(), room: place, command: &self.command, words: &self.words }
-    }
-
-    fn entry(&self, kind: Kind, text: &str) -> Entry {
-        let mut args = self.shown.clone();
-        if self.each {
-            args.insert(0, EACH.into());
-        }
-        Entry {
-            v: VERSION,
-            id: self.id.clone(),
-            time: Timestamp::now(),
-            kind,
-            room: self.line.place(),
-            person: self.person().map(|person| person.name.clone()),
-            account: self.line.account.as_ref().map(ToString::to_string),
-            speaker: cut(&one_line(&self.line.speaker), 100),
-            command: cut(&one_line(&self.command), LONGEST_NAME),
-            args,
-            text: cut(text, EXCERPT),
-            files: Vec::new(),
-        }
-    }
-
-    /// The entry about its end.
-    fn ended(&self, kind: Kind, answer: &Answer) -> Entry {
-        Entry { files: attached::entries(&answer.files), ..self.entry(kind, &answer.answer) }
-    }
 }
 
 impl Commands {
@@ -467,25 +408,6 @@ impl Commands {
 
     fn running(&self) -> std::sync::MutexGuard<'_, HashMap<String, RunningCommand>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Given<'_> {
-    fn call<'c>(&'c self, place: &'c str) -> Call<'c> {
-        Call {
-            command: &self.command,
-            words: &self.words,
-            person: self.person().map_or("", |person| person.name.as_str()),
-            chat: &self.line.chat,
-            room: place,
-            to: &self.line.to,
-        }
-    }
-
-    /// The command with its arguments, as it may be shown.
-    fn shown_line(&self) -> String {
-        let words = [self.command.clone()].into_iter().chain(self.shown.iter().cloned());
-        words.collect::<Vec<_>>().join(" ")
     }
 }
 
