@@ -53,4 +53,5 @@ mod structure;
 mod takeover;
 mod up;
 mod webhooks;
+mod webhooks_killed;
 mod xmpp;

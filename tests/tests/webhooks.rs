@@ -14,8 +14,8 @@ use tests::{Bridge, NatsServer, Port, find, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const SECRET: &str = "It's a Secret to Everybody";
-const TOKEN: &str = "kZ3pQ9vX2mB7nR4tY8wL1c";
+pub(crate) const SECRET: &str = "It's a Secret to Everybody";
+pub(crate) const TOKEN: &str = "kZ3pQ9vX2mB7nR4tY8wL1c";
 /// No log, metric or answer may contain these.
 const SECRETS: [&str; 2] = [SECRET, TOKEN];
 
@@ -56,7 +56,7 @@ async fn start(nats: &NatsServer) -> (Bridge, Port) {
 }
 
 /// The messages in the log, with their subjects, once there are `count`.
-async fn messages(nats: &NatsServer, count: u64) -> Vec<(String, Message)> {
+pub(crate) async fn messages(nats: &NatsServer, count: u64) -> Vec<(String, Message)> {
     wait_until(&format!("{count} messages"), SOON, async || nats.messages("HAL_OPS").await >= count).await;
     let stream = nats.jetstream().await.get_stream("HAL_OPS").await.unwrap();
     let mut messages = Vec::new();
@@ -67,7 +67,7 @@ async fn messages(nats: &NatsServer, count: u64) -> Vec<(String, Message)> {
     messages
 }
 
-fn signature(secret: &str, body: &str) -> String {
+pub(crate) fn signature(secret: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(body.as_bytes());
     let hex: String = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -81,7 +81,7 @@ async fn github(bridge: &Bridge, delivery: &str, body: &str) -> u16 {
     post_with(bridge.http(), "/in/github", &headers, body).await.unwrap().0
 }
 
-fn issue(number: u32) -> String {
+pub(crate) fn issue(number: u32) -> String {
     format!(
         r#"{{"action":"opened","issue":{{"number":{number},"title":"<!channel> {{{{x}}}}","html_url":"https://github.com/o/r/issues/{number}"}},"repository":{{"full_name":"o/r"}},"sender":{{"login":"amy"}}}}"#
     )
