@@ -53,5 +53,6 @@ mod structure;
 mod takeover;
 mod up;
 mod webhooks;
+mod webhooks_alertmanager;
 mod webhooks_killed;
 mod xmpp;
