@@ -13,7 +13,7 @@ use tellhal::tag::{Pattern, Tag};
 use super::named::{Named, named};
 use crate::webhook::intake::Config;
 use crate::webhook::kind::json::Mapping;
-use crate::webhook::kind::{Kind, Read, registry};
+use crate::webhook::kind::{Kind, Read, registry, sns};
 use crate::webhook::template::Template;
 
 /// An intake: `POST /in/NAME` on the bridge's HTTP port.
@@ -33,6 +33,8 @@ pub(super) struct Webhook {
     tag: Option<String>,
     /// The tags that texts may use, of which the address names one: `POST /in/TAG`. Only for `text`.
     tags: Option<OneOrMany>,
+    /// The topics of Amazon's SNS that may send, by their ARNs. Only for `sns`.
+    topics: Option<OneOrMany>,
     /// The JSON pointer of the list whose items are events; the whole body is one event when absent. Only for `json`, like the keys below.
     each: Option<String>,
     /// The title, such as `{/job/name} is {/state}`.
@@ -93,6 +95,7 @@ impl Webhook {
             secret_file: self.secret_file.clone(),
             keys: ("secret", "secret_file"),
             topics: BTreeMap::new(),
+            arns: self.arns(kind, &mut problems),
             tag: self.template(kind, &mut problems),
             tags: self.patterns(kind, &mut problems),
             mapping: Mapping::default(),
@@ -164,6 +167,29 @@ impl Webhook {
         patterns
     }
 
+    fn arns(&self, kind: &Kind, problems: &mut Vec<KeyProblem>) -> Vec<String> {
+        let hint = "such as topics = [\"arn:aws:sns:eu-west-1:123456789012:alarms\"]";
+        match &self.topics {
+            Some(_) if *kind != sns::KIND => {
+                problems.push(KeyProblem::new("topics", "only SNS has topics", "remove it"));
+            }
+            None if *kind == sns::KIND => {
+                problems.push(KeyProblem::new("topics", "the topics that may send are missing", hint));
+            }
+            _ => {}
+        }
+        let mut arns = Vec::new();
+        for (_, arn) in self.topics.iter().flat_map(OneOrMany::items) {
+            let words: Vec<&str> = arn.split(':').collect();
+            if !matches!(words[..], ["arn", _, "sns", _, _, topic] if !topic.is_empty() && !arn.contains('*'))
+            {
+                problems.push(KeyProblem::new("topics", format!("{arn:?} is no topic's ARN"), hint));
+            }
+            arns.push(arn.to_owned());
+        }
+        arns
+    }
+
     fn mapping(&self, kind: &Kind, tag: Template, problems: &mut Vec<KeyProblem>) -> Mapping {
         let is_mapped = matches!(kind.read, Read::Mapped);
         let hint = "such as \"{/job/name} is {/state}\", with JSON pointers in braces";
@@ -233,6 +259,14 @@ mod tests {
             ("ours", r#"{"secret":"s","kind":"github","tag":"a.{event"}"#, &["tag"]),
             ("github", r#"{"secret":"s","secret_file":"f"}"#, &["secret"]),
             ("github", r#"{"secret":"s","title":"x","tags":"a"}"#, &["tags", "title"]),
+            ("github", r#"{"secret":"s","topics":"arn:aws:sns:eu-west-1:1:alarms"}"#, &["topics"]),
+            ("sns", r#"{"secret":"s","topics":"arn:aws:sns:eu-west-1:1:alarms"}"#, &[]),
+            (
+                "sns",
+                r#"{"secret":"s","topics":["arn:aws:sns:eu-west-1:1:*","alarms"]}"#,
+                &["topics", "topics"],
+            ),
+            ("sns", r#"{"secret":"s"}"#, &["topics"]),
             ("door", r#"{"secret":"s","kind":"text","tags":["door.>"]}"#, &[]),
             ("door", r#"{"secret":"s","kind":"text"}"#, &["tags"]),
             ("door", r#"{"secret":"s","kind":"text","tags":["door..x"],"tag":"x"}"#, &["tag", "tags"]),

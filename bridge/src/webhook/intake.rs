@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) tags: Vec<Pattern>,
     /// The tags of topics, for ntfy.
     pub(crate) topics: BTreeMap<String, Tag>,
+    /// The topics that may send, for SNS.
+    pub(crate) arns: Vec<String>,
     pub(crate) mapping: Mapping,
 }
 
@@ -171,6 +173,7 @@ mod tests {
             keys: ("secret", "secret_file"),
             tags: Vec::new(),
             topics: BTreeMap::new(),
+            arns: Vec::new(),
             mapping: Mapping::default(),
         };
         Intake::open("one", &config)
