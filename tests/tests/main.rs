@@ -54,5 +54,6 @@ mod takeover;
 mod up;
 mod webhooks;
 mod webhooks_alertmanager;
+mod webhooks_apprise;
 mod webhooks_killed;
 mod xmpp;
