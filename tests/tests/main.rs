@@ -55,5 +55,6 @@ mod up;
 mod webhooks;
 mod webhooks_alertmanager;
 mod webhooks_apprise;
+mod webhooks_gallery;
 mod webhooks_killed;
 mod xmpp;
