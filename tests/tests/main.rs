@@ -57,4 +57,5 @@ mod webhooks_alertmanager;
 mod webhooks_apprise;
 mod webhooks_gallery;
 mod webhooks_killed;
+mod webhooks_memory;
 mod xmpp;

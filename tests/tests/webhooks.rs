@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 
 pub(crate) const SECRET: &str = "It's a Secret to Everybody";
 pub(crate) const TOKEN: &str = "kZ3pQ9vX2mB7nR4tY8wL1c";
+const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:alarms";
 /// No log, metric or answer may contain these.
 const SECRETS: [&str; 2] = [SECRET, TOKEN];
 
@@ -39,6 +40,11 @@ tags = ["door.>", "cron"]
 kind = "slack"
 secret = "{TOKEN}"
 tag = "chat.{{channel}}"
+
+[webhooks.aws]
+kind = "sns"
+secret = "{TOKEN}"
+topics = ["{TOPIC}"]
 
 [ntfy]
 listen = "NTFY"
@@ -186,6 +192,12 @@ async fn hostile_requests_are_answered_and_change_nothing() {
     let spaced = body.replace(':', ": ");
     let deep = "[".repeat(100_000);
     let token = format!("/in/alerts/{TOKEN}");
+    let aws = format!("/in/aws/{TOKEN}");
+    let other_host = format!(
+        r#"{{"Type":"Notification","TopicArn":"{TOPIC}","Timestamp":"{}","SignatureVersion":"2","SigningCertURL":"https://127.0.0.1/a.pem"}}"#,
+        tellhal::Timestamp::now()
+    );
+    let other_topic = other_host.replace("alarms", "other");
     let bearer = with(vec![], "Authorization", &format!("Bearer {TOKEN}"));
     let table: Vec<Row<'_>> = vec![
         ("no signature", "/in/github", vec![], &body, 401),
@@ -211,6 +223,8 @@ async fn hostile_requests_are_answered_and_change_nothing() {
             415,
         ),
         ("depth", &token, vec![], &deep, 400),
+        ("SNS of another topic", &aws, vec![], &other_topic, 401),
+        ("a certificate of SNS elsewhere", &aws, vec![], &other_host, 401),
         ("no token", "/in/alerts", vec![], "{}", 401),
         ("no such intake", "/in/nothing.", vec![], "{}", 404),
         ("another path", "/in/..%2f..%2fetc%2fpasswd", bearer.clone(), "x", 404),

@@ -12,6 +12,7 @@ use tellhal::tag::{Pattern, Tag};
 
 use super::named::{Named, named};
 use crate::webhook::intake::Config;
+use crate::webhook::jinja::Jinja;
 use crate::webhook::kind::json::Mapping;
 use crate::webhook::kind::{Kind, Read, registry, sns};
 use crate::webhook::template::Template;
@@ -48,6 +49,29 @@ pub(super) struct Webhook {
     /// The key of the thing that it is about.
     key: Option<String>,
     /// The id of the event, so that one that is delivered again is told once.
+    id: Option<String>,
+    /// The address of a link.
+    link: Option<String>,
+    /// Templates in minijinja for the same parts, for what pointers cannot say.
+    jinja: Templates,
+}
+
+/// Templates such as `{{ job.name | upper }}`, with the request's values by their names, and the whole of it as `this`. Filters: `default`,
+/// `first`, `join`, `last`, `length`, `lower`, `replace`, `round`, `trim`, `upper`; test: `defined`. Only for `json`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Templates {
+    /// The title.
+    title: Option<String>,
+    /// The text.
+    text: Option<String>,
+    /// The severity.
+    severity: Option<String>,
+    /// The status.
+    status: Option<String>,
+    /// The key of the thing that it is about.
+    key: Option<String>,
+    /// The id of the event.
     id: Option<String>,
     /// The address of a link.
     link: Option<String>,
@@ -167,6 +191,32 @@ impl Webhook {
         patterns
     }
 
+    fn templates(&self, kind: &Kind, problems: &mut Vec<KeyProblem>) -> Jinja {
+        let Templates { title, text, severity, status, key, id, link } = &self.jinja;
+        let mut jinja = Jinja::default();
+        for (at, part, template, other) in [
+            ("jinja.title", "title", title, &self.title),
+            ("jinja.text", "text", text, &self.text),
+            ("jinja.severity", "severity", severity, &self.severity),
+            ("jinja.status", "status", status, &self.status),
+            ("jinja.key", "key", key, &self.key),
+            ("jinja.id", "id", id, &self.id),
+            ("jinja.link", "link", link, &self.link),
+        ] {
+            let Some(template) = template else { continue };
+            if !matches!(kind.read, Read::Mapped) {
+                let what = format!("{} has its own format", kind.name);
+                problems.push(KeyProblem::new(at, what, "remove it, or write kind = \"json\""));
+            } else if other.is_some() {
+                let hint = format!("write either {part} or jinja.{part}");
+                problems.push(KeyProblem::new(at, format!("{part} is given twice"), hint));
+            } else if let Err(what) = jinja.add(part, template) {
+                problems.push(KeyProblem::new(at, what, "such as \"{{ job.name }} is {{ state | upper }}\""));
+            }
+        }
+        jinja
+    }
+
     fn arns(&self, kind: &Kind, problems: &mut Vec<KeyProblem>) -> Vec<String> {
         let hint = "such as topics = [\"arn:aws:sns:eu-west-1:123456789012:alarms\"]";
         match &self.topics {
@@ -226,6 +276,7 @@ impl Webhook {
             key: read("key", &self.key),
             id: read("id", &self.id),
             link: read("link", &self.link),
+            jinja: self.templates(kind, problems),
         };
         if self.each.as_ref().is_some_and(|each| !is_mapped || !each.starts_with('/')) {
             problems.push(KeyProblem::new(
@@ -271,6 +322,18 @@ mod tests {
             ("door", r#"{"secret":"s","kind":"text"}"#, &["tags"]),
             ("door", r#"{"secret":"s","kind":"text","tags":["door..x"],"tag":"x"}"#, &["tag", "tags"]),
             ("ci", r#"{"secret":"s","kind":"json","tag":"ci.{/job}","title":"{/a} {/b}","each":"/x"}"#, &[]),
+            ("ci", r#"{"secret":"s","kind":"json","jinja":{"title":"{{ a | upper }}"},"text":"{/b}"}"#, &[]),
+            (
+                "ci",
+                r#"{"secret":"s","kind":"json","jinja":{"title":"{{ a | up }}","key":"{{"}}"#,
+                &["jinja.title", "jinja.key"],
+            ),
+            (
+                "ci",
+                r#"{"secret":"s","kind":"json","jinja":{"text":"{{ a }}"},"text":"{/b}"}"#,
+                &["jinja.text"],
+            ),
+            ("github", r#"{"secret":"s","jinja":{"text":"{{ a }}"}}"#, &["jinja.text"]),
             (
                 "ci",
                 r#"{"secret":"s","kind":"json","tag":"ci.{job}","title":"{a}","each":"x"}"#,

@@ -10,6 +10,7 @@
 pub(crate) mod door;
 pub(crate) mod event;
 pub(crate) mod intake;
+pub(crate) mod jinja;
 pub(crate) mod kind;
 pub(crate) mod ntfy;
 pub(crate) mod request;

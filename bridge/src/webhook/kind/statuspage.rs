@@ -132,6 +132,7 @@ mod tests {
             (first.text.as_str(), first.fields["began"].as_str()),
             ("It is back.", "2026-11-20T01:00:00.000Z")
         );
+        let begun = incident(&update("u1", "1", "20T01", "We look into it."));
         // In either order.
         for updates in [
             format!("{resolved},{}", update("u1", "1", "28T03", "It was the disk.")),
@@ -140,7 +141,7 @@ mod tests {
             let later = incident(&updates);
             assert_eq!(later.text, "What was said at 2026-11-20T01:00:00.000Z is now: It was the disk.");
             assert_eq!((later.key.as_deref(), later.status), (Some("rclfj"), Some(Status::Resolved)));
-            assert_ne!(later.id, first.id, "the claim of the first one does not swallow it");
+            assert_ne!(later.id, begun.id, "the claim of the first one does not swallow it");
         }
         let added = incident(&format!("{},{resolved}", update("u3", "9", "28T03", "The report is here.")));
         assert_eq!(added.text, "The report is here.");

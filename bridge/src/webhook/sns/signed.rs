@@ -212,6 +212,7 @@ mod tests {
                 "https://sns.eu-west-1.amazonaws.com:8443",
                 "https://user@sns.eu-west-1.amazonaws.com",
                 "https://sns.a.b.amazonaws.com",
+                "https://sns.eu.amazonaws.com",
                 "https://sns..amazonaws.com",
                 "https://sns.amazonaws.com",
                 "https://evil.s3.amazonaws.com",
