@@ -1,4 +1,4 @@
-//! What a room shows of the payloads that GitLab, Grafana and Sentry document, as files to read: `tests/gallery/*.txt`. The payloads
+//! The lines that a room shows of the payloads that GitLab, Grafana and Sentry document, to be read: `tests/gallery/*.txt`. The payloads
 //! beside them have the documented keys, with values of our own. `BLESS=1` rewrites the texts.
 
 use std::collections::BTreeMap;

@@ -24,7 +24,7 @@ const SHOWN: usize = 80;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Jinja(BTreeMap<&'static str, String>);
 
-/// What the templates gave for one event.
+/// The output of the templates for one event.
 #[derive(Debug, Default, PartialEq)]
 pub(crate) struct Rendered {
     pub(crate) parts: BTreeMap<&'static str, String>,

@@ -85,7 +85,7 @@ fn project(body: &Value) -> String {
         .unwrap_or_default()
 }
 
-/// What happened, in a line.
+/// The event in a line.
 fn headline(body: &Value, resource: &str, action: &str) -> String {
     let title = body.first(&["/data/issue/title", "/data/event/title", "/data/error/title"]);
     let title = shortened(first_line(&title));

@@ -44,7 +44,7 @@ const CASES: [Case; 2] = [
     Case { name: "text (no id, no claim)", path: "/in/bench.text", body: ["", " #"] },
 ];
 
-/// What came of the requests of one case.
+/// The results of one case.
 #[derive(Default)]
 struct Outcome {
     milliseconds: Vec<f64>,
