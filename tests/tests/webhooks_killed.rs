@@ -1,7 +1,6 @@
 //! Two bridges that are killed again and again, one of them or both, while webhooks are posted and the bus goes away and comes back. A
 //! sender repeats a request until it is answered with success, as those systems do. `TELLHAL_WEBHOOKS` is the least number of requests
 //! of each of four senders (30 when absent); the counts are printed.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

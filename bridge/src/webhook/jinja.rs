@@ -159,10 +159,10 @@ mod tests {
     #[test]
     fn templates_choose_and_list() {
         let item = json!({"job": {"name": "web <b>", "steps": [{"name": "build", "ok": true}, {"name": "test", "ok": false}]},
-            "detail-type": "x", "took": 3.14159, "html": "{{ job }}"});
+            "detail-type": "x", "took": 2.06, "html": "{{ job }}"});
         for (source, want) in [
             ("{{ job.name }}", "web <b>"),
-            ("{{ job.name | upper }} took {{ took | round(1) }} s", "WEB <B> took 3.1 s"),
+            ("{{ job.name | upper }} took {{ took | round(1) }} s", "WEB <B> took 2.1 s"),
             ("{% for step in job.steps if not step.ok %}{{ step.name }} failed\n{% endfor %}", "test failed"),
             (
                 "{{ this['detail-type'] }} {{ job.steps | length }} {{ (job.steps | first).name }}",

@@ -117,10 +117,7 @@ fn headline(body: &Value, resource: &str, action: &str) -> String {
             joined(&[&format!("{done}{}", detail(body, action)), &title], ": ")
         }
         other => joined(
-            &[
-                &joined(&[&other.replace('_', " "), action, "by", person], " ").trim_end_matches(" by"),
-                &title,
-            ],
+            &[joined(&[&other.replace('_', " "), action, "by", person], " ").trim_end_matches(" by"), &title],
             ": ",
         ),
     }
