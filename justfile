@@ -23,7 +23,7 @@ lint:
 fmt:
     cargo fmt --all
 
-# A benchmark: oneshot, relay, routes, throttle, backlog, chatter, commands or page
+# A benchmark: oneshot, relay, routes, throttle, backlog, chatter, commands, webhooks or page
 bench name="oneshot" *args:
     tests/bench/{{ name }} {{ args }}
 
@@ -39,3 +39,4 @@ up:
 bless:
     BLESS=1 cargo test -p relay --test check --test explain --test page
     BLESS=1 cargo test -p bridge --test schema
+    BLESS=1 cargo test -p tests webhooks_gallery::

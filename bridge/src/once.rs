@@ -86,10 +86,10 @@ impl Once {
         claimed: &mut Claimed,
         message: &mut Message,
     ) -> Outcome {
+        message.id.clone_from(&claimed.claim.id);
         if claimed.is_done() {
             return Outcome::Acknowledged;
         }
-        message.id.clone_from(&claimed.claim.id);
         let outcome = outbox.publish(source, message).await;
         if outcome.is_kept() {
             self.done(claimed).await;
@@ -98,7 +98,7 @@ impl Once {
     }
 
     /// Keeps the message of an event whose sender waits for an answer, the same one however often it is sent. Without a claim in time it
-    /// is published without one: if it is sent again, it is told again.
+    /// is published without one: if it is sent again, it is told again, unless its message has the same id.
     pub(crate) async fn keep(
         &self,
         outbox: &Outbox,

@@ -43,6 +43,12 @@ pub struct Certificates {
 impl Certificates {
     /// Writes them to `dir`, which must outlive the servers that use them.
     pub fn create(dir: &Path, flaw: Flaw) -> Certificates {
+        let other = flaw == Flaw::OtherHost;
+        Self::of(dir, if other { &["elsewhere.example"] } else { &["localhost", "127.0.0.1"] }, flaw)
+    }
+
+    /// The same for other hosts.
+    pub fn of(dir: &Path, hosts: &[&str], flaw: Flaw) -> Certificates {
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         authority.distinguished_name.push(DnType::CommonName, "tests' authority");
@@ -50,8 +56,6 @@ impl Certificates {
         let authority = authority.expect("a certificate of our own");
 
         let leaf = |name: &str, flaw: Flaw| {
-            let hosts: &[&str] =
-                if flaw == Flaw::OtherHost { &["elsewhere.example"] } else { &["localhost", "127.0.0.1"] };
             let hosts: Vec<String> = hosts.iter().map(|&host| host.into()).collect();
             let mut params = CertificateParams::new(hosts).expect("legal host names");
             params.distinguished_name.push(DnType::CommonName, name);

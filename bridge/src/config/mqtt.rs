@@ -10,6 +10,7 @@ use tellhal::tag::Tag;
 
 use super::named::{Named, named};
 use crate::mqtt::intake::{Config, Retained, TOPIC};
+use crate::webhook::jinja::Jinja;
 use crate::webhook::kind::json::Mapping;
 use crate::webhook::template::Template;
 
@@ -96,6 +97,7 @@ impl Mqtt {
             key: read("key", self.key.as_deref()),
             id: None,
             link: read("link", self.link.as_deref()),
+            jinja: Jinja::default(),
         };
         let inflight = self.inflight.unwrap_or(INFLIGHT);
         if !(1..=INFLIGHT_MOST).contains(&inflight) {

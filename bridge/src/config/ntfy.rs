@@ -78,6 +78,7 @@ impl Ntfy {
             tag: Template::default(),
             tags: Vec::new(),
             topics,
+            arns: Vec::new(),
             mapping: Mapping::default(),
         };
         problems.extend(intake.secret().required());

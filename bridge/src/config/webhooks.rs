@@ -12,8 +12,9 @@ use tellhal::tag::{Pattern, Tag};
 
 use super::named::{Named, named};
 use crate::webhook::intake::Config;
+use crate::webhook::jinja::Jinja;
 use crate::webhook::kind::json::Mapping;
-use crate::webhook::kind::{Kind, Read, registry};
+use crate::webhook::kind::{Kind, Read, registry, sns};
 use crate::webhook::template::Template;
 
 /// An intake: `POST /in/NAME` on the bridge's HTTP port.
@@ -33,6 +34,8 @@ pub(super) struct Webhook {
     tag: Option<String>,
     /// The tags that texts may use, of which the address names one: `POST /in/TAG`. Only for `text`.
     tags: Option<OneOrMany>,
+    /// The topics of Amazon's SNS that may send, by their ARNs. Only for `sns`.
+    topics: Option<OneOrMany>,
     /// The JSON pointer of the list whose items are events; the whole body is one event when absent. Only for `json`, like the keys below.
     each: Option<String>,
     /// The title, such as `{/job/name} is {/state}`.
@@ -46,6 +49,29 @@ pub(super) struct Webhook {
     /// The key of the thing that it is about.
     key: Option<String>,
     /// The id of the event, so that one that is delivered again is told once.
+    id: Option<String>,
+    /// The address of a link.
+    link: Option<String>,
+    /// Templates in minijinja for the same parts, for what pointers cannot say.
+    jinja: Templates,
+}
+
+/// Templates such as `{{ job.name | upper }}`, with the request's values by their names, and the whole of it as `this`. Filters: `default`,
+/// `first`, `join`, `last`, `length`, `lower`, `replace`, `round`, `trim`, `upper`; test: `defined`. Only for `json`.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct Templates {
+    /// The title.
+    title: Option<String>,
+    /// The text.
+    text: Option<String>,
+    /// The severity.
+    severity: Option<String>,
+    /// The status.
+    status: Option<String>,
+    /// The key of the thing that it is about.
+    key: Option<String>,
+    /// The id of the event.
     id: Option<String>,
     /// The address of a link.
     link: Option<String>,
@@ -93,6 +119,7 @@ impl Webhook {
             secret_file: self.secret_file.clone(),
             keys: ("secret", "secret_file"),
             topics: BTreeMap::new(),
+            arns: self.arns(kind, &mut problems),
             tag: self.template(kind, &mut problems),
             tags: self.patterns(kind, &mut problems),
             mapping: Mapping::default(),
@@ -164,6 +191,55 @@ impl Webhook {
         patterns
     }
 
+    fn templates(&self, kind: &Kind, problems: &mut Vec<KeyProblem>) -> Jinja {
+        let Templates { title, text, severity, status, key, id, link } = &self.jinja;
+        let mut jinja = Jinja::default();
+        for (at, part, template, other) in [
+            ("jinja.title", "title", title, &self.title),
+            ("jinja.text", "text", text, &self.text),
+            ("jinja.severity", "severity", severity, &self.severity),
+            ("jinja.status", "status", status, &self.status),
+            ("jinja.key", "key", key, &self.key),
+            ("jinja.id", "id", id, &self.id),
+            ("jinja.link", "link", link, &self.link),
+        ] {
+            let Some(template) = template else { continue };
+            if !matches!(kind.read, Read::Mapped) {
+                let what = format!("{} has its own format", kind.name);
+                problems.push(KeyProblem::new(at, what, "remove it, or write kind = \"json\""));
+            } else if other.is_some() {
+                let hint = format!("write either {part} or jinja.{part}");
+                problems.push(KeyProblem::new(at, format!("{part} is given twice"), hint));
+            } else if let Err(what) = jinja.add(part, template) {
+                problems.push(KeyProblem::new(at, what, "such as \"{{ job.name }} is {{ state | upper }}\""));
+            }
+        }
+        jinja
+    }
+
+    fn arns(&self, kind: &Kind, problems: &mut Vec<KeyProblem>) -> Vec<String> {
+        let hint = "such as topics = [\"arn:aws:sns:eu-west-1:123456789012:alarms\"]";
+        match &self.topics {
+            Some(_) if *kind != sns::KIND => {
+                problems.push(KeyProblem::new("topics", "only SNS has topics", "remove it"));
+            }
+            None if *kind == sns::KIND => {
+                problems.push(KeyProblem::new("topics", "the topics that may send are missing", hint));
+            }
+            _ => {}
+        }
+        let mut arns = Vec::new();
+        for (_, arn) in self.topics.iter().flat_map(OneOrMany::items) {
+            let words: Vec<&str> = arn.split(':').collect();
+            if !matches!(words[..], ["arn", _, "sns", _, _, topic] if !topic.is_empty() && !arn.contains('*'))
+            {
+                problems.push(KeyProblem::new("topics", format!("{arn:?} is no topic's ARN"), hint));
+            }
+            arns.push(arn.to_owned());
+        }
+        arns
+    }
+
     fn mapping(&self, kind: &Kind, tag: Template, problems: &mut Vec<KeyProblem>) -> Mapping {
         let is_mapped = matches!(kind.read, Read::Mapped);
         let hint = "such as \"{/job/name} is {/state}\", with JSON pointers in braces";
@@ -200,6 +276,7 @@ impl Webhook {
             key: read("key", &self.key),
             id: read("id", &self.id),
             link: read("link", &self.link),
+            jinja: self.templates(kind, problems),
         };
         if self.each.as_ref().is_some_and(|each| !is_mapped || !each.starts_with('/')) {
             problems.push(KeyProblem::new(
@@ -233,10 +310,30 @@ mod tests {
             ("ours", r#"{"secret":"s","kind":"github","tag":"a.{event"}"#, &["tag"]),
             ("github", r#"{"secret":"s","secret_file":"f"}"#, &["secret"]),
             ("github", r#"{"secret":"s","title":"x","tags":"a"}"#, &["tags", "title"]),
+            ("github", r#"{"secret":"s","topics":"arn:aws:sns:eu-west-1:1:alarms"}"#, &["topics"]),
+            ("sns", r#"{"secret":"s","topics":"arn:aws:sns:eu-west-1:1:alarms"}"#, &[]),
+            (
+                "sns",
+                r#"{"secret":"s","topics":["arn:aws:sns:eu-west-1:1:*","alarms"]}"#,
+                &["topics", "topics"],
+            ),
+            ("sns", r#"{"secret":"s"}"#, &["topics"]),
             ("door", r#"{"secret":"s","kind":"text","tags":["door.>"]}"#, &[]),
             ("door", r#"{"secret":"s","kind":"text"}"#, &["tags"]),
             ("door", r#"{"secret":"s","kind":"text","tags":["door..x"],"tag":"x"}"#, &["tag", "tags"]),
             ("ci", r#"{"secret":"s","kind":"json","tag":"ci.{/job}","title":"{/a} {/b}","each":"/x"}"#, &[]),
+            ("ci", r#"{"secret":"s","kind":"json","jinja":{"title":"{{ a | upper }}"},"text":"{/b}"}"#, &[]),
+            (
+                "ci",
+                r#"{"secret":"s","kind":"json","jinja":{"title":"{{ a | up }}","key":"{{"}}"#,
+                &["jinja.title", "jinja.key"],
+            ),
+            (
+                "ci",
+                r#"{"secret":"s","kind":"json","jinja":{"text":"{{ a }}"},"text":"{/b}"}"#,
+                &["jinja.text"],
+            ),
+            ("github", r#"{"secret":"s","jinja":{"text":"{{ a }}"}}"#, &["jinja.text"]),
             (
                 "ci",
                 r#"{"secret":"s","kind":"json","tag":"ci.{job}","title":"{a}","each":"x"}"#,

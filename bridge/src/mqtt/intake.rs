@@ -7,6 +7,7 @@ use service::platform::mqtt::{Arrived, Broker, LARGEST, matched};
 use tellhal::Message;
 
 use crate::webhook::event::{Event, Reach as _};
+use crate::webhook::jinja::Rendered;
 use crate::webhook::kind::json::{self, Mapping};
 use crate::webhook::template::Template;
 use tellhal::message::Severity;
@@ -80,7 +81,7 @@ impl Config {
             Some(None) => {
                 unread(&self.mapping.tag, value).text(text(&arrived.payload)).field("payload", "not JSON")
             }
-            _ => json::event(&self.mapping, value, || text(&arrived.payload), ""),
+            _ => json::event(&self.mapping, &Rendered::default(), value, || text(&arrived.payload), ""),
         };
         event = event.field(TOPIC, arrived.topic.as_str());
         if let Some(note) = note(&arrived.payload) {
@@ -96,7 +97,7 @@ impl Config {
 
     /// True if a part of the message is read from JSON.
     fn reads_json(&self) -> bool {
-        let Mapping { each: _, tag, title, text, severity, status, key, id, link } = &self.mapping;
+        let Mapping { each: _, jinja: _, tag, title, text, severity, status, key, id, link } = &self.mapping;
         let templates = [title, text, severity, status, key, id, link].into_iter().flatten();
         templates.chain([tag]).flat_map(Template::places).any(|place| place.starts_with('/'))
     }

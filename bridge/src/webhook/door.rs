@@ -23,8 +23,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
 use super::intake::{Config, Intake};
-use super::kind::Read;
+use super::kind::{Read, sns};
 use super::request::{Refusal, Request};
+use super::sns::Sns;
 use super::verify::is_same;
 use crate::bus::Bus;
 use crate::metrics::{Metrics, WebhookRequest};
@@ -68,6 +69,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     bodies: Semaphore,
     refusals: Limiter,
+    sns: Sns,
 }
 
 /// A request whose intake is known.
@@ -87,6 +89,7 @@ impl Hooks {
             metrics,
             bodies: Semaphore::new(BODIES as usize),
             refusals: Limiter::new(Duration::from_secs(1), REFUSALS),
+            sns: Sns::new(),
         }))
     }
 
@@ -211,8 +214,13 @@ impl Hooks {
         let refused = |refusal| self.refused(intake, refusal);
         intake.admits(&request(parts, &[], *token)).map_err(refused)?;
         let (body, permit) = self.body(intake, parts, body).await?;
-        let messages = intake.read(&request(parts, &body, *token), tag.as_ref()).map_err(refused)?;
-        drop((body, permit));
+        let whole = request(parts, &body, *token);
+        if *intake.config.kind == sns::KIND {
+            let message = whole.json().map_err(refused)?;
+            self.0.sns.prove(&message, &intake.config.arns, whole.now).await.map_err(refused)?;
+        }
+        let messages = intake.read(&whole, tag.as_ref()).map_err(refused)?;
+        drop(body);
         let mut kept = Vec::with_capacity(messages.len());
         for (event, mut message) in messages {
             if !self.keep(intake, event, &mut message).await.is_kept() {
@@ -220,6 +228,8 @@ impl Hooks {
             }
             kept.push(message);
         }
+        // The messages take about as much memory as the body that they came in.
+        drop(permit);
         Ok(kept)
     }
 
@@ -269,6 +279,9 @@ impl Hooks {
                 "the body is not of a type that this intake takes".to_owned(),
             ),
             Refusal::Unknown(why) => (StatusCode::NOT_FOUND, why.to_owned()),
+            Refusal::Later(what) => {
+                (StatusCode::SERVICE_UNAVAILABLE, format!("{what} cannot be had now; try again"))
+            }
             Refusal::Malformed(why) => (StatusCode::BAD_REQUEST, why),
         };
         self.refuse(&intake.name, &what);

@@ -160,6 +160,14 @@ pub(crate) fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default().trim_end()
 }
 
+/// The beginning of a long name.
+pub(crate) fn shortened(name: &str) -> String {
+    match name.char_indices().nth(100) {
+        Some((end, _)) => format!("{}…", &name[..end]),
+        None => name.to_owned(),
+    }
+}
+
 /// A severity by the name that others gave it, such as `page` or `P1`.
 pub(crate) fn severity_named(name: &str) -> Option<Severity> {
     match name.to_ascii_lowercase().as_str() {

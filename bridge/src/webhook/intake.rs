@@ -14,7 +14,7 @@ use super::kind::json::Mapping;
 use super::kind::{Kind, Read, json, text};
 use super::request::{Refusal, Request};
 use super::template::Template;
-use super::verify::{Proof, token_problem, verify};
+use super::verify::{Proof, message_id, token_problem, verify};
 
 /// The largest request, in bytes.
 const LARGEST: usize = 1 << 20;
@@ -36,6 +36,8 @@ pub(crate) struct Config {
     pub(crate) tags: Vec<Pattern>,
     /// The tags of topics, for ntfy.
     pub(crate) topics: BTreeMap<String, Tag>,
+    /// The topics that may send, for SNS.
+    pub(crate) arns: Vec<String>,
     pub(crate) mapping: Mapping,
 }
 
@@ -141,7 +143,11 @@ impl Intake {
             None => self.config.tag.tag(part),
         };
         let id = event.id.clone();
-        (id, event.message(&self.source, tag, original))
+        let mut message = event.message(&self.source, tag, original);
+        if let Some(id) = &id {
+            message.id = message_id(&self.secret, &self.name, id);
+        }
+        (id, message)
     }
 }
 
@@ -167,6 +173,7 @@ mod tests {
             keys: ("secret", "secret_file"),
             tags: Vec::new(),
             topics: BTreeMap::new(),
+            arns: Vec::new(),
             mapping: Mapping::default(),
         };
         Intake::open("one", &config)
@@ -182,6 +189,33 @@ mod tests {
         let (id, message) = &told[0];
         assert_eq!((message.source.as_str(), message.tag.as_str()), ("in-one", "alert.hal_ctl__"));
         assert_eq!((message.fields["tag"].as_str(), id.as_deref()), ("alert.hal.ctl.>", Some("f/t/firing")));
+    }
+
+    #[test]
+    fn a_message_has_an_id_that_only_its_intake_can_make() {
+        let id_of = |secret: &str, fingerprint: &str| {
+            let body = format!(
+                r#"{{"alerts":[{{"status":"firing","fingerprint":"{fingerprint}","startsAt":"t"}}]}}"#
+            );
+            let headers = HeaderMap::new();
+            let request = Request {
+                headers: &headers,
+                body: body.as_bytes(),
+                token: Some(secret),
+                path: "",
+                query: "",
+                now: 0,
+            };
+            intake("alertmanager", "a", secret).unwrap().read(&request, None).unwrap().remove(0).1.id
+        };
+        assert_eq!(id_of(TOKEN, "f"), id_of(TOKEN, "f"), "the log drops it when it is delivered again");
+        assert_ne!(id_of(TOKEN, "f"), id_of(TOKEN, "g"));
+        assert_ne!(
+            id_of(TOKEN, "f"),
+            id_of("0Zq8Xw7Yv6Ut5Sr4Qp3On2", "f"),
+            "nobody else can take it beforehand"
+        );
+        assert_ne!(id_of(TOKEN, ""), id_of(TOKEN, ""), "an event without an id is told each time");
     }
 
     #[test]

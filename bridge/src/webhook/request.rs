@@ -30,6 +30,8 @@ pub(crate) enum Refusal {
     Type,
     /// It is for a thing that is not there.
     Unknown(&'static str),
+    /// It cannot be proven now, since this cannot be had; its sender shall come again.
+    Later(&'static str),
     /// Its body cannot be understood.
     Malformed(String),
 }

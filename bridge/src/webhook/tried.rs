@@ -63,7 +63,7 @@ fn headers(given: &[String]) -> anyhow::Result<HeaderMap> {
 
 fn words(refusal: &Refusal) -> &str {
     match refusal {
-        Refusal::Unproven(why) | Refusal::Unknown(why) => why,
+        Refusal::Unproven(why) | Refusal::Unknown(why) | Refusal::Later(why) => why,
         Refusal::Type => "its body is not of a type that this webhook takes",
         Refusal::Malformed(why) => why,
     }

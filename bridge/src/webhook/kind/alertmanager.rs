@@ -50,11 +50,18 @@ pub(super) fn alert(body: &Value, alert: &Value) -> Event {
     let description = alert.first(&["/annotations/description", "/annotations/summary"]);
     let bad = severity_named(&alert.text("/labels/severity")).unwrap_or(Severity::Error);
     let instance = alert.text("/labels/instance");
+    // Grafana's own alerts about a rule that has no data, or whose data cannot be had.
+    let rule = alert.text("/labels/rulename");
+    let name_shown = match name.as_str() {
+        "DatasourceNoData" if !rule.is_empty() => format!("{rule}: no data"),
+        "DatasourceError" if !rule.is_empty() => format!("{rule}: its data cannot be had"),
+        _ => name.clone(),
+    };
     let title = match first_line(&summary) {
         "" if name.is_empty() => "an alert without a name".to_owned(),
-        "" if instance.is_empty() => name.clone(),
-        "" => format!("{name} on {instance}"),
-        summary => joined(&[&name, summary], ": "),
+        "" if instance.is_empty() => name_shown,
+        "" => format!("{name_shown} on {instance}"),
+        summary => joined(&[&name_shown, summary], ": "),
     };
     let is_over = status == "resolved";
     let mut event = Event::new(title)

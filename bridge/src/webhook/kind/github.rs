@@ -4,7 +4,7 @@ use serde_json::Value;
 use tellhal::message::{Severity, Status};
 
 use super::{Event, Kind, Proof, Read, Refusal, Request};
-use crate::webhook::event::{Reach as _, first_line, joined, severity_named};
+use crate::webhook::event::{Reach as _, first_line, joined, severity_named, shortened};
 
 pub(super) const KIND: Kind = Kind {
     name: "github",
@@ -330,14 +330,6 @@ fn commit(commit: &Value) -> String {
     let author = commit.first(&["/author/username", "/author/name"]);
     let sha = commit.text("/id");
     joined(&[short(&sha), &format!("{author}:"), first_line(&commit.text("/message"))], " ")
-}
-
-/// The beginning of a long name.
-fn shortened(name: &str) -> String {
-    match name.char_indices().nth(100) {
-        Some((end, _)) => format!("{}…", &name[..end]),
-        None => name.to_owned(),
-    }
 }
 
 /// A commit's id as people write it.

@@ -18,13 +18,23 @@ pub(super) const KIND: Kind = Kind {
 fn alert(body: &Value, alert: &Value) -> Event {
     let values = alert.pointer("/values").and_then(Value::as_object);
     let values: Vec<String> =
-        values.into_iter().flatten().map(|(name, value)| format!("{name}={value}")).collect();
+        values.into_iter().flatten().map(|(name, value)| format!("{name}={}", rounded(value))).collect();
     alertmanager::alert(body, alert)
         .link("dashboard", alert.text("/dashboardURL"))
         .link("panel", alert.text("/panelURL"))
         .link("silence", alert.text("/silenceURL"))
         .link("picture", alert.text("/imageURL"))
         .field("values", values.join(" "))
+}
+
+/// A measured value as people say it.
+fn rounded(value: &Value) -> String {
+    match value.as_f64() {
+        Some(number) if number.fract() != 0.0 && number.abs() >= 0.001 => {
+            format!("{number:.3}").trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => value.to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -43,7 +53,7 @@ mod tests {
             "values":{"B":44.23943737541908,"C":1}}],"version":"1","title":"[FIRING:1]","state":"alerting"}"#;
         let event = posted(&KIND, &[], body).unwrap().remove(0);
         assert_eq!(event.title, "High memory usage: This alert was triggered for zone us-1");
-        assert_eq!(event.fields["values"], "B=44.23943737541908 C=1");
+        assert_eq!(event.fields["values"], "B=44.239 C=1");
         assert_eq!(
             event.links.iter().filter_map(|link| link.title.as_deref()).collect::<Vec<_>>(),
             ["graph", "silence"]

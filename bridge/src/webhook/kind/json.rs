@@ -1,10 +1,12 @@
-//! Any JSON: the configuration says at which pointers the parts of a message are, such as `title = "{/job/name} is {/state}"`.
+//! Any JSON: the configuration says at which pointers the parts of a message are, such as `title = "{/job/name} is {/state}"`, or has
+//! templates for them.
 
 use serde_json::Value;
 use tellhal::message::{Severity, Status};
 
 use super::{Event, Kind, Proof, Read, Refusal, Request};
 use crate::webhook::event::{Reach as _, severity_named};
+use crate::webhook::jinja::{Jinja, Rendered};
 use crate::webhook::template::Template;
 
 pub(super) const KIND: Kind = Kind {
@@ -28,6 +30,8 @@ pub(crate) struct Mapping {
     pub(crate) key: Option<Template>,
     pub(crate) id: Option<Template>,
     pub(crate) link: Option<Template>,
+    /// Templates of another kind for the same parts, which come first.
+    pub(crate) jinja: Jinja,
 }
 
 /// The events of a body. Without a template for its text, the whole JSON is the text.
@@ -41,38 +45,51 @@ pub(crate) fn read(request: &Request<'_>, mapping: &Mapping) -> Result<Vec<Event
     let signed_id = request.header("webhook-id");
     let is_one = items.len() == 1;
     let event = |item: &Value| {
-        event(mapping, |at| item.text(at), || item.to_string(), if is_one { signed_id } else { "" })
+        let rendered = mapping.jinja.render(item);
+        let id = if is_one { signed_id } else { "" };
+        event(mapping, &rendered, |at| item.text(at), || item.to_string(), id)
     };
     Ok(items.iter().map(event).collect())
 }
 
-/// The event whose parts `value` gives by their placeholders. Without a template for its text, `whole` is the text.
+/// The event whose parts are `rendered`, or those that `value` gives by their placeholders. Without a template for its text, `whole` is
+/// the text. An event of which a part could not be rendered is told all the same, with the reason.
 pub(crate) fn event(
     mapping: &Mapping,
+    rendered: &Rendered,
     value: impl Fn(&str) -> String,
     whole: impl FnOnce() -> String,
     id: &str,
 ) -> Event {
-    let fill = |template: &Option<Template>| template.as_ref().map(|template| template.fill(&value));
-    let mut event = Event::new(fill(&mapping.title).unwrap_or_default());
-    event = match fill(&mapping.status).as_deref().and_then(status_named) {
+    let fill = |part: &str, template: &Option<Template>| match rendered.parts.get(part) {
+        Some(text) => Some(text.clone()),
+        None => template.as_ref().map(|template| template.fill(&value)),
+    };
+    let mut event = Event::new(fill("title", &mapping.title).unwrap_or_default());
+    event = match fill("status", &mapping.status).as_deref().and_then(status_named) {
         Some(status) => event.status(status, Severity::Error),
         None => event,
     };
-    if let Some(severity) = fill(&mapping.severity).filter(|_| event.status != Some(Status::Resolved)) {
+    if let Some(severity) =
+        fill("severity", &mapping.severity).filter(|_| event.status != Some(Status::Resolved))
+    {
         let unknown = if severity.is_empty() { event.severity } else { Severity::UNKNOWN };
         event = event.severity(severity_named(&severity).unwrap_or(unknown));
     }
     for at in mapping.tag.places() {
         event = event.part(at, value(at));
     }
-    let text = fill(&mapping.text).unwrap_or_else(whole);
-    let key = fill(&mapping.key).unwrap_or_default();
+    let text = fill("text", &mapping.text).unwrap_or_else(whole);
+    let key = fill("key", &mapping.key).unwrap_or_default();
+    if !rendered.problems.is_empty() {
+        let severity = event.severity.max(Severity::UNKNOWN);
+        event = event.severity(severity).field("templates", rendered.problems.join("; "));
+    }
     event
         .text(text)
         .key(key)
-        .id(fill(&mapping.id).unwrap_or_else(|| id.to_owned()))
-        .link("", fill(&mapping.link).unwrap_or_default())
+        .id(fill("id", &mapping.id).unwrap_or_else(|| id.to_owned()))
+        .link("", fill("link", &mapping.link).unwrap_or_default())
 }
 
 /// The names that systems give to the states of a thing.
@@ -129,6 +146,30 @@ mod tests {
         assert_eq!((events[1].severity, events[1].status), (Severity::Info, Some(Status::Resolved)));
         assert_eq!(events[1].parts["/name"], "b");
         assert!(read_as(&mapping, "{}").is_err());
+    }
+
+    #[test]
+    fn an_event_that_a_template_does_not_fit_is_told_with_the_reason() {
+        let mut mapping = Mapping { title: Some(Template::read("{/name}").unwrap()), ..Mapping::default() };
+        for (part, source) in
+            [("status", "{{ state }}"), ("text", "{{ log.lines }}"), ("key", "{{ name | lower }}")]
+        {
+            mapping.jinja.add(part, source).unwrap();
+        }
+        let event =
+            read_as(&mapping, r#"{"name":"Web","state":"ok","log":{"lines":"fine"}}"#).unwrap().remove(0);
+        assert_eq!(
+            (event.title.as_str(), event.text.as_str(), event.key.as_deref()),
+            ("Web", "fine", Some("web"))
+        );
+        assert_eq!((event.status, event.fields.len()), (Some(Status::Resolved), 0));
+        let body = r#"{"name":"Web","state":"ok"}"#;
+        let event = read_as(&mapping, body).unwrap().remove(0);
+        assert_eq!(
+            (event.title.as_str(), event.text.as_str(), event.severity),
+            ("Web", body, Severity::Warning)
+        );
+        assert_eq!(event.fields["templates"], "text: `log` is not in the request in line 1");
         assert_eq!(read_as(&Mapping::default(), r#"{"a":1}"#).unwrap()[0].text, r#"{"a":1}"#);
     }
 }

@@ -18,6 +18,7 @@ mod redmine;
 pub(crate) mod registry;
 mod sentry;
 pub(crate) mod slack;
+pub(crate) mod sns;
 mod standard;
 mod statuspage;
 #[cfg(test)]

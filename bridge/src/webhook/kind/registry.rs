@@ -2,7 +2,7 @@
 
 use super::*;
 
-static KINDS: [&Kind; 20] = [
+static KINDS: [&Kind; 21] = [
     &alertmanager::KIND,
     &bugzilla::KIND,
     &cloudevents::KIND,
@@ -19,6 +19,7 @@ static KINDS: [&Kind; 20] = [
     &redmine::KIND,
     &sentry::KIND,
     &slack::KIND,
+    &sns::KIND,
     &standard::KIND,
     &statuspage::KIND,
     &text::KIND,

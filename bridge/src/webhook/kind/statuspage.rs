@@ -1,5 +1,6 @@
 //! Statuspage, the pages of others' incidents: each update of an incident, and components whose state has changed.
 
+use serde_json::Value;
 use tellhal::message::{Severity, Status};
 
 use super::{Event, Kind, Proof, Read, Refusal, Request};
@@ -19,17 +20,22 @@ fn read(request: &Request<'_>) -> Result<Vec<Event>, Refusal> {
     let (event, kind, status) = if body.pointer("/incident").is_some() {
         let status = body.text("/incident/status");
         let title = joined(&[&body.text("/incident/name"), &status.replace('_', " ")], ": ");
-        // The newest update comes first.
-        let update = "/incident/incident_updates/0";
-        let id = body.first(&[&format!("{update}/id"), "/incident/updated_at", "/incident/id"]);
+        let (update, is_newest) = changed(body.list("/incident/incident_updates"));
+        let id = joined(&[&update.text("/id"), &update.text("/updated_at")], "@");
+        let id = if id.is_empty() { body.first(&["/incident/updated_at", "/incident/id"]) } else { id };
         let bad = match body.text("/incident/impact").as_str() {
             "critical" => Severity::Critical,
             "major" => Severity::Error,
             "none" => Severity::Notice,
             _ => Severity::Warning,
         };
-        let text = body.text(&format!("{update}/body"));
+        let said = update.text("/body");
+        let text = match is_newest {
+            true => said,
+            false => format!("What was said at {} is now: {said}", told_at(update)),
+        };
         let event = Event::new(title).id(id).key(body.text("/incident/id")).text(text);
+        let event = event.field("began", body.text("/incident/created_at"));
         (event.status(state(&status), bad).link("", body.text("/incident/shortlink")), "incident", status)
     } else if body.pointer("/component_update").is_some() {
         let status = body.first(&["/component_update/new_status", "/component/status"]);
@@ -47,6 +53,22 @@ fn read(request: &Request<'_>) -> Result<Vec<Event>, Refusal> {
     Ok(vec![
         event.part("event", kind).part("status", status).field("page", body.text("/page/status_description")),
     ])
+}
+
+/// The update that was changed last, and whether it is also the newest. Pages also send an incident when somebody corrects an older
+/// update, or adds one to an incident that is over.
+fn changed(updates: &[Value]) -> (&Value, bool) {
+    let at = |update: &Value| update.first(&["/updated_at", "/created_at", "/display_at"]);
+    // The newest comes first, so that it is the one that counts among equals.
+    let newest = updates.iter().rev().max_by_key(|update| told_at(update));
+    let changed = updates.iter().rev().max_by_key(|update| at(update));
+    let (changed, newest) = (changed.unwrap_or(&Value::Null), newest.unwrap_or(&Value::Null));
+    (changed, changed == newest)
+}
+
+/// The time that an update is of.
+fn told_at(update: &Value) -> String {
+    update.first(&["/display_at", "/created_at"])
 }
 
 fn state(status: &str) -> Status {
@@ -88,5 +110,40 @@ mod tests {
             ("Some Component: major outage", Some(Status::Failed))
         );
         assert!(posted(&KIND, &[], "{}").is_err());
+    }
+
+    #[test]
+    fn an_older_update_that_is_changed_is_told_as_that() {
+        let incident = |updates: &str| {
+            let body = format!(
+                r#"{{"page":{{"id":"p"}},"incident":{{"id":"rclfj","name":"Database is down","status":"resolved","impact":"major",
+                "created_at":"2026-11-20T01:00:00.000Z","incident_updates":[{updates}]}}}}"#
+            );
+            posted(&KIND, &[], &body).unwrap().remove(0)
+        };
+        let update = |id: &str, created: &str, updated: &str, body: &str| {
+            format!(
+                r#"{{"id":"{id}","created_at":"2026-11-20T0{created}:00:00.000Z","updated_at":"2026-11-{updated}:00:00.000Z","body":"{body}"}}"#
+            )
+        };
+        let resolved = update("u2", "2", "20T02", "It is back.");
+        let first = incident(&format!("{resolved},{}", update("u1", "1", "20T01", "We look into it.")));
+        assert_eq!(
+            (first.text.as_str(), first.fields["began"].as_str()),
+            ("It is back.", "2026-11-20T01:00:00.000Z")
+        );
+        let begun = incident(&update("u1", "1", "20T01", "We look into it."));
+        // In either order.
+        for updates in [
+            format!("{resolved},{}", update("u1", "1", "28T03", "It was the disk.")),
+            format!("{},{resolved}", update("u1", "1", "28T03", "It was the disk.")),
+        ] {
+            let later = incident(&updates);
+            assert_eq!(later.text, "What was said at 2026-11-20T01:00:00.000Z is now: It was the disk.");
+            assert_eq!((later.key.as_deref(), later.status), (Some("rclfj"), Some(Status::Resolved)));
+            assert_ne!(later.id, begun.id, "the claim of the first one does not swallow it");
+        }
+        let added = incident(&format!("{},{resolved}", update("u3", "9", "28T03", "The report is here.")));
+        assert_eq!(added.text, "The report is here.");
     }
 }
