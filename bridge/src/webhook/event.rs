@@ -61,10 +61,13 @@ impl Event {
         self
     }
 
-    /// The state of its thing. Only a failure is as severe as `bad`.
+    /// The state of its thing. A failure is as severe as `bad`, and so is its end, since the rooms that got the failure get its end.
     pub(crate) fn status(mut self, status: Status, bad: Severity) -> Event {
         self.status = Some(status);
-        self.severity = if status == Status::Failed { bad } else { Severity::Info };
+        self.severity = match status {
+            Status::Failed | Status::Resolved => bad,
+            Status::Started | Status::Succeeded => Severity::Info,
+        };
         self
     }
 

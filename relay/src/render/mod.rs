@@ -28,6 +28,7 @@ const TAGS: usize = 5;
 /// A delivery in its parts, each clean.
 #[derive(Clone, Debug, PartialEq)]
 pub struct View {
+    /// As it is shown: what is over is no alarm, however severe it was.
     pub severity: Severity,
     pub tag: String,
     pub source: Option<String>,
@@ -85,7 +86,7 @@ impl View {
         let is_linked = |file: &&FileEntry| message.links.iter().any(|link| link.url.ends_with(&file.object));
         let on_page = message.files.iter().filter(|file| !is_linked(file));
         View {
-            severity: message.severity,
+            severity: shown_severity(message),
             tag: message.tag.as_str().to_owned(),
             source: Some(one_line(&message.source)),
             clock: String::new(),
@@ -253,6 +254,14 @@ fn marked(marker: Option<&str>, line: String) -> String {
     match marker {
         Some(marker) => format!("{marker} {line}"),
         None => line,
+    }
+}
+
+/// The end of a failure has the failure's severity, so that the same rooms get it, and is good news.
+fn shown_severity(message: &Message) -> Severity {
+    match message.status {
+        Some(Status::Resolved) => message.severity.min(Severity::Info),
+        _ => message.severity,
     }
 }
 

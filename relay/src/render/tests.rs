@@ -65,6 +65,13 @@ fn everything_else_has_its_place() {
 }
 
 #[test]
+fn what_is_over_is_no_alarm() {
+    let mut over = message("monitor.disk", "disk is fine again");
+    (over.severity, over.status) = (Severity::Critical, Some(Status::Resolved));
+    assert_eq!(shown(over), ["[monitor.disk] db1: disk is fine again (resolved)"]);
+}
+
+#[test]
 fn fields_do_not_repeat_the_headline() {
     let mut event = message("github.push", "o/shop: amy pushed 12 commits to main");
     let fields = [

@@ -8,7 +8,8 @@ use serde::Deserialize;
 use tellhal::paint::Paint;
 
 use super::{self as room, Part, Post, Room, Shared};
-use crate::render;
+use crate::delivery::Delivery;
+use crate::render::{self, View};
 use service::platform::{Failure, Sent};
 
 /// `[rooms.NAME.console]`: it has no settings.
@@ -38,7 +39,10 @@ impl Room for Console {
         let shown = render::lines(post).join("\n");
         let (first, rest) = shown.split_at(shown.find('\n').unwrap_or(shown.len()));
         // The only escape codes in the output: `render::lines` removes those of a message.
-        let wire = self.paint.severity(post.severity(), first) + rest;
+        let shown_severity = |delivery: &Delivery| View::of(delivery, &post.zone).severity;
+        let severities =
+            post.listed.iter().map(shown_severity).chain(post.counted.as_ref().map(|counted| counted.worst));
+        let wire = self.paint.severity(severities.max().unwrap_or_default(), first) + rest;
         vec![Part { shown, wire, plain: None, id: post.id.clone(), file: None }]
     }
 

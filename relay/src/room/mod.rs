@@ -28,7 +28,6 @@ use service::platform::{Failure, Limiter, Sent, TIMEOUT};
 use service::secret::Pair;
 use service::zone::Zone;
 use sha2::{Digest as _, Sha256};
-use tellhal::Severity;
 use tellhal::attached::File;
 
 use crate::delivery::Delivery;
@@ -133,12 +132,6 @@ impl Post {
         hash.update(self.counted.as_ref().map_or(0, |counted| counted.count).to_be_bytes());
         let short: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         format!("{}/{short}", self.id)
-    }
-
-    /// The highest severity in it.
-    pub fn severity(&self) -> Severity {
-        let listed = self.listed.iter().map(Delivery::severity);
-        listed.chain(self.counted.as_ref().map(|counted| counted.worst)).max().unwrap_or_default()
     }
 }
 

@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(first.links.len(), 2);
         assert_eq!((first.parts["job"].as_str(), first.fields["instance"].as_str()), ("node", "db1:9100"));
         assert_eq!((second.title.as_str(), second.status), ("DiskFull on db2:9100", Some(Status::Resolved)));
-        assert_eq!((second.severity, second.key.as_deref()), (Severity::Info, Some("beef")));
+        assert_eq!((second.severity, second.key.as_deref()), (Severity::Error, Some("beef")));
         assert!(events[2].title.starts_with("3 more alerts"));
     }
 

@@ -254,13 +254,12 @@ impl Payload<'_> {
             " ",
         );
         let event = self.done(&thing, &named);
+        let bad = severity_named(&severity).unwrap_or(Severity::Warning);
         let event = match self.body.text("/action").as_str() {
             "created" | "create" | "reopened" | "reopened_by_user" | "reintroduced"
-            | "appeared_in_branch" | "auto_reopened" => {
-                event.status(Status::Failed, severity_named(&severity).unwrap_or(Severity::Warning))
-            }
+            | "appeared_in_branch" | "auto_reopened" => event.status(Status::Failed, bad),
             "fixed" | "dismissed" | "dismiss" | "auto_dismissed" | "closed_by_user" | "resolved"
-            | "resolve" | "revoked" => event.status(Status::Resolved, Severity::Info),
+            | "resolve" | "revoked" => event.status(Status::Resolved, bad),
             _ => event,
         };
         event.key(joined(&[self.name, &self.repository(), &number], "/")).link("", self.address("/alert"))

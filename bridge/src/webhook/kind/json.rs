@@ -70,9 +70,7 @@ pub(crate) fn event(
         Some(status) => event.status(status, Severity::Error),
         None => event,
     };
-    if let Some(severity) =
-        fill("severity", &mapping.severity).filter(|_| event.status != Some(Status::Resolved))
-    {
+    if let Some(severity) = fill("severity", &mapping.severity) {
         let unknown = if severity.is_empty() { event.severity } else { Severity::UNKNOWN };
         event = event.severity(severity_named(&severity).unwrap_or(unknown));
     }
@@ -143,7 +141,7 @@ mod tests {
         assert_eq!(events[0].title, "{/secret} is down", "a value is no template");
         assert_eq!((events[0].severity, events[0].status), (Severity::Critical, Some(Status::Failed)));
         assert_eq!((events[0].id.as_deref(), events[0].links.len()), (Some("{/secret}@7"), 1));
-        assert_eq!((events[1].severity, events[1].status), (Severity::Info, Some(Status::Resolved)));
+        assert_eq!((events[1].severity, events[1].status), (Severity::Critical, Some(Status::Resolved)));
         assert_eq!(events[1].parts["/name"], "b");
         assert!(read_as(&mapping, "{}").is_err());
     }
@@ -167,7 +165,7 @@ mod tests {
         let event = read_as(&mapping, body).unwrap().remove(0);
         assert_eq!(
             (event.title.as_str(), event.text.as_str(), event.severity),
-            ("Web", body, Severity::Warning)
+            ("Web", body, Severity::Error)
         );
         assert_eq!(event.fields["templates"], "text: `log` is not in the request in line 1");
         assert_eq!(read_as(&Mapping::default(), r#"{"a":1}"#).unwrap()[0].text, r#"{"a":1}"#);
