@@ -5,28 +5,15 @@
 use std::process::Output;
 
 use serde_json::{Value, json};
+use tests::graphite::png;
 use tests::synapse::SERVER_NAME;
 use tests::wait::SOON;
 use tests::{
     Answer, Bridge, FakeSlack, GraphiteWeb, MatrixUser, NatsServer, Relay, Reply, Synapse, WebhookSink, ask,
     wait_until,
 };
-use tokio::io::AsyncReadExt as _;
 
 const CHANNEL: &str = "C0123456789";
-
-/// A picture with nothing in it, as far as it is looked at.
-fn png(width: u32, height: u32) -> Vec<u8> {
-    let begin = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
-    [
-        begin,
-        &width.to_be_bytes()[..],
-        &height.to_be_bytes(),
-        b"\x08\x02\0\0\0crc.",
-        b"\0\0\0\0IEND\xae\x42\x60\x82",
-    ]
-    .concat()
-}
 
 /// Width and height of a picture.
 fn pixels(png: &[u8]) -> (u32, u32) {
@@ -39,14 +26,6 @@ fn pixels(png: &[u8]) -> (u32, u32) {
 async fn output(bridge: &Bridge, arguments: &[&str]) -> Output {
     let mut command = bridge.command(arguments);
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
-}
-
-/// A kept file.
-async fn object(nats: &NatsServer, name: &str) -> Vec<u8> {
-    let files = nats.jetstream().await.get_object_store("HAL_FILES").await.unwrap();
-    let mut bytes = Vec::new();
-    files.get(name).await.unwrap().read_to_end(&mut bytes).await.unwrap();
-    bytes
 }
 
 /// The pictures in a Matrix room.
@@ -137,7 +116,7 @@ async fn a_graph_is_uploaded_linked_and_shown_as_each_room_takes_it() {
     let kept = &message["files"][0];
     assert_eq!((&kept["name"], &kept["picture"]), (&json!("load.png"), &json!(true)), "{message}");
     let name = kept["object"].as_str().unwrap();
-    let bytes = object(&nats, name).await;
+    let bytes = nats.file(name).await;
     assert_eq!((pixels(&bytes), kept["bytes"].as_u64()), ((1400, 700), Some(bytes.len() as u64)));
     assert_eq!(image["info"]["size"].as_u64(), Some(bytes.len() as u64));
     let (status, shown) = relay.get(&format!("/api/files/{name}")).await;

@@ -129,6 +129,11 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// True if it is wrong from now on.
+    pub(crate) fn is_to_wrong(self) -> bool {
+        matches!(self, Change::To(Condition::Wrong) | Change::Steady(Condition::Wrong))
+    }
+
     /// True if nothing is left to worry about.
     pub(crate) fn is_end(self) -> bool {
         use Change::{Forgotten, Observed, Steady, To};

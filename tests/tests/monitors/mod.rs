@@ -6,6 +6,7 @@ mod expect;
 mod graphite;
 mod http;
 mod logstash;
+mod pictures;
 mod prometheus;
 mod scene;
 mod settings;

@@ -36,9 +36,10 @@ async fn a_monitor_is_tried_by_hand() {
 fn monitors_that_cannot_work_are_refused_by_place() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bridge.toml");
-    let text = "[[monitors]]\nname = \"a b\"\nevery = \"0s\"\nclear = 60\n[monitors.graphite]\nurl = \"http://g:1\"\nabove = 50\n\
+    let text = "[[monitors]]\nname = \"a b\"\nevery = \"0s\"\nclear = 60\ngraph = \"lod\"\n[monitors.graphite]\nurl = \"http://g:1\"\nabove = 50\n\
         [[monitors]]\nname = \"x\"\ntag = \"t\"\ngrafite = 1\n[[monitors]]\nname = \"x\"\ntag = \"t\"\n[monitors.http]\nurl = \"http://h\"\n\
-        [[monitors]]\nname = \"x\"\ntag = \"t\"\n[monitors.http]\nurl = \"http://h\"\n[monitors.expect]\nseen = \"a\"\nwithin = \"1h\"\n";
+        [[monitors]]\nname = \"x\"\ntag = \"t\"\n[monitors.http]\nurl = \"http://h\"\n[monitors.expect]\nseen = \"a\"\nwithin = \"1h\"\n\
+        [graphs.load]\nurl = \"http://g.example\"\ntargets = [{ target = \"a\" }]\n";
     std::fs::write(&file, text).unwrap();
     let output =
         std::process::Command::new(find::ours("hal-bridge")).args(["check", "--config"]).arg(&file).output();
@@ -47,6 +48,8 @@ fn monitors_that_cannot_work_are_refused_by_place() {
         "bridge.toml:2:8: error: monitors[0].name: \"a b\" is not a legal name for a monitor",
         "bridge.toml:1:1: error: monitors[0]: tag is missing",
         "bridge.toml:3:9: error: monitors[0].every: \"0s\" is not longer than zero",
+        "bridge.toml:5:9: error: monitors[0].graph: there is no graph \"lod\"",
+        "did you mean load?",
         "monitors[0].graphite.target: the target is missing",
         "monitors[0].graphite.above: above = 50, so clear = 60 would be good and wrong at once",
         "monitors[1].grafite: unknown key",
