@@ -42,6 +42,7 @@ posted = client.chat_postMessage(channel="C1", text="hello", blocks=[section])
 edited = client.chat_update(channel="C1", ts=posted["ts"], text="hello again")
 incoming = WebhookClient(webhook)
 taken = incoming.send(text="through the webhook")
+shared = client.files_upload_v2(channel="C1", thread_ts=posted["ts"], filename="a.png", content=b"\x89PNG", title="A graph")
 empty = incoming.send_dict({"text": ""})
 print(json.dumps({
     "team": client.auth_test()["team_id"],
@@ -52,8 +53,24 @@ print(json.dumps({
     "blocks": error(lambda: client.chat_postMessage(channel="C1", text="x", blocks=[section] * 51)),
     "stranger": error(lambda: WebClient(token="xoxb-other", base_url=api + "/").auth_test()),
     "edit_missing": error(lambda: client.chat_update(channel="C1", ts="1.1", text="x")),
+    "file": [shared["ok"], shared["file"]["title"]],
+    "file_lost": error(lambda: client.files_completeUploadExternal(files=[{"id": "F404", "title": "x"}], channel_id="C1")),
+    "file_nowhere": error(lambda: client.files_upload_v2(channel="C404", filename="a.png", content=b"x")),
+    "file_empty": error(lambda: client.files_getUploadURLExternal(filename="a.png", length=0)),
     "webhook": [taken.status_code, taken.body], "webhook_empty": [empty.status_code, empty.body],
 }))
+"#;
+
+const NO_FILES: &str = r#"
+import json, sys
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+
+api, token = sys.argv[1:]
+try:
+    WebClient(token=token, base_url=api + "/").files_upload_v2(channel="C1", filename="a.png", content=b"x")
+except SlackApiError as e:
+    print(json.dumps(e.response["error"]))
 "#;
 
 #[tokio::test]
@@ -69,9 +86,21 @@ async fn slack_is_what_the_official_sdk_expects() {
         "blocks": [200, "invalid_blocks", null],
         "stranger": [200, "invalid_auth", null],
         "edit_missing": [200, "message_not_found", null],
+        "file": [true, "A graph"],
+        "file_lost": [200, "file_not_found", null],
+        "file_nowhere": [200, "channel_not_found", null],
+        "file_empty": [200, "invalid_arguments", null],
         "webhook": [200, "ok"], "webhook_empty": [400, "no_text"],
     });
     assert_eq!(got, want);
+    let picture = slack.pictures().remove(0);
+    assert_eq!(
+        (picture.bytes.as_slice(), picture.thread),
+        (&b"\x89PNG"[..], Some(slack.posts()[0].ts.clone()))
+    );
+    slack.permit_files(false);
+    let got = python(NO_FILES, &[&slack.api_url(), TOKEN]).await;
+    assert_eq!(got, json!("missing_scope"));
     let posts = slack.posts();
     assert_eq!(posts.len(), 2);
     assert_eq!((posts[0].channel.as_str(), posts[0].text.as_str()), ("C1", "hello again"));

@@ -1,5 +1,9 @@
 //! Slack: who speaks is workspace and user id, for which Slack vouches. What is said comes over a connection that we open (Socket
 //! Mode), or as signed requests to the bridge's port.
+//!
+//! Files of an answer are uploaded before its text is posted, and shown behind it, in its thread. If one is not taken, nothing is posted
+//! yet and the answer comes with links. Once the text is there, nothing is said again: a bridge that ends in between, or a share whose
+//! answer is lost, may leave an answer without its picture, and none twice. Without the scope `files:write` answers have links.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +19,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{KeyProblem, OneOrMany, PATH};
 use service::platform::slack::{
-    Api, Client, Delivery, Heard as Said, Incoming, Message, SIGNATURE, Socket, TIMESTAMP, Us,
-    channel_problem, command_form, event, slash_answer, verify,
+    Api, Client, Delivery, Heard as Said, Incoming, Message, SIGNATURE, Socket, TIMESTAMP, Uploaded, Uploads,
+    Us, channel_problem, command_form, event, slash_answer, verify,
 };
 use service::platform::{Failure, Limiter};
 use service::secret::{Pair, Secret};
@@ -156,6 +160,7 @@ impl Settings for Config {
             sender,
             inbox: AsyncMutex::new(Inbox { lines, last: None }),
             limiter: Limiter::new(EVERY, BURST),
+            uploads: Uploads::default(),
             refusals: Limiter::new(Duration::from_secs(1), REFUSALS),
             work,
         }))
@@ -183,6 +188,7 @@ struct Slack {
     sender: mpsc::Sender<Incoming>,
     inbox: AsyncMutex<Inbox>,
     limiter: Limiter,
+    uploads: Uploads,
     refusals: Limiter,
     work: JoinHandle<()>,
 }
@@ -253,9 +259,12 @@ impl Chat for Slack {
     }
 
     async fn reply(&self, to: &str, text: &Answer, earlier: Option<&str>) -> Result<Option<String>, Failure> {
-        while let Err(wait) = self.limiter.take() {
-            tokio::time::sleep(wait).await;
-        }
+        let files = self.upload(text).await?;
+        self.turn().await;
+        let mut parts = to.split(' ');
+        let mut part = || parts.next().unwrap_or_default();
+        let (channel, user, thread) = (part(), part(), part());
+        let thread = Some(thread).filter(|ts| !ts.is_empty());
         if let Some((channel, ts)) = earlier.and_then(|earlier| earlier.split_once(' ')) {
             let mut edit = message(text, true);
             (edit.channel, edit.ts) = (Some(channel), Some(ts));
@@ -264,14 +273,15 @@ impl Chat for Slack {
                 Err(Failure::Permanent { reason }) => {
                     tracing::info!(chat = self.chat, reason, "a post cannot be edited")
                 }
-                done => return done.map(|_| earlier.map(str::to_owned)),
+                done => {
+                    done?;
+                    self.share(&files, channel, thread).await;
+                    return Ok(earlier.map(str::to_owned));
+                }
             }
         }
-        let mut parts = to.split(' ');
-        let mut part = || parts.next().unwrap_or_default();
-        let (channel, user, thread) = (part(), part(), part());
         let mut post = message(text, false);
-        (post.channel, post.thread_ts) = (Some(channel), Some(thread).filter(|ts| !ts.is_empty()));
+        (post.channel, post.thread_ts) = (Some(channel), thread);
         let posted = match self.client.post(&post.json()).await {
             // A slash command can be given where the bot is not: its answer is for the one who asked.
             Err(Failure::Auth { .. }) if !user.is_empty() => {
@@ -280,6 +290,8 @@ impl Chat for Slack {
             }
             posted => posted,
         }?;
+        // It may be the conversation with the one who asked.
+        self.share(&files, posted.channel.as_deref().unwrap_or(channel), thread).await;
         Ok(posted.channel.zip(posted.sent.post).map(|(channel, ts)| format!("{channel} {ts}")))
     }
 
@@ -307,6 +319,10 @@ impl Chat for Slack {
         true
     }
 
+    fn takes_files(&self) -> bool {
+        self.uploads.are_open()
+    }
+
     fn names(&self) -> Vec<String> {
         let name = lock(&self.state).us.name.clone();
         if name.is_empty() { Vec::new() } else { vec![name] }
@@ -318,6 +334,38 @@ impl Chat for Slack {
 }
 
 impl Slack {
+    /// Waits for the next post.
+    async fn turn(&self) {
+        while let Err(wait) = self.limiter.take() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Uploads the files of an answer, which nobody sees yet. After an error files are links for a while, so that the next try says
+    /// the answer without them.
+    async fn upload(&self, answer: &Answer) -> Result<Vec<Uploaded>, Failure> {
+        let mut uploaded = Vec::new();
+        for file in &answer.files {
+            match self.client.upload(&file.name, &file.data).await {
+                Ok(file) => uploaded.push(file),
+                Err(why) => {
+                    self.uploads.close(&self.chat, &why);
+                    return Err(Failure::transient("a file is not taken; the answer will have links"));
+                }
+            }
+        }
+        Ok(uploaded)
+    }
+
+    /// Shows files behind an answer that is posted, and must not be posted again whatever comes of them.
+    async fn share(&self, files: &[Uploaded], channel: &str, thread: Option<&str>) {
+        for file in files {
+            if let Err(failure) = self.client.share(file, channel, thread).await {
+                self.uploads.close(&self.chat, &failure.into());
+            }
+        }
+    }
+
     /// Passes on a line, and answers once it is taken: a line whose answer fails is delivered again, perhaps to another bridge.
     async fn hand_on(&self, said: Said) -> Response {
         let is_slash = said.is_slash;

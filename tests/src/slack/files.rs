@@ -87,8 +87,7 @@ pub(super) fn share(workspace: &mut Workspace, body: &Map<String, Value>) -> Res
         let title = file["title"].as_str().unwrap_or(&upload.name).to_owned();
         shared.push(json!({ "id": upload.id, "title": title }));
         let (name, after) = (upload.name.clone(), workspace.posts.len());
-        let picture =
-            Picture { channel: channel.clone(), thread: thread.clone(), name, title, bytes, after };
+        let picture = Picture { channel: channel.clone(), thread: thread.clone(), name, title, bytes, after };
         workspace.pictures.push(picture);
     }
     Ok(json!({ "files": shared }))

@@ -58,7 +58,8 @@ impl Client {
     ///
     /// The bot's token does not go to that address, which must be as protected as the Web API's.
     pub async fn upload(&self, name: &str, bytes: &[u8]) -> Result<Uploaded, NotUploaded> {
-        let (title, length) = (one_line(name), bytes.len().to_string());
+        let (title, length) = (Some(one_line(name)).filter(|name| !name.is_empty()), bytes.len().to_string());
+        let title = title.unwrap_or_else(|| "file".into());
         let form = [("filename", title.as_str()), ("length", &length)];
         let answer = self.form("files.getUploadURLExternal", &form).await?;
         if is_missing_scope(&answer) {
