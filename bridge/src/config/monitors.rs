@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use service::config::{duration, duration_in};
+use service::zone::Zone;
 use tellhal::message::MAX_URL;
 use tellhal::{Severity, Tag, nearest};
 
@@ -22,12 +23,12 @@ const CALM: (u32, Duration) = (20, Duration::from_secs(600));
 /// The longest name, in bytes.
 const NAME: usize = 64;
 
-pub(super) fn check(checks: &mut Checks<'_>, graphs: &BTreeMap<String, Graph>) -> Vec<Checked> {
+pub(super) fn check(checks: &mut Checks<'_>, graphs: &BTreeMap<String, Graph>, zone: &Zone) -> Vec<Checked> {
     let (mut monitors, mut names) = (Vec::new(), BTreeMap::<String, String>::new());
     for document in checks.documents {
         for (i, raw) in document.raw.monitors.iter().enumerate() {
             let key = format!("monitors[{i}]");
-            let mut check = Check { checks, document, key: &key, graphs };
+            let mut check = Check { checks, document, key: &key, graphs, zone };
             let Some(monitor) = check.monitor(raw) else { continue };
             let at = document.at(&format!("{key}.name"));
             if let Some(first) = names.insert(monitor.name.clone(), at) {
@@ -47,6 +48,7 @@ struct Check<'c, 'd> {
     document: &'d Document,
     key: &'c str,
     graphs: &'c BTreeMap<String, Graph>,
+    zone: &'c Zone,
 }
 
 impl Check<'_, '_> {
@@ -133,7 +135,7 @@ impl Check<'_, '_> {
 
     fn source(&mut self, raw: &Monitor, clear: Option<f64>) -> Option<Config> {
         let mut written = raw.kinds.written();
-        let source = written.pop();
+        let source = written.pop().map(|source| source.in_zone(self.zone));
         if !written.is_empty() {
             self.wrong("", "it has several kinds", "one monitor looks at one thing");
         }

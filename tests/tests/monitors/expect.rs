@@ -1,5 +1,6 @@
 //! Messages that should have come.
 
+use tellhal::Message;
 use tellhal::message::Status;
 use tests::Bridge;
 use tests::wait::SOON;
@@ -36,4 +37,25 @@ async fn a_message_that_does_not_come_is_missed_from_the_start_and_over_a_restar
     publish(&["-t", "job.nightly", "--key", "nightly", "--status", "failed", "ends"]).await;
     let told = log.wait_for_one("monitor/runs/db1/nightly", Status::Resolved).await;
     assert!(told.text.starts_with("runs db1/nightly: failed"), "{}", told.text);
+}
+
+#[tokio::test]
+async fn a_message_that_has_not_come_by_its_time_is_missed_and_told_when_it_comes() {
+    let mut log = Log::start().await;
+    // The clock of a zone is far from that of UTC, so that the zone for all counts.
+    let zone = jiff::tz::TimeZoneDatabase::bundled().get("Asia/Tokyo").unwrap();
+    let due = jiff::Zoned::now().with_time_zone(zone) + jiff::Span::new().seconds(4);
+    let expect = format!(
+        "[monitors.expect]\nseen = \"backup.>\"\nat = \"{}\"\nwithin = \"2s\"\ngrace = \"1s\"",
+        due.strftime("%H:%M:%S")
+    );
+    let text = format!("zone = \"Asia/Tokyo\"\n{}", monitor("backup", "", &expect));
+    let _bridge = Bridge::start(&log.server.url(), &text).await;
+    let told = log.wait_for(1).await.remove(0);
+    let late = format!("backup: backup.> has not come by {} JST", due.strftime("%Y-%m-%d %H:%M:%S"));
+    assert_eq!(told.text.lines().next(), Some(late.as_str()));
+    let message = Message::new("db1", "backup.mysql".parse().unwrap(), "done");
+    let payload = serde_json::to_vec(&message).unwrap().into();
+    log.server.jetstream().await.publish("hal.ops.db1.backup.mysql", payload).await.unwrap().await.unwrap();
+    assert_eq!(log.wait_for(2).await[1].status, Some(Status::Resolved));
 }

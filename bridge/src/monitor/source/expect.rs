@@ -23,6 +23,7 @@ use super::{NAME, Opening, Settings, Source, Uses, no_threshold};
 use crate::bus::Bus;
 use crate::monitor::core::NoData;
 use crate::monitor::observation::{Level, Observation, Observed, Reading};
+use crate::schedule::when::When;
 
 /// The longest period.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -41,9 +42,26 @@ pub(crate) struct Config {
     /// Only messages with this status count.
     #[serde(default)]
     status: Option<StatusName>,
-    /// The time in which the next one must come, from a second to 366 days; with `finished`, the time that a run may take.
+    /// The time in which the next one must come, from a second to 366 days; with `finished`, the time that a run may take; with `at` or
+    /// `cron`, the time before each of their times in which it may come: since the time before when absent.
     #[serde(default)]
     within: Option<String>,
+    /// The time of day by which one must come, such as `03:30`, instead of a period. One that a change of the clocks skips is at the
+    /// change; one that comes twice, the first time.
+    #[serde(default)]
+    at: Option<String>,
+    /// Weekdays for `at`, such as `mon-fri`; every day when absent.
+    #[serde(default)]
+    days: Option<String>,
+    /// A cron pattern of the times by which one must come, as in schedules.
+    #[serde(default)]
+    cron: Option<String>,
+    /// The time zone of `at` and `cron`, such as `Europe/Dublin`; the one for all (`zone`) when absent.
+    #[serde(default)]
+    zone: Option<String>,
+    /// The zone for all.
+    #[serde(skip)]
+    zone_of_all: Zone,
     /// A further time before it is missed, up to 366 days; none when absent.
     #[serde(default)]
     grace: Option<String>,
@@ -86,12 +104,14 @@ impl Settings for Config {
             Some(Ok(_)) => {}
         }
         match self.within.as_deref().map(long) {
-            None => {
-                problems.push(KeyProblem::new("within", "the time is missing", "such as within = \"25h\""))
+            None if !self.has_times() => {
+                let hint = "such as within = \"25h\", or at = \"03:30\"";
+                problems.push(KeyProblem::new("within", "the time is missing", hint));
             }
             Some(Err((what, hint))) => problems.push(KeyProblem::new("within", what, hint)),
-            Some(Ok(_)) => {}
+            None | Some(Ok(_)) => {}
         }
+        problems.extend(self.calendar_problems());
         if let Some(Err((what, hint))) = self.grace.as_deref().map(long) {
             problems.push(KeyProblem::new("grace", what, hint));
         }
@@ -120,6 +140,53 @@ impl Settings for Config {
 }
 
 impl Config {
+    /// Gives times of day that name no zone this one.
+    pub(super) fn in_zone(&mut self, zone: &Zone) {
+        self.zone_of_all = zone.clone();
+    }
+
+    /// True if it is expected by times of a calendar, not each period.
+    fn has_times(&self) -> bool {
+        self.at.is_some() || self.cron.is_some()
+    }
+
+    /// The times by which it is expected. `None` if it is expected each period.
+    fn times(&self) -> Option<Result<When, Vec<KeyProblem>>> {
+        if !self.has_times() {
+            return None;
+        }
+        let zone = match self.zone.as_deref().map(Zone::named) {
+            Some(Err((what, hint))) => return Some(Err(vec![KeyProblem::new("zone", what, hint)])),
+            Some(Ok(zone)) => zone,
+            None => self.zone_of_all.clone(),
+        };
+        match (&self.at, &self.cron) {
+            (Some(at), _) => Some(When::on_days(at, self.days.as_deref(), zone)),
+            (None, Some(cron)) => {
+                Some(When::by_cron(cron, zone, Timestamp::now()).map_err(|problem| vec![problem]))
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn calendar_problems(&self) -> Vec<KeyProblem> {
+        let mut problems = self.times().and_then(Result::err).unwrap_or_default();
+        let mut wrong = |key, what: &str, hint: &str| problems.push(KeyProblem::new(key, what, hint));
+        if self.at.is_some() && self.cron.is_some() {
+            wrong("cron", "at is given too", "write one of them");
+        }
+        if self.days.is_some() && self.at.is_none() {
+            wrong("days", "belongs to at", "add at = \"03:30\"");
+        }
+        if self.zone.is_some() && !self.has_times() {
+            wrong("zone", "a period is the same in every zone", "leave it out, or add at = \"03:30\"");
+        }
+        if self.finished && self.has_times() {
+            wrong("finished", "a run has a time that it may take, not one of day", "write within alone");
+        }
+        problems
+    }
+
     fn rule(&self) -> Option<Rule> {
         let kind = match (self.finished, self.every_source) {
             (true, _) => Kind::Run,
@@ -129,7 +196,13 @@ impl Config {
         Some(Rule {
             seen: self.seen.as_deref()?.parse().ok()?,
             status: self.status.map(StatusName::status),
-            within: long(self.within.as_deref()?).ok()?,
+            due: match self.times() {
+                None => Due::Within(long(self.within.as_deref()?).ok()?),
+                Some(times) => Due::By {
+                    times: times.ok()?,
+                    within: self.within.as_deref().and_then(|text| long(text).ok()),
+                },
+            },
             grace: self.grace.as_deref().and_then(|grace| long(grace).ok()).unwrap_or_default(),
             kind,
         })
@@ -145,9 +218,19 @@ fn long(text: &str) -> Result<Duration, (String, String)> {
 struct Rule {
     seen: Pattern,
     status: Option<Status>,
-    within: Duration,
+    due: Due,
     grace: Duration,
     kind: Kind,
+}
+
+/// The time by which a message must come.
+#[derive(Clone, Debug)]
+enum Due {
+    /// So long after the last one, or after the beginning.
+    Within(Duration),
+    /// Each of these times. A message counts for one if it comes so long before it at most, or later; without such a bound, if it
+    /// comes after the one before and its grace.
+    By { times: When, within: Option<Duration> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,8 +360,49 @@ impl Memory {
 
 impl Rule {
     fn reading(&self, series: &str, at: Timestamp, was_seen: bool, now: Timestamp) -> Reading {
-        let is_late = now.since(at.plus(self.within).plus(self.grace)) > Duration::ZERO;
-        let (time, within) = (Zone::default().date_and_clock(at), humantime::format_duration(self.within));
+        let (is_late, words) = match &self.due {
+            Due::Within(within) => self.after_a_period(*within, at, was_seen, now),
+            Due::By { times, within } => self.by_times(times, *within, at, was_seen, now),
+        };
+        Reading::new(if is_late { Level::Wrong } else { Level::Good }, words).of(series)
+    }
+
+    fn by_times(
+        &self,
+        times: &When,
+        within: Option<Duration>,
+        at: Timestamp,
+        was_seen: bool,
+        now: Timestamp,
+    ) -> (bool, String) {
+        let ever = Timestamp(i64::MIN);
+        let moment = Duration::from_millis(1);
+        // The last time whose grace is over, and the time up to which a message is too old for it.
+        let over = times.last_between(ever, now.minus(self.grace).minus(moment));
+        let missed = over.filter(|due| {
+            let before = || times.last_between(ever, due.minus(moment)).map(|due| due.plus(self.grace));
+            let too_old = within.map(|within| due.minus(within)).or_else(before);
+            too_old.is_some_and(|too_old| at <= too_old)
+        });
+        let (time, seen) = (Zone::default().date_and_clock(at), &self.seen);
+        let words = match (missed, was_seen) {
+            (Some(due), true) => format!("{seen} has not come by {}, the last at {time}", times.shown(due)),
+            (Some(due), false) => format!("{seen} has not come by {}", times.shown(due)),
+            (None, true) => format!("{seen} came at {time}"),
+            (None, false) => format!("{seen} is awaited since {time}, {times}"),
+        };
+        (missed.is_some(), words)
+    }
+
+    fn after_a_period(
+        &self,
+        within: Duration,
+        at: Timestamp,
+        was_seen: bool,
+        now: Timestamp,
+    ) -> (bool, String) {
+        let is_late = now.since(at.plus(within).plus(self.grace)) > Duration::ZERO;
+        let (time, within) = (Zone::default().date_and_clock(at), humantime::format_duration(within));
         let words = match (self.kind, is_late, was_seen) {
             (Kind::Run, true, _) => format!("began at {time} and has not ended within {within}"),
             (Kind::Run, false, _) => format!("runs since {time}"),
@@ -287,7 +411,7 @@ impl Rule {
             (_, false, true) => format!("{} came at {time}", self.seen),
             (_, false, false) => format!("{} is awaited since {time}", self.seen),
         };
-        Reading::new(if is_late { Level::Wrong } else { Level::Good }, words).of(series)
+        (is_late, words)
     }
 }
 
@@ -358,6 +482,79 @@ mod tests {
         assert_eq!(levels(&stored, &rule, 75), [(String::new(), Level::Good)]);
     }
 
+    fn by(times: &str) -> Rule {
+        let mut config: Config = toml::from_str(&format!("seen = 'backup.>'\n{times}")).unwrap();
+        config.in_zone(&Zone::named("Europe/Dublin").unwrap());
+        assert_eq!(config.problems(None), []);
+        config.rule().unwrap()
+    }
+
+    fn clock(text: &str) -> Timestamp {
+        text.parse().unwrap()
+    }
+
+    fn level_at(rule: &Rule, last: &str, now: &str) -> Level {
+        rule.reading("", clock(last), true, clock(now)).level
+    }
+
+    #[test]
+    fn it_is_told_each_night_by_a_time_over_changes_of_the_clocks() {
+        let rule = by("at = '03:30'\ngrace = '15m'");
+        // In winter, over the night in which an hour is left out, and in summer: the deadline in UTC, and whether the message came.
+        for (before, deadline) in [
+            ("2026-03-27T03:20:00Z", "2026-03-28T03:45:00Z"),
+            ("2026-03-28T03:20:00Z", "2026-03-29T02:45:00Z"),
+            ("2026-03-29T02:20:00Z", "2026-03-30T02:45:00Z"),
+            ("2026-10-24T02:20:00Z", "2026-10-25T03:45:00Z"),
+            ("2026-10-25T03:20:00Z", "2026-10-26T03:45:00Z"),
+        ] {
+            let deadline = clock(deadline);
+            let at = |now: Timestamp| rule.reading("", clock(before), true, now).level;
+            let moment = Duration::from_millis(1);
+            assert_eq!((at(deadline), at(deadline.plus(moment))), (Level::Good, Level::Wrong), "{deadline}");
+            let tonight = deadline.minus(Duration::from_secs(1500));
+            assert_eq!(rule.reading("", tonight, true, deadline.plus(moment)).level, Level::Good);
+        }
+    }
+
+    #[test]
+    fn a_skipped_time_is_at_the_change_and_a_repeated_one_the_first_time() {
+        let rule = by("at = '01:30'\nwithin = '1h'");
+        // 01:00 became 02:00 at 01:00Z.
+        assert_eq!(level_at(&rule, "2026-03-28T01:29:00Z", "2026-03-29T01:00:00Z"), Level::Good);
+        assert_eq!(level_at(&rule, "2026-03-28T01:29:00Z", "2026-03-29T01:00:00.001Z"), Level::Wrong);
+        // 02:00 became 01:00 at 01:00Z: 01:30 was at 00:30Z and at 01:30Z, which is no further time.
+        assert_eq!(level_at(&rule, "2026-10-24T00:20:00Z", "2026-10-25T00:30:00.001Z"), Level::Wrong);
+        assert_eq!(level_at(&rule, "2026-10-25T00:20:00Z", "2026-10-25T12:00:00Z"), Level::Good);
+    }
+
+    #[test]
+    fn a_message_that_is_late_counts_for_the_next_time_unless_a_bound_says_otherwise() {
+        let (late, next) = ("2026-06-01T05:00:00Z", "2026-06-02T03:00:00Z");
+        assert_eq!(level_at(&by("at = '03:30'"), late, "2026-06-01T05:00:01Z"), Level::Good, "it is there");
+        assert_eq!(level_at(&by("at = '03:30'"), late, next), Level::Good);
+        assert_eq!(level_at(&by("at = '03:30'\nwithin = '6h'"), late, next), Level::Wrong);
+        // One in the grace is of the time before.
+        assert_eq!(level_at(&by("at = '03:30'\ngrace = '1h'"), "2026-06-01T03:00:00Z", next), Level::Good);
+        assert_eq!(
+            level_at(&by("at = '03:30'\ngrace = '1h'"), "2026-06-01T03:00:00Z", "2026-06-02T03:31:00Z"),
+            Level::Wrong
+        );
+        let weekly = by("cron = '0 4 * * 1'\nzone = 'UTC'");
+        assert_eq!(level_at(&weekly, "2026-06-01T03:00:00Z", "2026-06-08T04:00:00Z"), Level::Good);
+        assert_eq!(level_at(&weekly, "2026-06-01T03:00:00Z", "2026-06-08T04:00:01Z"), Level::Wrong);
+    }
+
+    #[test]
+    fn the_first_time_that_counts_was_watched_from_its_beginning() {
+        let rule = by("at = '03:30'");
+        let unseen = |now: &str| rule.reading("", clock("2026-06-01T02:00:00Z"), false, clock(now));
+        assert_eq!(unseen("2026-06-01T04:00:00Z").level, Level::Good, "it may have come before we began");
+        let missed = unseen("2026-06-02T02:30:01Z");
+        assert_eq!(missed.level, Level::Wrong);
+        assert_eq!(missed.words, "backup.> has not come by 2026-06-02 03:30:00 IST");
+    }
+
     #[test]
     fn settings_that_cannot_work_are_refused() {
         let keys = |toml: &str, clear| {
@@ -368,5 +565,13 @@ mod tests {
         assert_eq!(keys("seen = 'a b'\nwithin = '0s'\ngrace = 'x'", None), ["seen", "within", "grace"]);
         assert_eq!(keys("seen = 'a'\nwithin = '1h'\nfinished = true\nstatus = 'failed'", None), ["finished"]);
         assert_eq!(keys("seen = 'a'\nwithin = '1h'", Some(1.0)), ["within"]);
+        assert_eq!(keys("seen = 'a'\nat = '25:00'\ndays = 'someday'", None), ["at", "days"]);
+        assert_eq!(
+            keys("seen = 'a'\nat = '03:30'\ncron = '0 3 * * *'\nfinished = true", None),
+            ["cron", "finished"]
+        );
+        assert_eq!(keys("seen = 'a'\ncron = '0 3 31 2 *'", None), ["cron"]);
+        assert_eq!(keys("seen = 'a'\nat = '03:30'\nzone = 'Europe/Dubln'", None), ["zone"]);
+        assert_eq!(keys("seen = 'a'\nwithin = '1h'\ndays = 'mon'\nzone = 'UTC'", None), ["days", "zone"]);
     }
 }

@@ -2,6 +2,7 @@
 
 use service::config::KeyProblem;
 use service::tls;
+use service::zone::Zone;
 
 use super::api::Api;
 use super::{Settings, command, expect, graphite, http, logstash, prometheus};
@@ -39,6 +40,14 @@ impl Config {
             Config::Logstash(config) => config,
             Config::Prometheus(config) => config,
         }
+    }
+
+    /// Gives times of day that name no zone the one of all.
+    pub(crate) fn in_zone(mut self, zone: &Zone) -> Config {
+        if let Config::Expect(config) = &mut self {
+            config.in_zone(zone);
+        }
+        self
     }
 
     /// The secrets and certificates that cannot be read now: a warning in `check`, an error in `run`.
