@@ -13,6 +13,7 @@ mod observation;
 mod picture;
 mod plot;
 pub(crate) mod raw;
+mod removed;
 mod session;
 pub(crate) mod source;
 mod store;

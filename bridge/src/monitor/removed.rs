@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use tellhal::Timestamp;
 use tokio::time::sleep;
 
 use super::Monitor;
@@ -68,7 +67,7 @@ impl Removed<'_> {
             // The messages of a bridge that was killed come first.
             store.publish(&self.means.outbox).await?;
             while !store.stored.is_settled() {
-                store.keep(store.stored.clone().removed(Timestamp::now())).await?;
+                store.keep(store.stored.clone().removed()).await?;
                 store.publish(&self.means.outbox).await?;
             }
             tracing::info!(monitor = name, "the monitor is gone, and resolved");

@@ -157,7 +157,7 @@ impl Monitor {
         };
         let events = events.iter().map(|event| self.tell_event(event));
         let pending: Vec<Message> = stored.pending.iter().cloned().chain(told).chain(events).collect();
-        (Stored { state, source, pending }, wrong)
+        (Stored { state, source, pending, about: Some(self.about()) }, wrong)
     }
 }
 

@@ -8,5 +8,6 @@ mod http;
 mod logstash;
 mod pictures;
 mod prometheus;
+mod removed;
 mod scene;
 mod settings;
