@@ -1,5 +1,7 @@
-//! The fakes tested with independent programs: the official Slack SDK and the Standard Webhooks library.
+//! The fakes tested with independent programs: the official Slack SDK, the clients of Elasticsearch and OpenSearch, and the Standard
+//! Webhooks library.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -8,11 +10,16 @@ use service::secret::Secret;
 use tests::http::{Request, post};
 use tests::slack::{APP_TOKEN, Channel, FakeSlack, SIGNING_SECRET, TOKEN, Way, now, signature};
 use tests::webhook::verify;
-use tests::{Answer, WebhookSink, find};
+use tests::{Answer, FakeSearch, WebhookSink, find};
 
 /// Runs a Python script with arguments and returns what it printed, as JSON.
 async fn python(script: &str, arguments: &[&str]) -> Value {
-    let mut command = Command::new(find::python());
+    python_of(find::python(), script, arguments).await
+}
+
+/// The same with the Python of an environment.
+async fn python_of(program: PathBuf, script: &str, arguments: &[&str]) -> Value {
+    let mut command = Command::new(program);
     command.arg("-c").arg(script).args(arguments);
     // The fakes run on this test's thread, which must not be blocked.
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
@@ -249,4 +256,73 @@ async fn the_published_vector_verifies() {
     assert!(verify(secret, &request, 1_614_265_330 + 301).is_err());
     request.body.push(b' ');
     assert!(verify(secret, &request, 1_614_265_330).is_err());
+}
+
+/// The same questions by both clients, which check what they are answered in their own ways.
+const SEARCH: &str = r#"
+import json, sys
+kind, url = sys.argv[1:]
+if kind == "elasticsearch":
+    import elasticsearch as library
+    client = library.Elasticsearch(url, max_retries=0)
+    error = lambda e: [e.status_code, e.error]
+    search = lambda index, body: client.search(index=index, **body)
+    count = lambda index, query: client.count(index=index, query=query)
+else:
+    import opensearchpy as library
+    client = library.OpenSearch(url, max_retries=0)
+    error = lambda e: [e.status_code, e.error]
+    search = lambda index, body: client.search(index=index, body=body)
+    count = lambda index, query: client.count(index=index, body={"query": query})
+
+def refused(call):
+    try:
+        call()
+    except (library.ApiError if kind == "elasticsearch" else library.TransportError) as e:
+        return error(e)
+
+words = {"query_string": {"query": "level:ERROR"}}
+recent = {"range": {"@timestamp": {"gte": "now-5m", "lt": "now"}}}
+body = {"size": 2, "track_total_hits": True, "sort": [{"@timestamp": "asc"}],
+        "query": {"bool": {"filter": [words, recent], "must_not": [{"ids": {"values": ["d"]}}]}}}
+found = search("logstash-*", body)
+print(json.dumps({
+    "ids": [hit["_id"] for hit in found["hits"]["hits"]], "total": found["hits"]["total"],
+    "shards": found["_shards"], "timed_out": found["timed_out"],
+    "count": count("logstash-*", words)["count"], "none": count("nothing-*", words)["count"],
+    "no_index": refused(lambda: count("nothing", words)),
+    "no_query": refused(lambda: search("logstash-*", {"query": {"nonsense": {}}})),
+}))
+"#;
+
+#[tokio::test]
+async fn a_search_is_what_the_official_clients_expect() {
+    let search = FakeSearch::start().await;
+    let url = format!("http://{}", search.addr());
+    for (id, level) in [("a", "ERROR"), ("b", "ERROR"), ("c", "INFO"), ("d", "ERROR"), ("e", "ERROR")] {
+        search.add(
+            id,
+            json!({ "level": level, "@timestamp": (now() - 60) * 1000 + u64::from(id.as_bytes()[0]) }),
+        );
+    }
+    let ask = async |kind: &str| {
+        let program = find::in_venv("search", "python3");
+        python_of(program, SEARCH, &[kind, &url]).await
+    };
+    for kind in ["elasticsearch", "opensearch"] {
+        search.fail_shards_of(&[]);
+        let want = json!({
+            "ids": ["a", "b"], "total": { "value": 3, "relation": "eq" },
+            "shards": { "total": 5, "successful": 5, "skipped": 0, "failed": 0 }, "timed_out": false,
+            "count": 4, "none": 0, "no_index": [404, "index_not_found_exception"],
+            "no_query": [400, "parsing_exception"],
+        });
+        assert_eq!(ask(kind).await, want, "{kind}");
+        // Status 200, and fewer hits.
+        search.fail_shards_of(&["a"]);
+        let partial = ask(kind).await;
+        assert_eq!((&partial["ids"], &partial["count"]), (&json!(["b", "e"]), &json!(3)), "{kind}");
+        assert_eq!(partial["shards"]["failures"][0]["reason"]["type"], "node_disconnected_exception");
+        assert_eq!((&partial["shards"]["failed"], &partial["shards"]["successful"]), (&json!(1), &json!(4)));
+    }
 }
