@@ -360,8 +360,15 @@ impl Slack {
     /// Shows files behind an answer that is posted, and must not be posted again whatever comes of them.
     async fn share(&self, files: &[Uploaded], channel: &str, thread: Option<&str>) {
         for file in files {
-            if let Err(failure) = self.client.share(file, channel, thread).await {
-                self.uploads.close(&self.chat, &failure.into());
+            let Err(failure) = self.client.share(file, channel, thread).await else { continue };
+            let is_refused = !matches!(failure, Failure::Transient { ambiguous: true, .. });
+            self.uploads.close(&self.chat, &failure.into());
+            if is_refused {
+                let mut line =
+                    Message::plain(&format!("{}: not taken by Slack; the page has it", file.title));
+                (line.channel, line.thread_ts) = (Some(channel), thread);
+                // The line is not worth another try.
+                let _ = self.client.post(&line.json()).await;
             }
         }
     }

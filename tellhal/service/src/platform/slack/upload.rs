@@ -27,7 +27,8 @@ const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 #[derive(Debug)]
 pub struct Uploaded {
     id: String,
-    title: String,
+    /// Its name, as people see it.
+    pub title: String,
 }
 
 /// The reason why a file is not uploaded.
