@@ -16,6 +16,7 @@ pub mod mosquitto;
 pub mod nats;
 pub mod neighbour;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod prosody;
 pub mod proxy;

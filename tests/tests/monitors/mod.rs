@@ -11,3 +11,4 @@ mod prometheus;
 mod removed;
 mod scene;
 mod settings;
+mod sql;

@@ -5,7 +5,7 @@ use service::tls;
 use service::zone::Zone;
 
 use super::api::Api;
-use super::{Settings, command, expect, graphite, http, logstash, prometheus};
+use super::{Settings, command, expect, graphite, http, logstash, prometheus, sql};
 
 /// The settings of one monitor's source: `[monitors.KIND]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,6 +16,7 @@ pub(crate) enum Config {
     Http(http::Config),
     Logstash(logstash::Config),
     Prometheus(prometheus::Config),
+    Sql(sql::Config),
 }
 
 impl Config {
@@ -28,6 +29,7 @@ impl Config {
             Config::Http(_) => "http",
             Config::Logstash(_) => "logstash",
             Config::Prometheus(_) => "prometheus",
+            Config::Sql(_) => "sql",
         }
     }
 
@@ -39,6 +41,7 @@ impl Config {
             Config::Http(config) => config,
             Config::Logstash(config) => config,
             Config::Prometheus(config) => config,
+            Config::Sql(config) => config,
         }
     }
 
@@ -83,12 +86,14 @@ pub(crate) struct Kinds {
     logstash: Option<logstash::Config>,
     /// Values of Prometheus, held against a threshold.
     prometheus: Option<prometheus::Config>,
+    /// A number of a PostgreSQL database, held against a threshold.
+    sql: Option<sql::Config>,
 }
 
 impl Kinds {
     /// The kinds that are written.
     pub(crate) fn written(&self) -> Vec<Config> {
-        let Kinds { command, expect, graphite, http, logstash, prometheus } = self;
+        let Kinds { command, expect, graphite, http, logstash, prometheus, sql } = self;
         let all = [
             command.clone().map(Config::Command),
             expect.clone().map(Config::Expect),
@@ -96,10 +101,12 @@ impl Kinds {
             http.clone().map(Config::Http),
             logstash.clone().map(Config::Logstash),
             prometheus.clone().map(Config::Prometheus),
+            sql.clone().map(Config::Sql),
         ];
         all.into_iter().flatten().collect()
     }
 
     /// The names of all kinds.
-    pub(crate) const NAMES: &[&str] = &["command", "expect", "graphite", "http", "logstash", "prometheus"];
+    pub(crate) const NAMES: &[&str] =
+        &["command", "expect", "graphite", "http", "logstash", "prometheus", "sql"];
 }
