@@ -45,8 +45,11 @@ async fn lead(monitors: Vec<Monitor>, means: Means, stop: CancellationToken) {
     let removed = Removed { monitors: &monitors, means: &means, lease: &key };
     while !stop.is_cancelled() {
         // Without monitors a lease is only for those that are gone.
-        if monitors.is_empty() && is_over(&removed, &stop).await {
-            return;
+        if monitors.is_empty() {
+            tokio::select! {
+                is_over = is_over(&removed) => if is_over { return },
+                () = stop.cancelled() => return,
+            }
         }
         tokio::select! {
             lease = win(&means, &key) => hold(Arc::new(lease), &removed, &stop).await,
@@ -66,15 +69,14 @@ async fn win(means: &Means, key: &str) -> Lease {
 }
 
 /// True if nothing is left of monitors that are gone.
-async fn is_over(removed: &Removed<'_>, stop: &CancellationToken) -> bool {
-    while !stop.is_cancelled() {
+async fn is_over(removed: &Removed<'_>) -> bool {
+    loop {
         match removed.left().await {
             Ok(left) => return left.is_empty(),
             Err(error) => tracing::debug!(error = format!("{error:#}"), "no memory of monitors"),
         }
         sleep(PAUSE).await;
     }
-    true
 }
 
 async fn hold(lease: Arc<Lease>, removed: &Removed<'_>, stop: &CancellationToken) {

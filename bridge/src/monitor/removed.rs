@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::Monitor;
 use super::session::KIND;
@@ -17,6 +17,8 @@ use crate::memory::Memory;
 pub(super) const LEASES: &str = "bridge-monitors-";
 /// The time in which a bridge that lives has renewed its lease, which it does each second.
 const ALIVE: Duration = Duration::from_secs(3);
+/// The longest time of reading a bucket: a list of keys that breaks off would be waited for without end.
+const READING: Duration = Duration::from_secs(10);
 /// The pause before it is tried again.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -46,7 +48,7 @@ impl Removed<'_> {
 
     /// The entries of monitors that are gone and of which something is wrong.
     pub(super) async fn left(&self) -> anyhow::Result<Vec<String>> {
-        let entries = Memory::new(&self.means.bus, KIND).all::<Stored>().await?;
+        let entries = timeout(READING, Memory::new(&self.means.bus, KIND).all::<Stored>()).await??;
         let is_gone = |name: &String| !self.monitors.iter().any(|monitor| monitor.name == *name);
         let open = entries.into_iter().filter(|stored| !stored.is_settled());
         Ok(open.filter_map(|stored| Some(stored.about?.name)).filter(is_gone).collect())
@@ -76,12 +78,12 @@ impl Removed<'_> {
     }
 
     async fn others_look(&self) -> anyhow::Result<bool> {
-        let before = self.leases().await?;
+        let before = timeout(READING, self.leases()).await??;
         if before.is_empty() {
             return Ok(false);
         }
         sleep(ALIVE).await;
-        let now = self.leases().await?;
+        let now = timeout(READING, self.leases()).await??;
         Ok(now.iter().any(|(key, revision)| before.get(key) != Some(revision)))
     }
 
