@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::bus::Bus;
 use crate::chat::sessions::States;
 use crate::command::Commands;
+use crate::graph::easel::Easel;
 use crate::metrics::Metrics;
 use crate::outbox::Outbox;
 
@@ -21,6 +22,8 @@ pub(crate) struct Means {
     /// This process in leases: a word that no other one has.
     pub(crate) owner: String,
     pub(crate) commands: Commands,
+    /// The turns in which graphs are drawn.
+    pub(crate) easel: Easel,
     pub(crate) metrics: Arc<Metrics>,
     /// The states of the intakes of MQTT, for health.
     pub(crate) mqtt: States,

@@ -2,6 +2,7 @@
 //! reminders. An entry is JSON under a kind and a name, and stays.
 
 use anyhow::Context as _;
+use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -35,6 +36,19 @@ impl Memory {
         let Some(entry) = entry.filter(|entry| !entry.value.is_empty()) else { return Ok(None) };
         let value = serde_json::from_slice(&entry.value).with_context(|| format!("the entry {key}"))?;
         Ok(Some(Entry { value, revision: entry.revision }))
+    }
+
+    /// All entries of the kind that can be understood.
+    pub(crate) async fn all<T: DeserializeOwned>(&self) -> anyhow::Result<Vec<T>> {
+        let memory = self.bus.streams().await?.memory;
+        let keys = memory.keys().await.inspect_err(|_| self.bus.forget())?;
+        let (prefix, keys) = (format!("{}.", self.kind), keys.try_collect::<Vec<String>>().await?);
+        let mut all = Vec::new();
+        for key in keys.iter().filter(|key| key.starts_with(&prefix)) {
+            let entry = memory.entry(key).await?.filter(|entry| !entry.value.is_empty());
+            all.extend(entry.and_then(|entry| serde_json::from_slice(&entry.value).ok()));
+        }
+        Ok(all)
     }
 
     /// Changes an entry as it was read (`0` if there was none), and returns its new revision; `None` if somebody else has

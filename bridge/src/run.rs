@@ -19,6 +19,7 @@ use crate::chat::page;
 use crate::chat::sessions::{Sessions, States};
 use crate::command::Commands;
 use crate::config::Config;
+use crate::graph::easel::Easel;
 use crate::health::{self, Health};
 use crate::means::Means;
 use crate::metrics::Metrics;
@@ -55,6 +56,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
         bus,
         owner,
         commands: commands.clone(),
+        easel: Easel::default(),
         metrics: metrics.clone(),
         mqtt: mqtt.clone(),
     };

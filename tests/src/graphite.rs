@@ -50,13 +50,22 @@ impl Deref for FakeGraphite {
 }
 
 fn answer(request: &Request, series: &Series) -> Reply {
-    let query = request.path.strip_prefix("/render?");
+    let form = String::from_utf8_lossy(&request.body);
+    let query = match request.path.as_str() {
+        "/render" if request.method == "POST" => Some(form.as_ref()),
+        path => path.strip_prefix("/render?"),
+    };
     let Some(query) = query.and_then(|query| serde_urlencoded::from_str::<Vec<(String, String)>>(query).ok())
     else {
         return Reply::text(404, "Not Found");
     };
     let of = |name: &str| query.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value.as_str());
     let (target, from) = (of("target"), of("from"));
+    if of("format") == "png" {
+        let pixels = |name: &str| of(name).parse().unwrap_or(100);
+        return Reply { body: png(pixels("width"), pixels("height")), ..Reply::text(200, "") }
+            .with("Content-Type", "image/png");
+    }
     let refuse = |why: &str| {
         let text = format!("Invalid parameters ({why}); targets: {target}");
         Reply { headers: vec![("Content-Type".into(), "text/html".into())], ..Reply::text(400, text) }
@@ -77,6 +86,13 @@ fn answer(request: &Request, series: &Series) -> Reply {
         json!({ "target": name, "tags": { "name": name }, "datapoints": datapoints })
     });
     Reply::json(200, &Value::Array(found.collect()))
+}
+
+/// A picture with nothing in it, as far as it is looked at.
+pub fn png(width: u32, height: u32) -> Vec<u8> {
+    let begin = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
+    let end = b"\x08\x02\0\0\0crc.\0\0\0\0IEND\xae\x42\x60\x82";
+    [begin, &width.to_be_bytes()[..], &height.to_be_bytes(), end].concat()
 }
 
 /// True if a name is of a target, in which `*` stands for any part of one node.

@@ -5,6 +5,7 @@ use std::process::Command;
 
 use async_nats::jetstream::stream::Config;
 use tempfile::TempDir;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 use crate::find;
@@ -98,6 +99,14 @@ impl NatsServer {
     /// The folder with the server's configuration, log and data.
     pub fn dir(&self) -> PathBuf {
         self.dir.path().to_owned()
+    }
+
+    /// A file that the services have kept.
+    pub async fn file(&self, name: &str) -> Vec<u8> {
+        let files = self.jetstream().await.get_object_store("HAL_FILES").await.expect("HAL_FILES");
+        let mut bytes = Vec::new();
+        files.get(name).await.expect(name).read_to_end(&mut bytes).await.expect("the whole file");
+        bytes
     }
 
     /// Creates the log, for tests of a bridge without a relay: it is not ready before there is one.

@@ -17,6 +17,8 @@ use crate::ports::Port;
 use crate::process::Process;
 use crate::wait::{SOON, wait_until};
 
+/// The largest file that it takes, in bytes: less than a message may have.
+pub const LARGEST_UPLOAD: usize = 600 * 1024;
 /// The server's name, the last part of user ids and aliases.
 pub const SERVER_NAME: &str = "matrix.example.com";
 /// It needs three seconds of processor time to start.
@@ -98,7 +100,7 @@ fn configuration(dir: &Path, port: u16, messages: &str) -> String {
          listeners: [{{port: {port}, bind_addresses: [\"127.0.0.1\"], tls: false, type: http, \
          resources: [{{names: [client], compress: false}}]}}]\n\
          database: {{name: sqlite3, args: {{database: {dir}/db}}}}\n\
-         log_config: {dir}/log.yaml\nmedia_store_path: {dir}/media\nsigning_key_path: {dir}/signing.key\n\
+         log_config: {dir}/log.yaml\nmedia_store_path: {dir}/media\nmax_upload_size: {LARGEST_UPLOAD}\nsigning_key_path: {dir}/signing.key\n\
          macaroon_secret_key: m\nform_secret: f\nreport_stats: false\ntrusted_key_servers: []\n\
          presence: {{enabled: false}}\nbcrypt_rounds: 4\n\
          enable_registration: true\nenable_registration_without_verification: true\n\

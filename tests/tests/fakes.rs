@@ -1,5 +1,7 @@
-//! The fakes tested with independent programs: the official Slack SDK and the Standard Webhooks library.
+//! The fakes tested with independent programs: the official Slack SDK, the clients of Elasticsearch and OpenSearch, and the Standard
+//! Webhooks library.
 
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -8,11 +10,16 @@ use service::secret::Secret;
 use tests::http::{Request, post};
 use tests::slack::{APP_TOKEN, Channel, FakeSlack, SIGNING_SECRET, TOKEN, Way, now, signature};
 use tests::webhook::verify;
-use tests::{Answer, WebhookSink, find};
+use tests::{Answer, FakeSearch, WebhookSink, find};
 
 /// Runs a Python script with arguments and returns what it printed, as JSON.
 async fn python(script: &str, arguments: &[&str]) -> Value {
-    let mut command = Command::new(find::python());
+    python_of(find::python(), script, arguments).await
+}
+
+/// The same with the Python of an environment.
+async fn python_of(program: PathBuf, script: &str, arguments: &[&str]) -> Value {
+    let mut command = Command::new(program);
     command.arg("-c").arg(script).args(arguments);
     // The fakes run on this test's thread, which must not be blocked.
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic");
@@ -42,6 +49,7 @@ posted = client.chat_postMessage(channel="C1", text="hello", blocks=[section])
 edited = client.chat_update(channel="C1", ts=posted["ts"], text="hello again")
 incoming = WebhookClient(webhook)
 taken = incoming.send(text="through the webhook")
+shared = client.files_upload_v2(channel="C1", thread_ts=posted["ts"], filename="a.png", content=b"\x89PNG", title="A graph")
 empty = incoming.send_dict({"text": ""})
 print(json.dumps({
     "team": client.auth_test()["team_id"],
@@ -52,8 +60,24 @@ print(json.dumps({
     "blocks": error(lambda: client.chat_postMessage(channel="C1", text="x", blocks=[section] * 51)),
     "stranger": error(lambda: WebClient(token="xoxb-other", base_url=api + "/").auth_test()),
     "edit_missing": error(lambda: client.chat_update(channel="C1", ts="1.1", text="x")),
+    "file": [shared["ok"], shared["file"]["title"]],
+    "file_lost": error(lambda: client.files_completeUploadExternal(files=[{"id": "F404", "title": "x"}], channel_id="C1")),
+    "file_nowhere": error(lambda: client.files_upload_v2(channel="C404", filename="a.png", content=b"x")),
+    "file_empty": error(lambda: client.files_getUploadURLExternal(filename="a.png", length=0)),
     "webhook": [taken.status_code, taken.body], "webhook_empty": [empty.status_code, empty.body],
 }))
+"#;
+
+const NO_FILES: &str = r#"
+import json, sys
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError
+
+api, token = sys.argv[1:]
+try:
+    WebClient(token=token, base_url=api + "/").files_upload_v2(channel="C1", filename="a.png", content=b"x")
+except SlackApiError as e:
+    print(json.dumps(e.response["error"]))
 "#;
 
 #[tokio::test]
@@ -69,9 +93,21 @@ async fn slack_is_what_the_official_sdk_expects() {
         "blocks": [200, "invalid_blocks", null],
         "stranger": [200, "invalid_auth", null],
         "edit_missing": [200, "message_not_found", null],
+        "file": [true, "A graph"],
+        "file_lost": [200, "file_not_found", null],
+        "file_nowhere": [200, "channel_not_found", null],
+        "file_empty": [200, "invalid_arguments", null],
         "webhook": [200, "ok"], "webhook_empty": [400, "no_text"],
     });
     assert_eq!(got, want);
+    let picture = slack.pictures().remove(0);
+    assert_eq!(
+        (picture.bytes.as_slice(), picture.thread),
+        (&b"\x89PNG"[..], Some(slack.posts()[0].ts.clone()))
+    );
+    slack.permit_files(false);
+    let got = python(NO_FILES, &[&slack.api_url(), TOKEN]).await;
+    assert_eq!(got, json!("missing_scope"));
     let posts = slack.posts();
     assert_eq!(posts.len(), 2);
     assert_eq!((posts[0].channel.as_str(), posts[0].text.as_str()), ("C1", "hello again"));
@@ -220,4 +256,73 @@ async fn the_published_vector_verifies() {
     assert!(verify(secret, &request, 1_614_265_330 + 301).is_err());
     request.body.push(b' ');
     assert!(verify(secret, &request, 1_614_265_330).is_err());
+}
+
+/// The same questions by both clients, which check what they are answered in their own ways.
+const SEARCH: &str = r#"
+import json, sys
+kind, url = sys.argv[1:]
+if kind == "elasticsearch":
+    import elasticsearch as library
+    client = library.Elasticsearch(url, max_retries=0)
+    error = lambda e: [e.status_code, e.error]
+    search = lambda index, body: client.search(index=index, **body)
+    count = lambda index, query: client.count(index=index, query=query)
+else:
+    import opensearchpy as library
+    client = library.OpenSearch(url, max_retries=0)
+    error = lambda e: [e.status_code, e.error]
+    search = lambda index, body: client.search(index=index, body=body)
+    count = lambda index, query: client.count(index=index, body={"query": query})
+
+def refused(call):
+    try:
+        call()
+    except (library.ApiError if kind == "elasticsearch" else library.TransportError) as e:
+        return error(e)
+
+words = {"query_string": {"query": "level:ERROR"}}
+recent = {"range": {"@timestamp": {"gte": "now-5m", "lt": "now"}}}
+body = {"size": 2, "track_total_hits": True, "sort": [{"@timestamp": "asc"}],
+        "query": {"bool": {"filter": [words, recent], "must_not": [{"ids": {"values": ["d"]}}]}}}
+found = search("logstash-*", body)
+print(json.dumps({
+    "ids": [hit["_id"] for hit in found["hits"]["hits"]], "total": found["hits"]["total"],
+    "shards": found["_shards"], "timed_out": found["timed_out"],
+    "count": count("logstash-*", words)["count"], "none": count("nothing-*", words)["count"],
+    "no_index": refused(lambda: count("nothing", words)),
+    "no_query": refused(lambda: search("logstash-*", {"query": {"nonsense": {}}})),
+}))
+"#;
+
+#[tokio::test]
+async fn a_search_is_what_the_official_clients_expect() {
+    let search = FakeSearch::start().await;
+    let url = format!("http://{}", search.addr());
+    for (id, level) in [("a", "ERROR"), ("b", "ERROR"), ("c", "INFO"), ("d", "ERROR"), ("e", "ERROR")] {
+        search.add(
+            id,
+            json!({ "level": level, "@timestamp": (now() - 60) * 1000 + u64::from(id.as_bytes()[0]) }),
+        );
+    }
+    let ask = async |kind: &str| {
+        let program = find::in_venv("search", "python3");
+        python_of(program, SEARCH, &[kind, &url]).await
+    };
+    for kind in ["elasticsearch", "opensearch"] {
+        search.fail_shards_of(&[]);
+        let want = json!({
+            "ids": ["a", "b"], "total": { "value": 3, "relation": "eq" },
+            "shards": { "total": 5, "successful": 5, "skipped": 0, "failed": 0 }, "timed_out": false,
+            "count": 4, "none": 0, "no_index": [404, "index_not_found_exception"],
+            "no_query": [400, "parsing_exception"],
+        });
+        assert_eq!(ask(kind).await, want, "{kind}");
+        // Status 200, and fewer hits.
+        search.fail_shards_of(&["a"]);
+        let partial = ask(kind).await;
+        assert_eq!((&partial["ids"], &partial["count"]), (&json!(["b", "e"]), &json!(3)), "{kind}");
+        assert_eq!(partial["shards"]["failures"][0]["reason"]["type"], "node_disconnected_exception");
+        assert_eq!((&partial["shards"]["failed"], &partial["shards"]["successful"]), (&json!(1), &json!(4)));
+    }
 }

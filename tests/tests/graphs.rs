@@ -4,29 +4,19 @@
 
 use std::process::Output;
 
+use async_nats::jetstream::object_store::ObjectMetadata;
 use serde_json::{Value, json};
-use tests::synapse::SERVER_NAME;
+use tellhal::Message;
+use tellhal::audit::FileEntry;
+use tests::graphite::png;
+use tests::synapse::{LARGEST_UPLOAD, SERVER_NAME};
 use tests::wait::SOON;
 use tests::{
     Answer, Bridge, FakeSlack, GraphiteWeb, MatrixUser, NatsServer, Relay, Reply, Synapse, WebhookSink, ask,
     wait_until,
 };
-use tokio::io::AsyncReadExt as _;
 
 const CHANNEL: &str = "C0123456789";
-
-/// A picture with nothing in it, as far as it is looked at.
-fn png(width: u32, height: u32) -> Vec<u8> {
-    let begin = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR";
-    [
-        begin,
-        &width.to_be_bytes()[..],
-        &height.to_be_bytes(),
-        b"\x08\x02\0\0\0crc.",
-        b"\0\0\0\0IEND\xae\x42\x60\x82",
-    ]
-    .concat()
-}
 
 /// Width and height of a picture.
 fn pixels(png: &[u8]) -> (u32, u32) {
@@ -41,12 +31,26 @@ async fn output(bridge: &Bridge, arguments: &[&str]) -> Output {
     tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap()
 }
 
-/// A kept file.
-async fn object(nats: &NatsServer, name: &str) -> Vec<u8> {
-    let files = nats.jetstream().await.get_object_store("HAL_FILES").await.unwrap();
-    let mut bytes = Vec::new();
-    files.get(name).await.unwrap().read_to_end(&mut bytes).await.unwrap();
-    bytes
+/// Tells a message with a picture, as the bridge does.
+async fn show(nats: &NatsServer, tag: &str, bytes: &[u8]) {
+    let jetstream = nats.jetstream().await;
+    let files = jetstream.get_object_store("HAL_FILES").await.unwrap();
+    let about = ObjectMetadata {
+        name: "answer-large-0".into(),
+        description: Some("large.png".into()),
+        ..Default::default()
+    };
+    files.put(about, &mut &*bytes).await.unwrap();
+    let mut message = Message::new("bridge", tag.parse().unwrap(), "look");
+    let entry = FileEntry {
+        name: "large.png".into(),
+        object: "answer-large-0".into(),
+        bytes: bytes.len(),
+        picture: true,
+    };
+    message.files = vec![entry];
+    let (subject, payload) = (format!("hal.ops.bridge.{tag}"), serde_json::to_vec(&message).unwrap());
+    jetstream.publish(subject, payload.into()).await.unwrap().await.unwrap();
 }
 
 /// The pictures in a Matrix room.
@@ -125,6 +129,9 @@ async fn a_graph_is_uploaded_linked_and_shown_as_each_room_takes_it() {
     let image = images(&ann, &room).await.remove(0);
     assert_eq!((&image["body"], &image["info"]["mimetype"]), (&json!("load.png"), &json!("image/png")));
 
+    let size = |image: &Value| (image["info"]["w"].as_u64(), image["info"]["h"].as_u64());
+    assert_eq!(size(&image), (Some(800), Some(400)));
+
     // By a schedule, whose message is routed.
     assert_eq!(ask(&nats, "ann", "run-job morning").await, ("morning is due now".into(), false));
     wait_until("a picture of the relay", SOON * 2, async || images(&ann, &room).await.len() == 2).await;
@@ -137,15 +144,36 @@ async fn a_graph_is_uploaded_linked_and_shown_as_each_room_takes_it() {
     let kept = &message["files"][0];
     assert_eq!((&kept["name"], &kept["picture"]), (&json!("load.png"), &json!(true)), "{message}");
     let name = kept["object"].as_str().unwrap();
-    let bytes = object(&nats, name).await;
+    let bytes = nats.file(name).await;
     assert_eq!((pixels(&bytes), kept["bytes"].as_u64()), ((1400, 700), Some(bytes.len() as u64)));
     assert_eq!(image["info"]["size"].as_u64(), Some(bytes.len() as u64));
+    assert_eq!(size(&image), (Some(1400), Some(700)));
     let (status, shown) = relay.get(&format!("/api/files/{name}")).await;
     assert!(status == 200 && shown.contains("PNG"), "{status}");
     let link = format!("load.png: {page}/api/files/{name}");
     wait_until("a post without a picture", SOON, async || !slack.posts().is_empty()).await;
     let post = slack.posts().remove(0);
     assert!(json!(post.body).to_string().contains(&link), "{link} in {:?}", post.body);
+
+    // A picture that the homeserver does not take is a line behind its message, which does not come again.
+    show(&nats, "report.large", &[png(8, 4), vec![0; LARGEST_UPLOAD]].concat()).await;
+    let bodies = async || -> Vec<Value> {
+        let messages = ann.messages(&room).await.into_iter();
+        messages.map(|message| message["content"]["body"].clone()).collect()
+    };
+    let line = json!("large.png: not taken by this homeserver");
+    wait_until("a line about the picture", SOON, async || bodies().await.contains(&line)).await;
+    let bodies = bodies().await;
+    assert_eq!(bodies.last(), Some(&line), "{bodies:#?}");
+    let about = |body: &&Value| body.as_str().unwrap().starts_with("[report.large] bridge: look");
+    assert_eq!(bodies.iter().filter(about).count(), 1, "{bodies:#?}");
+    assert_eq!(images(&ann, &room).await.len(), 2);
+    let sent = nats.jetstream().await.get_stream("HAL_SENT").await.unwrap();
+    let receipt = async || {
+        let receipt = sent.direct_get_last_for_subject("hal.sent.ops").await.unwrap();
+        String::from_utf8_lossy(&receipt.payload).into_owned()
+    };
+    wait_until("the reason is on the receipt", SOON, async || receipt().await.contains("M_TOO_LARGE")).await;
 
     // A graph that is gone is no command any more, without a restart.
     if let Some(folder) = std::env::var_os("TELLHAL_KEEP") {

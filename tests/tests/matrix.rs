@@ -341,8 +341,7 @@ async fn answers(client: &Client, bob: &MatrixUser, command: &Message) {
     let running = client.send(room, "answer/1", &running).await.unwrap().post.unwrap();
     let done = Content::text("done @room", None).replacing(&running).to_string();
     client.send(room, "answer/2", &done).await.unwrap();
-    let file =
-        File { name: "graph.png".into(), media_type: "image/png".into(), bytes: vec![7; 9], size: None };
+    let file = File::new("graph.png", "image/png", vec![7; 9]);
     let uri = client.upload(&file).await.unwrap();
     let picture = Content::file(&file, &uri).replying_to(asked).to_string();
     client.send(room, "answer/3", &picture).await.unwrap();

@@ -5,8 +5,12 @@
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use async_nats::jetstream::object_store::ObjectMetadata;
 use serde_json::{Value, json};
-use tests::slack::{Channel, Post, TOKEN, WEBHOOK};
+use tellhal::Message;
+use tellhal::audit::FileEntry;
+use tests::graphite::png;
+use tests::slack::{Channel, Post, TICKET, TOKEN, WEBHOOK};
 use tests::wait::SOON;
 use tests::{Answer, Events, FakeSlack, NatsServer, Relay, Reply, tellhal, wait_until};
 
@@ -43,6 +47,37 @@ impl Scene {
         command.env("TELLHAL_SOURCE", "db1").args(arguments);
         let sent = output(command).await;
         assert!(sent.status.success() && sent.stderr.is_empty(), "{sent:?}");
+    }
+
+    /// Tells a message with a picture, as the bridge does.
+    async fn show(&self, text: &str) {
+        let (jetstream, bytes) = (self.nats.jetstream().await, png(8, 4));
+        let object = format!("answer-{}-0", fastrand::u64(..));
+        let files = jetstream.get_object_store("HAL_FILES").await.unwrap();
+        let about = ObjectMetadata {
+            name: object.clone(),
+            description: Some("load.png".into()),
+            ..Default::default()
+        };
+        files.put(about, &mut bytes.as_slice()).await.unwrap();
+        let mut message = Message::new("bridge", "backup.graph".parse().unwrap(), text);
+        message.files =
+            vec![FileEntry { name: "load.png".into(), object, bytes: bytes.len(), picture: true }];
+        let payload = serde_json::to_vec(&message).unwrap().into();
+        jetstream.publish("hal.ops.bridge.backup.graph", payload).await.unwrap().await.unwrap();
+    }
+
+    /// The texts of all posts, once there are so many.
+    async fn texts(&self, count: usize) -> Vec<String> {
+        let texts: Vec<String> = self.posts(count).await.into_iter().map(|post| post.text).collect();
+        assert_eq!(texts.len(), count, "{texts:#?}");
+        texts
+    }
+
+    /// The number of requests to upload something.
+    fn uploads(&self) -> usize {
+        let requests = self.slack.requests();
+        requests.iter().filter(|request| request.path.ends_with("files.getUploadURLExternal")).count()
     }
 
     async fn posts(&self, count: usize) -> Vec<Post> {
@@ -86,7 +121,7 @@ impl Scene {
         ];
         for (name, text) in places {
             assert!(!text.is_empty(), "{name} says nothing");
-            for secret in [TOKEN, WEBHOOK, "secretsecret"] {
+            for secret in [TOKEN, WEBHOOK, "secretsecret", TICKET] {
                 assert!(!text.contains(secret), "{name} shows a secret: {text}");
             }
         }
@@ -183,4 +218,57 @@ async fn an_answer_that_repeats_our_secrets_is_shown_without_them() {
     }
     assert!(scene.relay.log().contains("bad request with …"), "the answer is shown: {}", scene.relay.log());
     scene.assert_no_secret().await;
+}
+
+#[tokio::test]
+async fn a_picture_follows_its_message_once() {
+    let scene = Scene::start().await;
+    scene.show("first").await;
+    let shown = async |count| {
+        wait_until(&format!("{count} pictures"), SOON, async || scene.slack.pictures().len() >= count).await;
+        scene.slack.pictures()
+    };
+    let picture = shown(1).await.remove(0);
+    assert_eq!((picture.channel.as_str(), picture.title.as_str()), (CHANNEL, "load.png"));
+    assert_eq!((picture.bytes, picture.after, picture.thread), (png(8, 4), 1, None));
+
+    // Slack shows the file, and its answer is lost.
+    let normal = || Answer::Normal;
+    scene.slack.next([normal(), normal(), normal(), Answer::TakeThenReset]);
+    scene.show("second").await;
+    let sent = scene.nats.jetstream().await.get_stream("HAL_SENT").await.unwrap();
+    let is_doubtful = async || {
+        let receipt = sent.direct_get_last_for_subject("hal.sent.api").await;
+        let receipt = receipt.map(|receipt| String::from_utf8_lossy(&receipt.payload).into_owned());
+        receipt.is_ok_and(|receipt| receipt.contains("nobody knows that the file is shown: "))
+    };
+    wait_until("the doubt is on the receipt", SOON, is_doubtful).await;
+    assert_eq!(scene.slack.pictures().len(), 2);
+
+    // Slack has no time for a file: the message and the next ones do not wait for it.
+    scene.slack.next([normal(), Answer::retry_after("30")]);
+    scene.show("third").await;
+    assert_eq!(scene.texts(4).await[3], "load.png: not taken by Slack");
+    let asked = scene.uploads();
+    scene.show("fourth").await;
+    let texts = scene.texts(5).await;
+    assert!(texts[4].ends_with("fourth"), "{texts:#?}");
+    assert_eq!((scene.uploads(), scene.slack.pictures().len()), (asked, 2));
+    scene.assert_no_secret().await;
+}
+
+#[tokio::test]
+async fn a_bot_that_may_not_upload_says_so_once() {
+    let scene = Scene::start().await;
+    scene.slack.permit_files(false);
+    for (text, posts) in [("first", 2), ("second", 3), ("third", 4)] {
+        scene.show(text).await;
+        scene.posts(posts).await;
+    }
+    let texts = scene.texts(4).await;
+    assert_eq!(texts[1], "load.png: not taken by Slack", "{texts:#?}");
+    assert_eq!((scene.uploads(), scene.slack.pictures().len()), (1, 0));
+    let log = scene.relay.log();
+    assert_eq!(log.matches("slack says missing_scope: the bot needs files:write").count(), 1, "{log}");
+    assert!(texts[3].ends_with("third"), "{texts:#?}");
 }

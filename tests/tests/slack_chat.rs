@@ -5,10 +5,11 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tests::graphite::png;
 use tests::http::{get, post_with};
-use tests::slack::{APP_TOKEN, Post, SIGNING_SECRET, TOKEN, Way, deliver, now};
+use tests::slack::{APP_TOKEN, Post, SIGNING_SECRET, TICKET, TOKEN, Way, deliver, now};
 use tests::wait::SOON;
-use tests::{Answer, Bridge, FakeSlack, NatsServer, Served, wait_until};
+use tests::{Answer, Bridge, FakeGraphite, FakeSlack, NatsServer, Reply, Served, wait_until};
 
 const OPS: &str = "C0123456789";
 const ANN: &str = "U0002";
@@ -284,4 +285,74 @@ async fn a_command_whose_bridge_dies_is_told_by_another_and_not_run_again() {
     // A command that takes long is not taken for one of a dead bridge.
     posted(&slack, "done").await;
     assert_eq!((unknown(), std::fs::read_to_string(&ran).unwrap().as_str()), (1, "x\n"));
+}
+
+/// A bridge with a graph.
+async fn with_graph(nats: &NatsServer, slack: &FakeSlack) -> (FakeGraphite, Bridge) {
+    let graphite = FakeGraphite::start().await;
+    graphite.set("a.b", &[Some(1.0)]);
+    let graph =
+        format!("[graphs.load]\nurl = \"http://{}\"\ntargets = [{{ target = \"a.b\" }}]\n", graphite.addr());
+    let chat = configuration(slack, &format!("app_token = \"{APP_TOKEN}\""));
+    let text = format!("page_url = \"https://hal.example.com\"\n{graph}{chat}");
+    let bridge = Bridge::start(&nats.url(), &text).await;
+    heard(&bridge).await;
+    (graphite, bridge)
+}
+
+fn ask(slack: &FakeSlack, thread: &str) {
+    let asked = with(slack.message(ANN, OPS, "!graph load small"), json!({ "thread_ts": thread }));
+    slack.envelope("events_api", &asked);
+}
+
+/// The posts in a thread, once there are so many.
+async fn answers(slack: &FakeSlack, thread: &str, count: usize) -> Vec<Post> {
+    let find = || -> Vec<Post> {
+        slack.posts().into_iter().filter(|post| post.body["thread_ts"] == thread).collect()
+    };
+    wait_until("answers in the thread", SOON, async || find().len() >= count).await;
+    find()
+}
+
+#[tokio::test]
+async fn a_graph_is_a_picture_in_the_thread_of_its_command_or_a_link() {
+    let (nats, slack) = start().await;
+    let (_graphite, bridge) = with_graph(&nats, &slack).await;
+    ask(&slack, "1795000000.000100");
+    let answer = answers(&slack, "1795000000.000100", 1).await.remove(0);
+    assert_eq!(answer.text, "load, the last 24 hours");
+    wait_until("a picture", SOON, async || slack.pictures().len() == 1).await;
+    let picture = slack.pictures().remove(0);
+    assert_eq!((picture.thread.as_deref(), picture.after), (Some("1795000000.000100"), 1));
+    assert_eq!((picture.name.as_str(), picture.bytes), ("load.png", png(400, 200)));
+
+    // The bot has heard of its own picture, and has answered nothing.
+    slack.permit_files(false);
+    for thread in ["1795000000.000200", "1795000000.000300"] {
+        ask(&slack, thread);
+        let answer = answers(&slack, thread, 1).await.remove(0);
+        assert!(answer.text.contains("\nload.png: https://hal.example.com/api/files/answer-"), "{answer:?}");
+    }
+    assert_eq!((slack.posts().len(), slack.pictures().len()), (3, 1));
+    let log = bridge.log();
+    assert_eq!(log.matches("slack says missing_scope: the bot needs files:write").count(), 1, "{log}");
+    assert!(!log.contains(TICKET), "{log}");
+}
+
+#[tokio::test]
+async fn an_answer_whose_picture_is_refused_says_so_and_is_said_once() {
+    let (nats, slack) = start().await;
+    let (_graphite, _bridge) = with_graph(&nats, &slack).await;
+    let refused = Answer::Refuse(Reply::json(200, &json!({ "ok": false, "error": "file_not_found" })));
+    // The address, the bytes, the text, and the share.
+    slack.next([Answer::Normal, Answer::Normal, Answer::Normal, refused]);
+    ask(&slack, "1795000000.000100");
+    let texts: Vec<String> =
+        answers(&slack, "1795000000.000100", 2).await.into_iter().map(|post| post.text).collect();
+    assert_eq!(texts, ["load, the last 24 hours", "load.png: not taken by Slack; the page has it"]);
+    // For a while there are links.
+    ask(&slack, "1795000000.000200");
+    let answer = answers(&slack, "1795000000.000200", 1).await.remove(0);
+    assert!(answer.text.contains("load.png: https://hal.example.com/api/files/answer-"), "{answer:?}");
+    assert_eq!((slack.posts().len(), slack.pictures().len()), (3, 0));
 }

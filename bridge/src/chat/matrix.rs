@@ -317,8 +317,7 @@ impl Matrix {
 
     /// Shows a file in a room. The event is the same, however often it is tried.
     async fn upload(&self, room: &str, transaction: &str, file: &Attached) -> Result<(), Failure> {
-        let (name, media_type) = (file.name.clone(), file.media_type().to_owned());
-        let file = File { name, media_type, bytes: file.data.clone(), size: None };
+        let file = File::new(&file.name, file.media_type(), file.data.clone());
         let address = self.client.upload(&file).await?;
         self.turn().await;
         self.client.send(room, transaction, &Content::file(&file, &address).to_string()).await?;

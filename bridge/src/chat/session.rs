@@ -309,11 +309,12 @@ impl Out for Speaker {
     }
 
     async fn answer(&self, answer: &Answer) {
-        let answer = &self.commands.shown(answer, self.chat.takes_files());
         let until = Instant::now() + ANSWER;
         let mut pause = PAUSE;
         let said = self.said.lock().await;
         loop {
+            // A chat may have learnt at the last try that it takes no files.
+            let answer = &self.commands.shown(answer, self.chat.takes_files());
             let reply = timeout_at(until, self.chat.reply(&self.to, answer, said.post.as_deref()));
             let (failure, wish) = match reply.await {
                 Ok(Ok(_)) => return,

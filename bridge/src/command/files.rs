@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tellhal::attached::PREFIX;
+use tellhal::attached::{File, PREFIX};
 use tellhal::command::Answer;
 use tellhal::{Message, Timestamp};
 
@@ -35,14 +35,22 @@ impl Commands {
         }
     }
 
+    /// Keeps one file as `object`, which says so from then on.
+    pub(crate) async fn keep_file(&self, object: String, file: &mut File) -> anyhow::Result<()> {
+        self.bus.keep_file(&object, file).await?;
+        file.object = object;
+        tokio::spawn(remove_old(self.bus.clone()));
+        Ok(())
+    }
+
     /// The answer as a chat says it: a file that it does not take is a link.
     pub(crate) fn shown(&self, answer: &Answer, takes_files: bool) -> Answer {
         linked(answer, takes_files, self.policy.borrow().page_url.as_deref())
     }
 
-    /// Gives a message the files of an answer, which are kept.
-    pub(crate) fn attach(&self, message: &mut Message, answer: &Answer) {
-        attach(message, &answer.files, self.policy.borrow().page_url.as_deref());
+    /// Gives a message files, which are kept.
+    pub(crate) fn attach(&self, message: &mut Message, files: &[File]) {
+        attach(message, files, self.policy.borrow().page_url.as_deref());
     }
 }
 

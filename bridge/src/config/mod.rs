@@ -140,13 +140,15 @@ impl Configuration for Config {
         let (schedules, zone) = schedules::check(checks);
         let policy = commands::check(checks);
         schedules::check_people(checks, &policy.people);
+        // Before the monitors, which may show them.
+        let graphs = graphs::check(checks, |raw| &raw.graphs);
         let prefix = nats.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
         Config {
             signing_key: signing_key.map_or_else(|| SigningKey::Own(own_key()), SigningKey::Given),
             handlers,
             dev_rooms,
             schedules,
-            zone,
+            zone: zone.clone(),
             replicas: replicas.unwrap_or(1),
             chats: chats::check(checks),
             mqtt: mqtt::check(checks, |raw| &raw.mqtt, prefix),
@@ -154,8 +156,8 @@ impl Configuration for Config {
             ntfy: ntfy(checks),
             syslog: devices::syslog(checks, |raw| &raw.syslog),
             mail: devices::mail(checks, |raw| &raw.mail),
-            monitors: monitors::check(checks),
-            graphs: graphs::check(checks, |raw| &raw.graphs),
+            monitors: monitors::check(checks, &graphs, &zone),
+            graphs,
             spool: spool.unwrap_or_else(|| default_spool(state_dir.clone())),
             nats,
             http: listen(checks, "http.listen", http.listen, DEFAULT_HTTP, false),

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use service::config::{duration, duration_in};
+use service::zone::Zone;
 use tellhal::message::MAX_URL;
-use tellhal::{Severity, Tag};
+use tellhal::{Severity, Tag, nearest};
 
 use super::raw::{Checks, Document};
+use crate::graph::Graph;
 use crate::monitor::raw::{Clear, Monitor};
 use crate::monitor::source::registry::{Config, Kinds};
 use crate::monitor::{Monitor as Checked, Rules};
@@ -21,12 +23,12 @@ const CALM: (u32, Duration) = (20, Duration::from_secs(600));
 /// The longest name, in bytes.
 const NAME: usize = 64;
 
-pub(super) fn check(checks: &mut Checks<'_>) -> Vec<Checked> {
+pub(super) fn check(checks: &mut Checks<'_>, graphs: &BTreeMap<String, Graph>, zone: &Zone) -> Vec<Checked> {
     let (mut monitors, mut names) = (Vec::new(), BTreeMap::<String, String>::new());
     for document in checks.documents {
         for (i, raw) in document.raw.monitors.iter().enumerate() {
             let key = format!("monitors[{i}]");
-            let mut check = Check { checks, document, key: &key };
+            let mut check = Check { checks, document, key: &key, graphs, zone };
             let Some(monitor) = check.monitor(raw) else { continue };
             let at = document.at(&format!("{key}.name"));
             if let Some(first) = names.insert(monitor.name.clone(), at) {
@@ -45,6 +47,8 @@ struct Check<'c, 'd> {
     checks: &'c mut Checks<'d>,
     document: &'d Document,
     key: &'c str,
+    graphs: &'c BTreeMap<String, Graph>,
+    zone: &'c Zone,
 }
 
 impl Check<'_, '_> {
@@ -107,6 +111,8 @@ impl Check<'_, '_> {
             self.wrong("misses", format!("{misses} is out of range"), format!("1 to {MOST_MISSES}"));
         }
         let link = self.read("link", raw.link.as_ref(), address);
+        let graphs = self.graphs;
+        let graph = self.read("graph", raw.graph.as_ref(), |name| graph(graphs, name));
         let calm = CALM.1.max(every.saturating_mul(CALM.0));
         let source = self.source(raw, clear);
         let forced = source.as_ref().and_then(|source| source.settings().no_data());
@@ -122,13 +128,14 @@ impl Check<'_, '_> {
             each: raw.each.unwrap_or(true),
             clear,
             source: source?,
+            graph,
             name,
         })
     }
 
     fn source(&mut self, raw: &Monitor, clear: Option<f64>) -> Option<Config> {
         let mut written = raw.kinds.written();
-        let source = written.pop();
+        let source = written.pop().map(|source| source.in_zone(self.zone));
         if !written.is_empty() {
             self.wrong("", "it has several kinds", "one monitor looks at one thing");
         }
@@ -172,6 +179,14 @@ fn name(text: &str) -> Result<String, (String, String)> {
     }
     let hint = format!("one word of A-Z a-z 0-9 _ -, at most {NAME} long");
     Err((format!("{text:?} is not a legal name for a monitor"), hint))
+}
+
+fn graph(graphs: &BTreeMap<String, Graph>, name: &str) -> Result<Graph, (String, String)> {
+    let hint = || match graphs.is_empty() {
+        true => format!("a table [graphs.{name}]"),
+        false => nearest::hint(name, graphs.keys().map(String::as_str)),
+    };
+    graphs.get(name).cloned().ok_or_else(|| (format!("there is no graph {name:?}"), hint()))
 }
 
 fn no_time_or_more(text: &str) -> Result<Duration, (String, String)> {

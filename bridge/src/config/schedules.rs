@@ -3,18 +3,16 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use croner::Cron;
-use service::config::duration_in;
+use service::config::{KeyProblem, duration_in};
 use service::zone::Zone;
 use tellhal::tag::{Tag, is_token};
 
 use super::raw::{Checks, Document};
 use crate::command::person::{Account, People};
-use crate::schedule::days::Days;
 use crate::schedule::job::Job;
 use crate::schedule::raw::Schedule;
 use crate::schedule::record::ON_TIME;
-use crate::schedule::when::When;
+use crate::schedule::when::{When, bad_time};
 
 /// The age up to which a missed time of day is caught up.
 const CATCH_UP: Duration = Duration::from_secs(3600);
@@ -203,43 +201,31 @@ impl ScheduleCheck<'_, '_> {
     }
 
     fn at(&mut self, raw: &Schedule, text: &str, zone: Zone) -> When {
-        let Some(time) = When::time_of_day(text) else {
-            self.wrong("at", format!("{text:?} is no time of day"), "such as 10:30");
+        let Some(date) = &raw.date else {
+            return self.settled(When::on_days(text, raw.days.as_deref(), zone));
+        };
+        if self.has("days") {
+            self.wrong("days", "a date has one weekday", "leave it out");
+        }
+        let Some(time) = When::time_of_day(text) else { return self.settled(Err(vec![bad_time(text)])) };
+        let Ok(date) = date.parse::<jiff::civil::Date>() else {
+            self.wrong("date", format!("{date:?} is no date"), "such as 2026-12-24");
             return ANY;
         };
-        if let Some(date) = &raw.date {
-            if self.has("days") {
-                self.wrong("days", "a date has one weekday", "leave it out");
-            }
-            let Ok(date) = date.parse::<jiff::civil::Date>() else {
-                self.wrong("date", format!("{date:?} is no date"), "such as 2026-12-24");
-                return ANY;
-            };
-            return When::On { moment: date.to_datetime(time), zone };
-        }
-        let days = raw.days.as_deref().map_or(Ok(Days::DAILY), str::parse);
-        let days = days.unwrap_or_else(|(what, hint)| {
-            self.wrong("days", what, hint);
-            Days::DAILY
-        });
-        When::At { time, days, zone }
+        When::On { moment: date.to_datetime(time), zone }
     }
 
     fn cron(&mut self, text: &str, zone: Zone) -> When {
-        match text.parse::<Cron>() {
-            Ok(pattern) => {
-                let when = When::Cron { pattern: Box::new(pattern), zone };
-                if when.is_over(tellhal::Timestamp::now()) {
-                    self.wrong("cron", format!("{text:?} is never due"), "such as 0 3 * * 1");
-                }
-                when
-            }
-            Err(error) => {
-                let hint = "minute, hour, day of the month, month, weekday: 0 3 * * 1 is 03:00 on Mondays";
-                self.wrong("cron", format!("{text:?} is no cron pattern: {error}"), hint);
-                ANY
-            }
-        }
+        let when = When::by_cron(text, zone, tellhal::Timestamp::now());
+        self.settled(when.map_err(|problem| vec![problem]))
+    }
+
+    /// The times, or problems and any times, so that the checks go on.
+    fn settled(&mut self, when: Result<When, Vec<KeyProblem>>) -> When {
+        when.unwrap_or_else(|problems| {
+            problems.into_iter().for_each(|problem| self.wrong(problem.key, problem.what, problem.hint));
+            ANY
+        })
     }
 
     fn catch_up(&mut self, raw: &Schedule) -> Duration {

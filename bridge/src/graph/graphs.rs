@@ -5,14 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tellhal::attached::File;
 use tellhal::command::Answer;
 use tellhal::nearest;
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
 
+use super::easel::Easel;
 use super::question::title;
-use super::render::{Picture, render};
 use super::words::Look;
 use super::{Graph, words};
 use crate::command::own::{Call, Own};
@@ -22,8 +19,6 @@ const COMMANDS: [(&str, &str); 1] = [(
     "graph [NAME] [WORDS]",
     "draws a graph: small, medium, big, 8 hours, nolegend, nodeploy, white; alone, lists the graphs",
 )];
-/// The pictures that are drawn at the same time, so that a chat is no burden to the server.
-const AT_ONCE: usize = 4;
 /// The longest wait for a turn.
 const TURN: Duration = Duration::from_secs(30);
 
@@ -31,13 +26,13 @@ const TURN: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Graphs {
     graphs: Arc<Mutex<BTreeMap<String, Graph>>>,
-    turns: Arc<Semaphore>,
+    easel: Easel,
 }
 
 impl Graphs {
     /// No graphs yet; the command is answered once there are some.
     pub(crate) fn new(means: &Means) -> Graphs {
-        let graphs = Graphs { graphs: Arc::default(), turns: Arc::new(Semaphore::new(AT_ONCE)) };
+        let graphs = Graphs { graphs: Arc::default(), easel: means.easel.clone() };
         means.commands.owners.add(Arc::new(graphs.clone()));
         graphs
     }
@@ -54,22 +49,8 @@ impl Graphs {
     async fn drawn(&self, name: &str, words: &[String]) -> Result<Answer, String> {
         let graph = named(&self.lock(), name)?.clone();
         let look = Look::read(words)?;
-        let busy = || "too many graphs are being drawn; try again later".to_owned();
-        let Ok(Ok(_turn)) = timeout(TURN, self.turns.acquire()).await else { return Err(busy()) };
-        let endpoint = graph.api.endpoint().map_err(|error| {
-            tracing::error!(graph = name, error = format!("{error:#}"), "a graph's server cannot be asked");
-            format!("{name}: its server cannot be asked, as the bridge's log says")
-        })?;
-        match render(&endpoint, &graph, &look).await {
-            Ok(Picture { png, .. }) => {
-                let file = File { name: format!("{name}.png"), data: png, object: String::new() };
-                Ok(Answer { files: vec![file], ..Answer::done(title(&graph, &look)) })
-            }
-            Err(why) => {
-                tracing::warn!(graph = name, why, "a graph is not drawn");
-                Err(format!("{name}: {why}"))
-            }
-        }
+        let file = self.easel.draw(&graph, &look, TURN).await?;
+        Ok(Answer { files: vec![file], ..Answer::done(title(&graph, &look)) })
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! `words`, `question` and `picture` are pure; `render` asks. Files of answers are kept and shown elsewhere, in `command`.
 
+pub(crate) mod easel;
 pub(crate) mod graphs;
 mod picture;
 pub(crate) mod question;

@@ -129,6 +129,11 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// True if it is wrong from now on.
+    pub(crate) fn is_to_wrong(self) -> bool {
+        matches!(self, Change::To(Condition::Wrong) | Change::Steady(Condition::Wrong))
+    }
+
     /// True if nothing is left to worry about.
     pub(crate) fn is_end(self) -> bool {
         use Change::{Forgotten, Observed, Steady, To};
@@ -151,6 +156,20 @@ pub(crate) fn step(
 }
 
 impl State {
+    /// True if nothing is wrong that was told.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.unobserved.is_none() && self.series.values().all(|series| !series.is_open())
+    }
+
+    /// Takes some of what is wrong out of the state of a monitor that is gone: series by their names, and true if it could not be
+    /// observed.
+    pub(crate) fn take_open(&mut self) -> (Vec<String>, bool) {
+        let open = self.series.iter().filter(|(_, series)| series.is_open());
+        let names: Vec<String> = open.map(|(name, _)| name.clone()).take(MOST).collect();
+        names.iter().for_each(|name| drop(self.series.remove(name)));
+        (names, self.unobserved.take().is_some())
+    }
+
     fn failed(&mut self, rules: &Rules, now: Timestamp, reason: &str) -> Option<Transition> {
         // The time without observations does not count for a condition that is not told yet.
         for series in self.series.values_mut().filter(|series| series.seen != series.told) {
@@ -292,6 +311,11 @@ impl Series {
                 }
             }
         })
+    }
+
+    /// True if a message says that something is wrong, and none that it is over.
+    fn is_open(&self) -> bool {
+        self.told != Condition::Good || self.is_flapping
     }
 
     /// True for a series that is gone and will most likely not return.

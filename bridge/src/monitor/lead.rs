@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::Monitor;
+use super::removed::{LEASES, Removed};
 use super::session::Session;
 use crate::hash::hash;
 use crate::means::{Means, Running};
@@ -25,14 +26,11 @@ pub(crate) struct Monitors {
 }
 
 impl Monitors {
-    /// Runs monitors; `None` if there are none.
-    pub(crate) fn start(monitors: &[Monitor], means: &Means) -> Option<Monitors> {
-        if monitors.is_empty() {
-            return None;
-        }
+    /// Runs monitors, and resolves what was wrong with those that are gone.
+    pub(crate) fn start(monitors: &[Monitor], means: &Means) -> Monitors {
         let running = Running::default();
         running.tasks.spawn(lead(monitors.to_vec(), means.clone(), running.stop.clone()));
-        Some(Monitors { monitors: monitors.to_vec(), running })
+        Monitors { monitors: monitors.to_vec(), running }
     }
 
     /// Looks no further, and gives the lease back.
@@ -43,10 +41,18 @@ impl Monitors {
 
 async fn lead(monitors: Vec<Monitor>, means: Means, stop: CancellationToken) {
     let names: Vec<&str> = monitors.iter().map(|monitor| monitor.name.as_str()).collect();
-    let key = format!("bridge-monitors-{}", hash(&names.join("\n")));
+    let key = format!("{LEASES}{}", hash(&names.join("\n")));
+    let removed = Removed { monitors: &monitors, means: &means, lease: &key };
     while !stop.is_cancelled() {
+        // Without monitors a lease is only for those that are gone.
+        if monitors.is_empty() {
+            tokio::select! {
+                is_over = is_over(&removed) => if is_over { return },
+                () = stop.cancelled() => return,
+            }
+        }
         tokio::select! {
-            lease = win(&means, &key) => hold(Arc::new(lease), &monitors, &means, &stop).await,
+            lease = win(&means, &key) => hold(Arc::new(lease), &removed, &stop).await,
             () = stop.cancelled() => return,
         }
     }
@@ -62,14 +68,33 @@ async fn win(means: &Means, key: &str) -> Lease {
     }
 }
 
-async fn hold(lease: Arc<Lease>, monitors: &[Monitor], means: &Means, stop: &CancellationToken) {
+/// True if nothing is left of monitors that are gone.
+async fn is_over(removed: &Removed<'_>) -> bool {
+    loop {
+        match removed.left().await {
+            Ok(left) => return left.is_empty(),
+            Err(error) => tracing::debug!(error = format!("{error:#}"), "no memory of monitors"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn hold(lease: Arc<Lease>, removed: &Removed<'_>, stop: &CancellationToken) {
+    let Removed { monitors, means, .. } = removed;
     tracing::info!(monitors = monitors.len(), "this bridge looks at the monitors");
     let mut sessions = JoinSet::new();
-    for monitor in monitors {
-        let (monitor, means, lease) = (monitor.clone(), means.clone(), lease.clone());
+    for monitor in *monitors {
+        let (monitor, means, lease) = (monitor.clone(), (*means).clone(), lease.clone());
         sessions.spawn(Session { monitor, means, lease }.run());
     }
+    let tidy = async {
+        let _ = lease.bound(removed.resolve()).await;
+        if !monitors.is_empty() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
+        () = tidy => {}
         () = lease.keep() => {}
         () = stop.cancelled() => {}
     }

@@ -10,8 +10,10 @@
 mod core;
 mod lead;
 mod observation;
+mod picture;
 mod plot;
 pub(crate) mod raw;
+mod removed;
 mod session;
 pub(crate) mod source;
 mod store;
@@ -24,6 +26,7 @@ use std::time::Duration;
 use tellhal::{Severity, Tag};
 
 use self::source::registry::Config;
+use crate::graph::Graph;
 
 pub(crate) use self::core::Rules;
 pub(crate) use self::lead::Monitors;
@@ -44,4 +47,6 @@ pub(crate) struct Monitor {
     /// The value at which a threshold counts as good again.
     pub(crate) clear: Option<f64>,
     pub(crate) source: Config,
+    /// Its picture is in the messages of a change to wrong.
+    pub(crate) graph: Option<Graph>,
 }

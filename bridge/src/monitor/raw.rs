@@ -34,6 +34,8 @@ pub(crate) struct Monitor {
     /// An address for its messages, such as that of a dashboard.
     #[schemars(extend("format" = "uri"))]
     pub(crate) link: Option<String>,
+    /// The name of a graph of `[graphs]`. A message that it is wrong has the picture, as it is at that time.
+    pub(crate) graph: Option<String>,
     #[serde(flatten)]
     pub(crate) kinds: Kinds,
 }

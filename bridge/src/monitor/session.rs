@@ -2,7 +2,7 @@
 //! after every restart: multiples of the interval since 1970, moved by a part of it that the name decides, so that not all
 //! monitors look at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::Monitor;
 use super::core::step;
 use super::observation::{Level, Observation, Observed, Reading, together};
+use super::picture::illustrate;
 use super::source::api::PATIENCE;
 use super::source::{Opening, Source};
 use super::store::{Store, Stored};
@@ -78,7 +79,12 @@ impl Session {
             Err(reason) => Err(reason.clone()),
         };
         self.count(&observation);
-        store.keep(self.monitor.next(&store.stored, &observation, Timestamp::now())).await?;
+        let (mut next, wrong) = self.monitor.next(&store.stored, &observation, Timestamp::now());
+        if let Some(graph) = &self.monitor.graph {
+            let about_wrong = next.pending.iter_mut().filter(|message| wrong.contains(&message.id));
+            illustrate(&self.means, graph, about_wrong.collect()).await;
+        }
+        store.keep(next).await?;
         store.publish(&self.means.outbox).await
     }
 
@@ -134,17 +140,24 @@ impl Monitor {
         Ok(distinct.collect())
     }
 
-    /// The entry after an observation, with the messages that it leads to.
-    pub(super) fn next(&self, stored: &Stored, observation: &Observation, now: Timestamp) -> Stored {
+    /// The entry after an observation, with the messages that it leads to, and the ids of those that something is wrong now.
+    pub(super) fn next(
+        &self,
+        stored: &Stored,
+        observation: &Observation,
+        now: Timestamp,
+    ) -> (Stored, BTreeSet<String>) {
         let (state, transitions) = step(&self.rules, stored.state.clone(), now, observation);
-        let told = transitions.iter().map(|transition| self.tell(transition, now));
+        let told: Vec<Message> = transitions.iter().map(|transition| self.tell(transition, now)).collect();
+        let wrong = transitions.iter().zip(&told).filter(|(transition, _)| transition.change.is_to_wrong());
+        let wrong = wrong.map(|(_, message)| message.id.clone()).collect();
         let (events, source) = match observation {
             Ok(Observed { events, memory, .. }) => (events.as_slice(), memory.clone()),
             Err(_) => (&[][..], stored.source.clone()),
         };
         let events = events.iter().map(|event| self.tell_event(event));
         let pending: Vec<Message> = stored.pending.iter().cloned().chain(told).chain(events).collect();
-        Stored { state, source, pending }
+        (Stored { state, source, pending, about: Some(self.about()) }, wrong)
     }
 }
 

@@ -4,7 +4,7 @@
 use anyhow::bail;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tellhal::Message;
+use tellhal::{Message, Severity, Tag};
 
 use super::core::State;
 use crate::memory::Memory;
@@ -23,6 +23,25 @@ pub(super) struct Stored {
     pub(super) source: Value,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) pending: Vec<Message>,
+    /// What its messages are about, for when the configuration no longer has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) about: Option<About>,
+}
+
+/// The settings of a monitor's messages.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct About {
+    pub(super) name: String,
+    pub(super) label: String,
+    pub(super) tag: Tag,
+    pub(super) severity: Severity,
+}
+
+impl Stored {
+    /// True if nothing is wrong, and the log has all that was told.
+    pub(super) fn is_settled(&self) -> bool {
+        self.state.is_settled() && self.pending.is_empty()
+    }
 }
 
 /// The entry as this bridge knows it.

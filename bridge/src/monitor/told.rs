@@ -9,10 +9,47 @@ use tellhal::{Message, Timestamp};
 use super::Monitor;
 use super::core::{Change, Condition, Transition};
 use super::observation::Event;
+use super::store::{About, Stored};
 use super::threshold::number;
 use crate::outbox::SOURCE;
 
+impl Stored {
+    /// The entry of a monitor that is gone, with messages that some of what was wrong is resolved. It begins anew if it returns.
+    pub(super) fn removed(mut self) -> Stored {
+        let (series, was_unobserved) = self.state.take_open();
+        let Some(about) = &self.about else { return Stored::default() };
+        let changes = series.iter().map(|series| (series.as_str(), Change::Forgotten));
+        let changes = changes.chain(was_unobserved.then_some(("", Change::Observed)));
+        let told = changes.map(|(series, change)| about.resolved(series, change));
+        self.pending.extend(told);
+        Stored { source: serde_json::Value::Null, ..self }
+    }
+}
+
+impl About {
+    /// The end of what was wrong with a series, or with the monitor itself.
+    fn resolved(&self, series: &str, change: Change) -> Message {
+        let name = match series {
+            "" => self.label.clone(),
+            series => format!("{} {series}", self.label),
+        };
+        let text = format!("{name}: the monitor was removed from the configuration while this was wrong");
+        let mut message = Message::new(SOURCE, self.tag.clone(), text);
+        message.severity = self.severity;
+        message.status = Some(Status::Resolved);
+        message.key = Some(key(&self.name, series, change));
+        message.fields.insert("monitor".to_owned(), self.name.clone());
+        message
+    }
+}
+
 impl Monitor {
+    /// The settings of its messages.
+    pub(super) fn about(&self) -> About {
+        let (tag, severity) = (self.tag.clone(), self.severity);
+        About { name: self.name.clone(), label: self.label.clone(), tag, severity }
+    }
+
     /// The message of a transition that was noticed at `now`.
     pub(super) fn tell(&self, transition: &Transition, now: Timestamp) -> Message {
         let Transition { series, change, since, value, words } = transition;
@@ -40,7 +77,7 @@ impl Monitor {
         }
         let mut message = self.message(text);
         message.status = Some(if change.is_end() { Status::Resolved } else { Status::Failed });
-        message.key = Some(self.key(series, *change));
+        message.key = Some(key(&self.name, series, *change));
         message.fields.extend(value.map(|value| ("value".to_owned(), number(value))));
         if !series.is_empty() {
             message.fields.insert("series".to_owned(), series.clone());
@@ -62,15 +99,15 @@ impl Monitor {
         message.links.extend(self.link.clone().map(|url| Link { url, title: None }));
         message
     }
+}
 
-    /// A key of the monitor, of one of its series, or of whether it can be observed.
-    fn key(&self, series: &str, change: Change) -> String {
-        let mut key = match (change, series) {
-            (Change::Unobserved | Change::Observed, _) => format!("monitor/{} observed", self.name),
-            (_, "") => format!("monitor/{}", self.name),
-            (_, series) => format!("monitor/{}/{series}", self.name),
-        };
-        key.truncate(key.floor_char_boundary(MAX_TITLE));
-        key
-    }
+/// A key of the monitor, of one of its series, or of whether it can be observed.
+fn key(name: &str, series: &str, change: Change) -> String {
+    let mut key = match (change, series) {
+        (Change::Unobserved | Change::Observed, _) => format!("monitor/{name} observed"),
+        (_, "") => format!("monitor/{name}"),
+        (_, series) => format!("monitor/{name}/{series}"),
+    };
+    key.truncate(key.floor_char_boundary(MAX_TITLE));
+    key
 }

@@ -217,7 +217,7 @@ impl Clock {
     /// Tells a command's answer, and notes how it went.
     async fn end(&mut self, firing: &Firing, answer: Answer) -> anyhow::Result<()> {
         let mut message = self.job.answered(firing, &answer.answer, answer.failed);
-        self.commands.attach(&mut message, &answer);
+        self.commands.attach(&mut message, &answer.files);
         self.tell(&message).await?;
         let outcome = if answer.failed { "answered with an error" } else { "answered" };
         for _ in 0..5 {

@@ -13,6 +13,7 @@ use croner::Cron;
 use jiff::civil::{DateTime, Time};
 use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Span, Zoned};
+use service::config::KeyProblem;
 use service::zone::Zone;
 use tellhal::Timestamp;
 
@@ -49,6 +50,30 @@ impl When {
         let is_one =
             matches!(text.len(), 5 | 8) && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
         Time::from_str(text).ok().filter(|_| is_one)
+    }
+
+    /// A time of day on some weekdays, as `at` and `days` are written; each day when `days` is absent.
+    pub(crate) fn on_days(at: &str, days: Option<&str>, zone: Zone) -> Result<When, Vec<KeyProblem>> {
+        let time = When::time_of_day(at).ok_or_else(|| bad_time(at));
+        let days = days.map_or(Ok(Days::DAILY), str::parse);
+        let days = days.map_err(|(what, hint)| KeyProblem::new("days", what, hint));
+        match (time, days) {
+            (Ok(time), Ok(days)) => Ok(When::At { time, days, zone }),
+            (time, days) => Err(time.err().into_iter().chain(days.err()).collect()),
+        }
+    }
+
+    /// A cron pattern, as `cron` is written, that is due at some time after `now`.
+    pub(crate) fn by_cron(cron: &str, zone: Zone, now: Timestamp) -> Result<When, KeyProblem> {
+        let pattern = cron.parse::<Cron>().map_err(|error| {
+            let hint = "minute, hour, day of the month, month, weekday: 0 3 * * 1 is 03:00 on Mondays";
+            KeyProblem::new("cron", format!("{cron:?} is no cron pattern: {error}"), hint)
+        })?;
+        let when = When::Cron { pattern: Box::new(pattern), zone };
+        match when.is_over(now) {
+            true => Err(KeyProblem::new("cron", format!("{cron:?} is never due"), "such as 0 3 * * 1")),
+            false => Ok(when),
+        }
     }
 
     /// A moment: `2026-12-24 10:30`.
@@ -110,6 +135,16 @@ impl When {
         last.filter(|due| *due > after)
     }
 
+    /// A due time as the clocks of its zone show it.
+    pub(crate) fn shown(&self, due: Timestamp) -> String {
+        match self {
+            When::Every(_) => Zone::default().date_and_clock(due),
+            When::At { zone, .. } | When::On { zone, .. } | When::Cron { zone, .. } => {
+                zone.date_and_clock(due)
+            }
+        }
+    }
+
     /// True if it is never due after `now`.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.next_after(now).is_none()
@@ -125,6 +160,11 @@ impl fmt::Display for When {
             When::Cron { pattern, zone } => write!(f, "cron {} {zone}", pattern.as_str()),
         }
     }
+}
+
+/// The mistake of a text that is no time of day.
+pub(crate) fn bad_time(at: &str) -> KeyProblem {
+    KeyProblem::new("at", format!("{at:?} is no time of day"), "such as 10:30")
 }
 
 /// Without seconds, if they are zero.

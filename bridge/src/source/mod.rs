@@ -139,7 +139,7 @@ impl Sources {
         self.hooks.change(opened.intakes);
         self.graphs.change(&config.graphs);
         if self.monitors.is_none() {
-            self.monitors = Monitors::start(&config.monitors, &self.means);
+            self.monitors = Some(Monitors::start(&config.monitors, &self.means));
         }
         if let Some((address, listener)) = opened.tcp {
             let running = Running::default();

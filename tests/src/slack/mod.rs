@@ -1,7 +1,8 @@
-//! A fake Slack: the Web API's `chat.postMessage`, `chat.update`, `auth.test` and `apps.connections.open`, and incoming webhooks, with
+//! A fake Slack: the Web API's `chat.postMessage`, `chat.update`, `auth.test`, `apps.connections.open`, files, and incoming webhooks, with
 //! Slack's own refusals, most of which are HTTP 200; and what people say, by Socket Mode or as signed requests. Checked with the
 //! official Python SDK.
 
+mod files;
 mod said;
 mod socket;
 
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
 
+pub use files::{Picture, TICKET};
 pub use said::{SIGNING_SECRET, TEAM, Way, deliver, now, signature};
 pub use socket::APP_TOKEN;
 use socket::Sockets;
@@ -44,6 +46,10 @@ pub struct Post {
 struct Workspace {
     channels: BTreeMap<String, Channel>,
     posts: Vec<Post>,
+    uploads: Vec<files::Upload>,
+    pictures: Vec<Picture>,
+    /// The bot lacks the scope `files:write`.
+    no_files: bool,
 }
 
 /// The state of a channel.
@@ -76,7 +82,7 @@ impl FakeSlack {
     /// A workspace with these channel ids.
     pub async fn start(channels: &[&str]) -> FakeSlack {
         let channels = channels.iter().map(|&id| (id.into(), Channel::Open)).collect();
-        let workspace = Arc::new(Mutex::new(Workspace { channels, posts: Vec::new() }));
+        let workspace = Arc::new(Mutex::new(Workspace { channels, ..Workspace::default() }));
         let (shared, sockets) = (workspace.clone(), Sockets::start().await);
         let apps = sockets.clone();
         let server = Server::start(Arc::new(move |request| {
@@ -98,6 +104,16 @@ impl FakeSlack {
     /// Changes a channel.
     pub fn set_channel(&self, id: &str, channel: Channel) {
         self.workspace.lock().expect("no panic here").channels.insert(id.into(), channel);
+    }
+
+    /// Gives the bot the scope `files:write`, or takes it.
+    pub fn permit_files(&self, are_permitted: bool) {
+        self.workspace.lock().expect("no panic here").no_files = !are_permitted;
+    }
+
+    /// All files that were shared so far, in order.
+    pub fn pictures(&self) -> Vec<Picture> {
+        self.workspace.lock().expect("no panic here").pictures.clone()
     }
 
     /// Queues a delivery over Socket Mode, of the type `events_api` or `slash_commands`; it is sent again until it is acknowledged.
@@ -136,6 +152,9 @@ fn answer(workspace: &mut Workspace, sockets: &Sockets, request: &Request) -> Re
     if path == WEBHOOK {
         return incoming_webhook(workspace, request);
     }
+    if path.starts_with(files::UPLOAD) {
+        return files::receive(workspace, path, request);
+    }
     if path.starts_with("/services/") {
         return Reply::text(404, "no_service");
     }
@@ -151,6 +170,12 @@ fn answer(workspace: &mut Workspace, sockets: &Sockets, request: &Request) -> Re
             "chat.postMessage" => post_message(workspace, body)
                 .inspect(|posted| sockets.push_if_heard("events_api", &said::by_robot(posted))),
             "chat.update" => update(workspace, &body),
+            "files.getUploadURLExternal" if is_json(request) => Err("invalid_arguments"),
+            "files.getUploadURLExternal" => {
+                files::announce(workspace, request.header("host").unwrap_or_default(), &body)
+            }
+            "files.completeUploadExternal" => files::share(workspace, &body)
+                .inspect(|_| sockets.push_if_heard("events_api", &said::of_file(text(&body, "channel_id")))),
             _ => Err("unknown_method"),
         }),
     };
@@ -167,13 +192,17 @@ fn token(request: &Request) -> Option<&str> {
     request.header("authorization")?.strip_prefix("Bearer ")
 }
 
+fn is_json(request: &Request) -> bool {
+    request.header("content-type").unwrap_or_default().starts_with("application/json")
+}
+
 /// The arguments of a call, sent as JSON or as a form.
 fn arguments(request: &Request) -> Result<Map<String, Value>, &'static str> {
     if request.body.is_empty() {
         return Ok(Map::new());
     }
     let kind = request.header("content-type").unwrap_or_default();
-    if kind.starts_with("application/json") {
+    if is_json(request) {
         return match serde_json::from_slice(&request.body) {
             Ok(Value::Object(object)) => Ok(object),
             Ok(_) => Err("json_not_object"),
@@ -184,7 +213,7 @@ fn arguments(request: &Request) -> Result<Map<String, Value>, &'static str> {
         let form: Vec<(String, String)> =
             serde_urlencoded::from_bytes(&request.body).map_err(|_| "invalid_form_data")?;
         // In a form, values that are not strings are JSON inside a string.
-        let structured = |name: &str| matches!(name, "blocks" | "attachments" | "metadata");
+        let structured = |name: &str| matches!(name, "blocks" | "attachments" | "metadata" | "files");
         let value = |(name, text): (String, String)| {
             let value = structured(&name).then(|| serde_json::from_str(&text).ok()).flatten();
             (name, value.unwrap_or(Value::String(text)))

@@ -61,6 +61,13 @@ pub(super) fn by_robot(posted: &Value) -> Value {
     callback(event)
 }
 
+/// The event that the bot hears of its own file.
+pub(super) fn of_file(channel: &str) -> Value {
+    let ts = format!("{}.{:06}", now(), next());
+    callback(json!({ "type": "message", "subtype": "file_share", "user": "U0001", "text": "", "ts": ts,
+        "channel": channel, "files": [{ "id": "F0001", "mode": "hosted" }] }))
+}
+
 /// The signature of a request at `timestamp`.
 pub fn signature(secret: &str, timestamp: u64, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("a key of any length");

@@ -9,6 +9,7 @@ mod http;
 mod logstash;
 mod prometheus;
 pub(crate) mod registry;
+mod sql;
 
 use async_trait::async_trait;
 use serde_json::Value;

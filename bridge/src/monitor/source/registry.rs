@@ -2,9 +2,10 @@
 
 use service::config::KeyProblem;
 use service::tls;
+use service::zone::Zone;
 
 use super::api::Api;
-use super::{Settings, command, expect, graphite, http, logstash, prometheus};
+use super::{Settings, command, expect, graphite, http, logstash, prometheus, sql};
 
 /// The settings of one monitor's source: `[monitors.KIND]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,6 +16,7 @@ pub(crate) enum Config {
     Http(http::Config),
     Logstash(logstash::Config),
     Prometheus(prometheus::Config),
+    Sql(sql::Config),
 }
 
 impl Config {
@@ -27,6 +29,7 @@ impl Config {
             Config::Http(_) => "http",
             Config::Logstash(_) => "logstash",
             Config::Prometheus(_) => "prometheus",
+            Config::Sql(_) => "sql",
         }
     }
 
@@ -38,7 +41,16 @@ impl Config {
             Config::Http(config) => config,
             Config::Logstash(config) => config,
             Config::Prometheus(config) => config,
+            Config::Sql(config) => config,
         }
+    }
+
+    /// Gives times of day that name no zone the one of all.
+    pub(crate) fn in_zone(mut self, zone: &Zone) -> Config {
+        if let Config::Expect(config) = &mut self {
+            config.in_zone(zone);
+        }
+        self
     }
 
     /// The secrets and certificates that cannot be read now: a warning in `check`, an error in `run`.
@@ -74,12 +86,14 @@ pub(crate) struct Kinds {
     logstash: Option<logstash::Config>,
     /// Values of Prometheus, held against a threshold.
     prometheus: Option<prometheus::Config>,
+    /// A number of a PostgreSQL database, held against a threshold.
+    sql: Option<sql::Config>,
 }
 
 impl Kinds {
     /// The kinds that are written.
     pub(crate) fn written(&self) -> Vec<Config> {
-        let Kinds { command, expect, graphite, http, logstash, prometheus } = self;
+        let Kinds { command, expect, graphite, http, logstash, prometheus, sql } = self;
         let all = [
             command.clone().map(Config::Command),
             expect.clone().map(Config::Expect),
@@ -87,10 +101,12 @@ impl Kinds {
             http.clone().map(Config::Http),
             logstash.clone().map(Config::Logstash),
             prometheus.clone().map(Config::Prometheus),
+            sql.clone().map(Config::Sql),
         ];
         all.into_iter().flatten().collect()
     }
 
     /// The names of all kinds.
-    pub(crate) const NAMES: &[&str] = &["command", "expect", "graphite", "http", "logstash", "prometheus"];
+    pub(crate) const NAMES: &[&str] =
+        &["command", "expect", "graphite", "http", "logstash", "prometheus", "sql"];
 }

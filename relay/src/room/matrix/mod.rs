@@ -99,8 +99,7 @@ impl Matrix {
 
     /// Uploads a file, once: the message is posted already, and must not come again and again for a picture's sake.
     async fn upload(&self, file: &File) -> Result<String, Failure> {
-        let (name, media_type) = (file.name.clone(), file.media_type().to_owned());
-        let file = Upload { name, media_type, bytes: file.data.clone(), size: None };
+        let file = Upload::new(&file.name, file.media_type(), file.data.clone());
         let refused = |reason| Failure::Permanent { reason: format!("a file is not uploaded: {reason}") };
         let uploaded = timeout(UPLOAD, self.client.upload(&file)).await;
         let address = uploaded.map_err(|_| refused("no answer in time".into()))?;

@@ -1,4 +1,8 @@
 //! Slack: the Web API with a bot's token, or an incoming webhook. Only posts; commands are the bridge's.
+//!
+//! Files are shown by the Web API, each once, after their message. Slack has no idempotency key: a relay that ends between a share and
+//! its receipt leaves message and file to be posted again, as any post. A share whose answer is lost is not repeated; its receipt says
+//! that nobody knows. Bytes that were uploaded and not shared are seen by nobody.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,11 +13,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{KeyProblem, PATH};
 use service::http::{Reach, address_problem};
-use service::platform::slack::{Api, Attachment, Client, Message, Webhook, channel_problem, escape};
+use service::platform::slack::{
+    Api, Attachment, Client, Message, NotUploaded, Uploads, Webhook, channel_problem, escape,
+};
 use service::platform::{Failure, Limiter, Sent};
 use service::secret::{Pair, Secret};
 use service::text;
 use tellhal::Severity;
+use tellhal::attached::File;
+use tokio::time::timeout;
 
 use super::{self as room, Part, Post, Room, Shared};
 use crate::render::budget::Budget;
@@ -22,6 +30,9 @@ use crate::render::{self, View};
 /// About one message a second and channel, with short bursts.
 const EVERY: Duration = Duration::from_secs(1);
 const BURST: u32 = 3;
+/// The longest time for the bytes of a file, and for its share: together less than a part may take.
+const UPLOAD: Duration = Duration::from_millis(2000);
+const SHARE: Duration = Duration::from_millis(1200);
 /// The first line has at most five bytes for each of its own when it is escaped. With what is below it that stays below the
 /// 40,000 characters at which Slack cuts without a word.
 const BUDGET: Budget = Budget { line: 2000, below: 28_000, tail: 8_000, cost: |line| escape(line).len() + 1 };
@@ -117,6 +128,7 @@ pub(super) struct Slack {
     way: Way,
     workspace_url: Option<String>,
     limiter: Arc<Limiter>,
+    uploads: Uploads,
 }
 
 impl Slack {
@@ -136,7 +148,7 @@ impl Slack {
             },
         };
         let limiter = Arc::new(Limiter::new(EVERY, BURST));
-        Ok(Slack { way, workspace_url: config.workspace_url.clone(), limiter })
+        Ok(Slack { way, workspace_url: config.workspace_url.clone(), limiter, uploads: Uploads::default() })
     }
 
     fn request(&self, text: &str, attachments: Vec<Attachment>) -> String {
@@ -148,11 +160,43 @@ impl Slack {
         message.json()
     }
 
+    /// A file, and the words for one that Slack does not take: the message has its link.
+    fn file(&self, id: &str, number: usize, file: &File) -> Part {
+        let shown = text::one_line(&file.name);
+        let plain = Some(self.request(&format!("{shown}: not taken by Slack"), Vec::new()));
+        let (id, file) = (format!("{id}/{number}"), Some(Arc::new(file.clone())));
+        Part { shown, wire: String::new(), plain, id, file }
+    }
+
+    /// Shows a file, once: the message is posted already, and must neither wait nor come again for a picture's sake.
+    async fn show(&self, client: &Client, channel: &str, file: &File) -> Result<Sent, Failure> {
+        let late = |what: &str| Failure::transient(format!("{what}: no answer in time"));
+        let refused = |why: &NotUploaded| {
+            self.uploads.close(channel, why);
+            Failure::Permanent { reason: format!("a file is not uploaded: {}", why.failure) }
+        };
+        let uploaded = timeout(UPLOAD, client.upload(&file.name, &file.data)).await;
+        let uploaded =
+            uploaded.unwrap_or_else(|_| Err(late("the upload").into())).map_err(|why| refused(&why))?;
+        match timeout(SHARE, client.share(&uploaded, channel, None)).await {
+            Ok(Ok(())) => Ok(Sent { answer: "the file is shared".into(), ..Sent::default() }),
+            Ok(Err(Failure::Transient { reason, ambiguous: true, .. })) => Ok(doubtful(&reason)),
+            Ok(Err(failure)) => Err(refused(&failure.into())),
+            Err(_) => Ok(doubtful("no answer in time")),
+        }
+    }
+
     /// The address of a post in `channel`.
     fn link(&self, channel: &str, ts: &str) -> Option<String> {
         let workspace = self.workspace_url.as_deref()?.trim_end_matches('/');
         Some(format!("{workspace}/archives/{channel}/p{}", ts.replace('.', "")))
     }
+}
+
+/// A share that may have been made.
+fn doubtful(reason: &str) -> Sent {
+    let doubt = Some(format!("nobody knows that the file is shown: {reason}"));
+    Sent { answer: reason.to_owned(), doubt, ..Sent::default() }
 }
 
 /// The attachments that show `body` and `tail`: one for both, unless the body is a table.
@@ -197,13 +241,23 @@ impl Room for Slack {
         let mut head = text::wrap(&format!("{marker}{}", view.head()), BUDGET.line);
         let (body, tail) = BUDGET.below(&view, head.split_off(1));
         let wire = self.request(&head[0], attachments(&view, &body, &tail));
-        part([head, body, tail].concat(), wire)
+        let mut parts = part([head, body, tail].concat(), wire);
+        let files = post.files.iter().enumerate();
+        parts.extend(files.map(|(number, file)| self.file(&post.id, number, file)));
+        parts
+    }
+
+    fn takes_files(&self) -> bool {
+        matches!(self.way, Way::Api { .. }) && self.uploads.are_open()
     }
 
     async fn send(&self, part: &Part) -> Result<Sent, Failure> {
         match &self.way {
             Way::Webhook(webhook) => webhook.post(&part.wire).await,
             Way::Api { client, channel } => {
+                if let Some(file) = part.file.as_ref().filter(|_| part.wire.is_empty()) {
+                    return self.show(client, channel, file).await;
+                }
                 let sent = client.post(&part.wire).await?.sent;
                 Ok(Sent { link: sent.post.as_ref().and_then(|ts| self.link(channel, ts)), ..sent })
             }

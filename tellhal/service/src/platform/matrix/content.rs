@@ -25,6 +25,16 @@ pub struct File {
     pub size: Option<(u32, u32)>,
 }
 
+impl File {
+    /// A file with its contents. The width and height of a picture are read from them: clients keep its place free by them.
+    pub fn new(name: &str, media_type: &str, bytes: Vec<u8>) -> File {
+        let size = imagesize::blob_size(&bytes).ok().filter(|_| media_type.starts_with("image/"));
+        let size =
+            size.and_then(|size| Some((u32::try_from(size.width).ok()?, u32::try_from(size.height).ok()?)));
+        File { name: name.to_owned(), media_type: media_type.to_owned(), bytes, size }
+    }
+}
+
 impl Content {
     /// A text. `html` is the same with markup, if that adds something; texts in it must be escaped by [`escape`].
     pub fn text(plain: &str, html: Option<&str>) -> Self {
@@ -164,16 +174,18 @@ mod tests {
 
     #[test]
     fn a_file_is_described() {
-        let file = File {
-            name: "graph.png".into(),
-            media_type: "image/png".into(),
-            bytes: vec![0; 3],
-            size: Some((8, 9)),
-        };
+        let png = ::tests::graphite::png(8, 9);
+        let file = File::new("graph.png", "image/png", png.clone());
         let image = value(&Content::file(&file, "mxc://a/b"));
         assert_eq!((&image["msgtype"], &image["url"]), (&json!("m.image"), &json!("mxc://a/b")));
-        assert_eq!(image["info"], json!({ "mimetype": "image/png", "size": 3, "w": 8, "h": 9 }));
-        let text = File { media_type: "text/plain".into(), ..file };
-        assert_eq!(value(&Content::file(&text, "mxc://a/b"))["msgtype"], "m.file");
+        let info = json!({ "mimetype": "image/png", "size": png.len(), "w": 8, "h": 9 });
+        assert_eq!(image["info"], info);
+        let text = value(&Content::file(&File::new("a", "text/plain", png.clone()), "mxc://a/b"));
+        assert_eq!((&text["msgtype"], &text["info"]["w"]), (&json!("m.file"), &Value::Null));
+        let gif = b"GIF89a\x05\0\x06\0\0\0\0";
+        assert_eq!(File::new("a.gif", "image/gif", gif.to_vec()).size, Some((5, 6)));
+        for cut in 0..24 {
+            assert_eq!(File::new("a.png", "image/png", png[..cut].to_vec()).size, None, "{cut}");
+        }
     }
 }

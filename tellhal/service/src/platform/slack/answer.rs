@@ -83,6 +83,11 @@ fn reply(answer: &Answer) -> Option<Reply> {
     serde_json::from_str(&answer.body).ok().filter(|_| answer.complete)
 }
 
+/// True if the bot has not the permission for what was asked.
+pub(super) fn is_missing_scope(answer: &Answer) -> bool {
+    reply(answer).is_some_and(|reply| !reply.ok && reply.error == "missing_scope")
+}
+
 fn not_slacks(answer: &Answer) -> &'static str {
     if answer.complete { "which is not Slack's answer" } else { "and the answer broke off" }
 }

@@ -12,7 +12,7 @@ use crate::secret::{Pair, Secret};
 /// The bot, and the way to the Web API.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 pub struct Api {
-    /// The bot's token (`xoxb-…`), which needs the scope `chat:write`.
+    /// The bot's token (`xoxb-…`), which needs the scope `chat:write`, and `files:write` to show pictures.
     #[serde(default)]
     pub token: Option<Secret>,
     /// A file with the bot's token.

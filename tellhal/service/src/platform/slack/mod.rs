@@ -11,6 +11,7 @@ mod markup;
 mod message;
 mod signature;
 mod socket;
+mod upload;
 
 pub use answer::{Posted, Webhook};
 pub use client::{Client, Us};
@@ -20,3 +21,4 @@ pub use markup::{links, read_markup};
 pub use message::{Attachment, Message, block, escape};
 pub use signature::{Refusal, SIGNATURE, TIMESTAMP, verify};
 pub use socket::{Incoming, Socket};
+pub use upload::{NotUploaded, Uploaded, Uploads};

@@ -1,5 +1,9 @@
 //! Slack: who speaks is workspace and user id, for which Slack vouches. What is said comes over a connection that we open (Socket
 //! Mode), or as signed requests to the bridge's port.
+//!
+//! Files of an answer are uploaded before its text is posted, and shown behind it, in its thread. If one is not taken, nothing is posted
+//! yet and the answer comes with links. Once the text is there, nothing is said again: a bridge that ends in between, or a share whose
+//! answer is lost, may leave an answer without its picture, and none twice. Without the scope `files:write` answers have links.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,8 +19,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{KeyProblem, OneOrMany, PATH};
 use service::platform::slack::{
-    Api, Client, Delivery, Heard as Said, Incoming, Message, SIGNATURE, Socket, TIMESTAMP, Us,
-    channel_problem, command_form, event, slash_answer, verify,
+    Api, Client, Delivery, Heard as Said, Incoming, Message, SIGNATURE, Socket, TIMESTAMP, Uploaded, Uploads,
+    Us, channel_problem, command_form, event, slash_answer, verify,
 };
 use service::platform::{Failure, Limiter};
 use service::secret::{Pair, Secret};
@@ -156,6 +160,7 @@ impl Settings for Config {
             sender,
             inbox: AsyncMutex::new(Inbox { lines, last: None }),
             limiter: Limiter::new(EVERY, BURST),
+            uploads: Uploads::default(),
             refusals: Limiter::new(Duration::from_secs(1), REFUSALS),
             work,
         }))
@@ -183,6 +188,7 @@ struct Slack {
     sender: mpsc::Sender<Incoming>,
     inbox: AsyncMutex<Inbox>,
     limiter: Limiter,
+    uploads: Uploads,
     refusals: Limiter,
     work: JoinHandle<()>,
 }
@@ -253,9 +259,12 @@ impl Chat for Slack {
     }
 
     async fn reply(&self, to: &str, text: &Answer, earlier: Option<&str>) -> Result<Option<String>, Failure> {
-        while let Err(wait) = self.limiter.take() {
-            tokio::time::sleep(wait).await;
-        }
+        let files = self.upload(text).await?;
+        self.turn().await;
+        let mut parts = to.split(' ');
+        let mut part = || parts.next().unwrap_or_default();
+        let (channel, user, thread) = (part(), part(), part());
+        let thread = Some(thread).filter(|ts| !ts.is_empty());
         if let Some((channel, ts)) = earlier.and_then(|earlier| earlier.split_once(' ')) {
             let mut edit = message(text, true);
             (edit.channel, edit.ts) = (Some(channel), Some(ts));
@@ -264,14 +273,15 @@ impl Chat for Slack {
                 Err(Failure::Permanent { reason }) => {
                     tracing::info!(chat = self.chat, reason, "a post cannot be edited")
                 }
-                done => return done.map(|_| earlier.map(str::to_owned)),
+                done => {
+                    done?;
+                    self.share(&files, channel, thread).await;
+                    return Ok(earlier.map(str::to_owned));
+                }
             }
         }
-        let mut parts = to.split(' ');
-        let mut part = || parts.next().unwrap_or_default();
-        let (channel, user, thread) = (part(), part(), part());
         let mut post = message(text, false);
-        (post.channel, post.thread_ts) = (Some(channel), Some(thread).filter(|ts| !ts.is_empty()));
+        (post.channel, post.thread_ts) = (Some(channel), thread);
         let posted = match self.client.post(&post.json()).await {
             // A slash command can be given where the bot is not: its answer is for the one who asked.
             Err(Failure::Auth { .. }) if !user.is_empty() => {
@@ -280,6 +290,8 @@ impl Chat for Slack {
             }
             posted => posted,
         }?;
+        // It may be the conversation with the one who asked.
+        self.share(&files, posted.channel.as_deref().unwrap_or(channel), thread).await;
         Ok(posted.channel.zip(posted.sent.post).map(|(channel, ts)| format!("{channel} {ts}")))
     }
 
@@ -307,6 +319,10 @@ impl Chat for Slack {
         true
     }
 
+    fn takes_files(&self) -> bool {
+        self.uploads.are_open()
+    }
+
     fn names(&self) -> Vec<String> {
         let name = lock(&self.state).us.name.clone();
         if name.is_empty() { Vec::new() } else { vec![name] }
@@ -318,6 +334,45 @@ impl Chat for Slack {
 }
 
 impl Slack {
+    /// Waits for the next post.
+    async fn turn(&self) {
+        while let Err(wait) = self.limiter.take() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Uploads the files of an answer, which nobody sees yet. After an error files are links for a while, so that the next try says
+    /// the answer without them.
+    async fn upload(&self, answer: &Answer) -> Result<Vec<Uploaded>, Failure> {
+        let mut uploaded = Vec::new();
+        for file in &answer.files {
+            match self.client.upload(&file.name, &file.data).await {
+                Ok(file) => uploaded.push(file),
+                Err(why) => {
+                    self.uploads.close(&self.chat, &why);
+                    return Err(Failure::transient("a file is not taken; the answer will have links"));
+                }
+            }
+        }
+        Ok(uploaded)
+    }
+
+    /// Shows files behind an answer that is posted, and must not be posted again whatever comes of them.
+    async fn share(&self, files: &[Uploaded], channel: &str, thread: Option<&str>) {
+        for file in files {
+            let Err(failure) = self.client.share(file, channel, thread).await else { continue };
+            let is_refused = !matches!(failure, Failure::Transient { ambiguous: true, .. });
+            self.uploads.close(&self.chat, &failure.into());
+            if is_refused {
+                let mut line =
+                    Message::plain(&format!("{}: not taken by Slack; the page has it", file.title));
+                (line.channel, line.thread_ts) = (Some(channel), thread);
+                // The line is not worth another try.
+                let _ = self.client.post(&line.json()).await;
+            }
+        }
+    }
+
     /// Passes on a line, and answers once it is taken: a line whose answer fails is delivered again, perhaps to another bridge.
     async fn hand_on(&self, said: Said) -> Response {
         let is_slash = said.is_slash;
@@ -385,72 +440,4 @@ fn message(answer: &Answer, is_edit: bool) -> Message<'static> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::Value;
-
-    use super::*;
-
-    fn json(answer: &Answer, is_edit: bool) -> Value {
-        serde_json::from_str(&message(answer, is_edit).json()).unwrap()
-    }
-
-    #[test]
-    fn an_answer_shows_its_text_and_pings_nobody() {
-        let plain = json(&Answer::failed("<!channel> *a* & <@U1>"), false);
-        assert_eq!(
-            (&plain["text"], &plain["mrkdwn"]),
-            (&"✗ &lt;!channel&gt; *a* &amp; &lt;@U1&gt;".into(), &false.into())
-        );
-        let table = Answer { fixed_width: true, ..Answer::done("a  1\n``` <!here>  2") };
-        assert_eq!(json(&table, false)["text"], "```\na  1\n''' &lt;!here&gt;  2\n```");
-        assert_eq!(json(&Answer::done("up"), true)["text"], "up");
-        assert_eq!(json(&Answer::done("*up*"), true)["text"], "```\n*up*\n```");
-        assert_eq!(json(&Answer::done(""), false)["text"], "done");
-    }
-
-    #[test]
-    fn no_answer_is_longer_than_slack_takes() {
-        for (text, is_edit, most) in [
-            (format!("{}\n", "<&>".repeat(30)).repeat(1_000), false, POST),
-            ("x".repeat(100_000), true, EDIT),
-        ] {
-            let text = json(&Answer::done(text), is_edit)["text"].as_str().unwrap().to_owned();
-            assert!(text.chars().count() <= most && text.chars().count() > most / 2, "{}", text.len());
-        }
-    }
-
-    #[test]
-    fn the_one_who_asked_is_known_by_workspace_and_user() {
-        let said = Said {
-            event: "C1/1.2".into(),
-            team: "T1".into(),
-            user: "U2".into(),
-            channel: "C1".into(),
-            is_private: false,
-            thread: Some("1.1".into()),
-            at: Some(1),
-            text: "!status".into(),
-            is_slash: false,
-        };
-        let line = heard(said.clone());
-        assert_eq!(line.account, Some(Account::Slack { team: "T1".into(), user: "U2".into() }));
-        assert_eq!((line.room.as_deref(), line.to.as_str()), (Some("C1"), "C1  1.1"));
-        let slash = heard(Said { is_slash: true, thread: None, is_private: true, ..said });
-        assert_eq!((slash.room, slash.to.as_str()), (None, "C1 U2"));
-    }
-
-    #[test]
-    fn a_chat_has_one_way_in() {
-        let keys = |json: &str| -> Vec<&str> {
-            let config: Config = serde_json::from_str(json).unwrap();
-            config.problems().iter().map(|problem| problem.key).collect()
-        };
-        assert_eq!(keys("{}"), ["token", "app_token"]);
-        assert_eq!(keys(r#"{"token":"x","app_token":"y","signing_secret":"z"}"#), ["app_token"]);
-        assert_eq!(keys(r#"{"token":"x","app_token":"y","app_token_file":"z"}"#), ["app_token"]);
-        assert_eq!(keys(r##"{"token":"x","app_token":"y","channels":["#ops","C1"]}"##), ["channels"]);
-        assert_eq!(keys(r#"{"token":"x","app_token":"y","api_url":"http://a.example"}"#), ["api_url"]);
-        let none: [&str; 0] = [];
-        assert_eq!(keys(r#"{"token":"${T}","signing_secret_file":"y","channels":"C1"}"#), none);
-    }
-}
+mod tests;

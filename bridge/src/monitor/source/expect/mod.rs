@@ -23,6 +23,7 @@ use super::{NAME, Opening, Settings, Source, Uses, no_threshold};
 use crate::bus::Bus;
 use crate::monitor::core::NoData;
 use crate::monitor::observation::{Level, Observation, Observed, Reading};
+use crate::schedule::when::When;
 
 /// The longest period.
 const LONGEST: Duration = Duration::from_secs(366 * 86_400);
@@ -41,9 +42,26 @@ pub(crate) struct Config {
     /// Only messages with this status count.
     #[serde(default)]
     status: Option<StatusName>,
-    /// The time in which the next one must come, from a second to 366 days; with `finished`, the time that a run may take.
+    /// The time in which the next one must come, from a second to 366 days; with `finished`, the time that a run may take; with `at` or
+    /// `cron`, the time before each of their times in which it may come: since the time before when absent.
     #[serde(default)]
     within: Option<String>,
+    /// The time of day by which one must come, such as `03:30`, instead of a period. One that a change of the clocks skips is at the
+    /// change; one that comes twice, the first time.
+    #[serde(default)]
+    at: Option<String>,
+    /// Weekdays for `at`, such as `mon-fri`; every day when absent.
+    #[serde(default)]
+    days: Option<String>,
+    /// A cron pattern of the times by which one must come, as in schedules.
+    #[serde(default)]
+    cron: Option<String>,
+    /// The time zone of `at` and `cron`, such as `Europe/Dublin`; the one for all (`zone`) when absent.
+    #[serde(default)]
+    zone: Option<String>,
+    /// The zone for all.
+    #[serde(skip)]
+    zone_of_all: Zone,
     /// A further time before it is missed, up to 366 days; none when absent.
     #[serde(default)]
     grace: Option<String>,
@@ -86,12 +104,14 @@ impl Settings for Config {
             Some(Ok(_)) => {}
         }
         match self.within.as_deref().map(long) {
-            None => {
-                problems.push(KeyProblem::new("within", "the time is missing", "such as within = \"25h\""))
+            None if !self.has_times() => {
+                let hint = "such as within = \"25h\", or at = \"03:30\"";
+                problems.push(KeyProblem::new("within", "the time is missing", hint));
             }
             Some(Err((what, hint))) => problems.push(KeyProblem::new("within", what, hint)),
-            Some(Ok(_)) => {}
+            None | Some(Ok(_)) => {}
         }
+        problems.extend(self.calendar_problems());
         if let Some(Err((what, hint))) = self.grace.as_deref().map(long) {
             problems.push(KeyProblem::new("grace", what, hint));
         }
@@ -120,6 +140,53 @@ impl Settings for Config {
 }
 
 impl Config {
+    /// Gives times of day that name no zone this one.
+    pub(super) fn in_zone(&mut self, zone: &Zone) {
+        self.zone_of_all = zone.clone();
+    }
+
+    /// True if it is expected by times of a calendar, not each period.
+    fn has_times(&self) -> bool {
+        self.at.is_some() || self.cron.is_some()
+    }
+
+    /// The times by which it is expected. `None` if it is expected each period.
+    fn times(&self) -> Option<Result<When, Vec<KeyProblem>>> {
+        if !self.has_times() {
+            return None;
+        }
+        let zone = match self.zone.as_deref().map(Zone::named) {
+            Some(Err((what, hint))) => return Some(Err(vec![KeyProblem::new("zone", what, hint)])),
+            Some(Ok(zone)) => zone,
+            None => self.zone_of_all.clone(),
+        };
+        match (&self.at, &self.cron) {
+            (Some(at), _) => Some(When::on_days(at, self.days.as_deref(), zone)),
+            (None, Some(cron)) => {
+                Some(When::by_cron(cron, zone, Timestamp::now()).map_err(|problem| vec![problem]))
+            }
+            (None, None) => None,
+        }
+    }
+
+    fn calendar_problems(&self) -> Vec<KeyProblem> {
+        let mut problems = self.times().and_then(Result::err).unwrap_or_default();
+        let mut wrong = |key, what: &str, hint: &str| problems.push(KeyProblem::new(key, what, hint));
+        if self.at.is_some() && self.cron.is_some() {
+            wrong("cron", "at is given too", "write one of them");
+        }
+        if self.days.is_some() && self.at.is_none() {
+            wrong("days", "belongs to at", "add at = \"03:30\"");
+        }
+        if self.zone.is_some() && !self.has_times() {
+            wrong("zone", "a period is the same in every zone", "leave it out, or add at = \"03:30\"");
+        }
+        if self.finished && self.has_times() {
+            wrong("finished", "a run has a time that it may take, not one of day", "write within alone");
+        }
+        problems
+    }
+
     fn rule(&self) -> Option<Rule> {
         let kind = match (self.finished, self.every_source) {
             (true, _) => Kind::Run,
@@ -129,7 +196,13 @@ impl Config {
         Some(Rule {
             seen: self.seen.as_deref()?.parse().ok()?,
             status: self.status.map(StatusName::status),
-            within: long(self.within.as_deref()?).ok()?,
+            due: match self.times() {
+                None => Due::Within(long(self.within.as_deref()?).ok()?),
+                Some(times) => Due::By {
+                    times: times.ok()?,
+                    within: self.within.as_deref().and_then(|text| long(text).ok()),
+                },
+            },
             grace: self.grace.as_deref().and_then(|grace| long(grace).ok()).unwrap_or_default(),
             kind,
         })
@@ -145,9 +218,19 @@ fn long(text: &str) -> Result<Duration, (String, String)> {
 struct Rule {
     seen: Pattern,
     status: Option<Status>,
-    within: Duration,
+    due: Due,
     grace: Duration,
     kind: Kind,
+}
+
+/// The time by which a message must come.
+#[derive(Clone, Debug)]
+enum Due {
+    /// So long after the last one, or after the beginning.
+    Within(Duration),
+    /// Each of these times. A message counts for one if it comes so long before it at most, or later; without such a bound, if it
+    /// comes after the one before and its grace.
+    By { times: When, within: Option<Duration> },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,8 +360,49 @@ impl Memory {
 
 impl Rule {
     fn reading(&self, series: &str, at: Timestamp, was_seen: bool, now: Timestamp) -> Reading {
-        let is_late = now.since(at.plus(self.within).plus(self.grace)) > Duration::ZERO;
-        let (time, within) = (Zone::default().date_and_clock(at), humantime::format_duration(self.within));
+        let (is_late, words) = match &self.due {
+            Due::Within(within) => self.after_a_period(*within, at, was_seen, now),
+            Due::By { times, within } => self.by_times(times, *within, at, was_seen, now),
+        };
+        Reading::new(if is_late { Level::Wrong } else { Level::Good }, words).of(series)
+    }
+
+    fn by_times(
+        &self,
+        times: &When,
+        within: Option<Duration>,
+        at: Timestamp,
+        was_seen: bool,
+        now: Timestamp,
+    ) -> (bool, String) {
+        let ever = Timestamp(i64::MIN);
+        let moment = Duration::from_millis(1);
+        // The last time whose grace is over, and the time up to which a message is too old for it.
+        let over = times.last_between(ever, now.minus(self.grace).minus(moment));
+        let missed = over.filter(|due| {
+            let before = || times.last_between(ever, due.minus(moment)).map(|due| due.plus(self.grace));
+            let too_old = within.map(|within| due.minus(within)).or_else(before);
+            too_old.is_some_and(|too_old| at <= too_old)
+        });
+        let (time, seen) = (Zone::default().date_and_clock(at), &self.seen);
+        let words = match (missed, was_seen) {
+            (Some(due), true) => format!("{seen} has not come by {}, the last at {time}", times.shown(due)),
+            (Some(due), false) => format!("{seen} has not come by {}", times.shown(due)),
+            (None, true) => format!("{seen} came at {time}"),
+            (None, false) => format!("{seen} is awaited since {time}, {times}"),
+        };
+        (missed.is_some(), words)
+    }
+
+    fn after_a_period(
+        &self,
+        within: Duration,
+        at: Timestamp,
+        was_seen: bool,
+        now: Timestamp,
+    ) -> (bool, String) {
+        let is_late = now.since(at.plus(within).plus(self.grace)) > Duration::ZERO;
+        let (time, within) = (Zone::default().date_and_clock(at), humantime::format_duration(within));
         let words = match (self.kind, is_late, was_seen) {
             (Kind::Run, true, _) => format!("began at {time} and has not ended within {within}"),
             (Kind::Run, false, _) => format!("runs since {time}"),
@@ -287,86 +411,9 @@ impl Rule {
             (_, false, true) => format!("{} came at {time}", self.seen),
             (_, false, false) => format!("{} is awaited since {time}", self.seen),
         };
-        Reading::new(if is_late { Level::Wrong } else { Level::Good }, words).of(series)
+        (is_late, words)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn rule(more: &str) -> Rule {
-        let toml = format!("seen = 'backup.>'\nwithin = '1h'\ngrace = '10m'\n{more}");
-        let config: Config = toml::from_str(&toml).unwrap();
-        assert_eq!(config.problems(None), []);
-        config.rule().unwrap()
-    }
-
-    fn at(minute: u64) -> Timestamp {
-        Timestamp(1_795_751_600_000).plus(Duration::from_secs(minute * 60))
-    }
-
-    fn message(source: &str, status: Option<Status>) -> Message {
-        let mut message = Message::new(source, "backup.mysql".parse().unwrap(), "");
-        message.status = status;
-        message
-    }
-
-    fn levels(memory: &Memory, rule: &Rule, minute: u64) -> Vec<(String, Level)> {
-        let readings = memory.readings(rule, at(minute));
-        readings.into_iter().map(|reading| (reading.series, reading.level)).collect()
-    }
-
-    #[test]
-    fn it_is_armed_at_once_and_again_by_each_message() {
-        let rule = rule("status = 'succeeded'");
-        let mut memory = Memory::armed(7, at(0));
-        let level = |memory: &Memory, minute| levels(memory, &rule, minute)[0].1;
-        assert_eq!((level(&memory, 70), level(&memory, 71)), (Level::Good, Level::Wrong));
-        memory.take(&rule, &message("a", Some(Status::Failed)), at(50)).unwrap();
-        assert_eq!(level(&memory, 71), Level::Wrong);
-        memory.take(&rule, &message("a", Some(Status::Succeeded)), at(72)).unwrap();
-        assert_eq!((level(&memory, 142), level(&memory, 143)), (Level::Good, Level::Wrong));
-    }
-
-    #[test]
-    fn every_source_that_once_told_must_tell_again() {
-        let rule = rule("every_source = true");
-        let mut memory = Memory::armed(7, at(0));
-        memory.take(&rule, &message("a", None), at(1)).unwrap();
-        memory.take(&rule, &message("b", None), at(30)).unwrap();
-        let (good, wrong) = (Level::Good, Level::Wrong);
-        let all = |a, b| [("", good), ("a", a), ("b", b)].map(|(series, level)| (series.to_owned(), level));
-        assert_eq!(levels(&memory, &rule, 71), all(good, good));
-        assert_eq!(levels(&memory, &rule, 72), all(wrong, good));
-        assert_eq!(levels(&memory, &rule, 101), all(wrong, wrong));
-    }
-
-    #[test]
-    fn a_run_that_began_must_end() {
-        let rule = rule("finished = true");
-        let mut memory = Memory::armed(7, at(0));
-        memory.take(&rule, &message("a", Some(Status::Started)), at(1)).unwrap();
-        memory.take(&rule, &message("b", Some(Status::Succeeded)), at(1)).unwrap();
-        memory.take(&rule, &message("a", None), at(2)).unwrap();
-        let run = |level| [(String::new(), Level::Good), ("a/backup.mysql".to_owned(), level)];
-        assert_eq!(levels(&memory, &rule, 71), run(Level::Good));
-        assert_eq!(levels(&memory, &rule, 72), run(Level::Wrong));
-        memory.take(&rule, &message("a", Some(Status::Failed)), at(73)).unwrap();
-        assert_eq!(levels(&memory, &rule, 74), run(Level::Good), "it is shown once more as it ends");
-        let stored: Memory = serde_json::from_value(serde_json::to_value(&memory).unwrap()).unwrap();
-        assert_eq!(levels(&stored, &rule, 75), [(String::new(), Level::Good)]);
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_refused() {
-        let keys = |toml: &str, clear| {
-            let problems = toml::from_str::<Config>(toml).unwrap().problems(clear);
-            problems.iter().map(|problem| problem.key).collect::<Vec<_>>()
-        };
-        assert_eq!(keys("", None), ["seen", "within"]);
-        assert_eq!(keys("seen = 'a b'\nwithin = '0s'\ngrace = 'x'", None), ["seen", "within", "grace"]);
-        assert_eq!(keys("seen = 'a'\nwithin = '1h'\nfinished = true\nstatus = 'failed'", None), ["finished"]);
-        assert_eq!(keys("seen = 'a'\nwithin = '1h'", Some(1.0)), ["within"]);
-    }
-}
+mod tests;
