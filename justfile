@@ -35,6 +35,10 @@ faults *args:
 up:
     deploy/up
 
+# deb, rpm and tarball of the three programs, in target/package
+package:
+    deploy/package
+
 # Rewrite the committed schemas, the OpenAPI document and the expected texts; read the diff
 bless:
     BLESS=1 cargo test -p relay --test check --test explain --test page

@@ -216,7 +216,7 @@ struct Trial<A: clap::Args> {
 #[derive(clap::Args)]
 struct ConfigPath {
     /// Configuration: a file, or a folder of *.toml files
-    #[arg(long, value_name = "PATH", env = "HAL_BRIDGE_CONFIG", default_value = "/etc/hal-bridge")]
+    #[arg(long, value_name = "PATH", env = "HAL_BRIDGE_CONFIG", default_value = "/etc/tellhal/bridge.d")]
     config: PathBuf,
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context;
 use service::config::start;
 use service::process::{drain, until_signal};
+use service::supervisor;
 use tellhal::{Outlet, Publisher};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -79,12 +80,15 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     sessions.change(&config.chats, config.dev_rooms.as_deref(), &commands, &health.chats).await;
     tracing::info!(http = %config.http, tcp = config.tcp.map(|addr| addr.to_string()), "hal-bridge runs");
     let mut reload = Reload::new(path, config, outbox, metrics, &stop, &tasks);
+    tasks.spawn(supervisor::watchdog(|| Ok(()), stop.clone()));
+    supervisor::ready();
     let mut parts = Parts { sources, sessions, commands, states: health.chats, policy };
     tokio::select! {
         signal = until_signal() => signal?,
         () = reload.run(&mut parts) => {}
     }
     tracing::info!("stopping");
+    supervisor::stopping();
     stop.cancel();
     tokio::join!(parts.sources.stop(GRACE), parts.sessions.stop(GRACE), drain(&tasks, GRACE));
     health_stop.cancel();

@@ -305,6 +305,9 @@ pub(crate) struct Serve {
 
 #[derive(Debug, Args)]
 pub(crate) struct Flush {
+    /// Try again until the spool is empty, for as long as it takes; for systemd's tellhal-flush.path
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) wait: bool,
     /// Print the result as JSON
     #[arg(long)]
     pub(crate) json: bool,

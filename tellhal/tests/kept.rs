@@ -50,6 +50,31 @@ fn down() {
 }
 
 #[test]
+fn a_flush_that_waits_ends_when_the_server_is_back() {
+    let mut place = Place::new();
+    place.server.kill();
+    assert_kept(&place, ended(&mut place.tellhal(&["a", "x"])), "cannot reach");
+    let log = place.path("log");
+    let output = std::fs::File::create(&log).unwrap();
+    let mut flush = place.tellhal(&["flush", "--wait"]).stderr(output).spawn().unwrap();
+    let reasons = || std::fs::read_to_string(&log).unwrap();
+    let until = Instant::now() + Duration::from_secs(20);
+    while !reasons().contains("1 message kept in the spool: cannot reach nats://127.0.0.1") {
+        assert!(Instant::now() < until, "{}", reasons());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    place.restart_server();
+    assert_eq!(flush.wait().unwrap().code(), Some(0), "{}", reasons());
+    assert_eq!(place.texts(), ["x"]);
+    assert!(place.spooled("new").is_empty());
+    assert_eq!(reasons().matches("cannot reach").count(), 1, "a reason that stays is said once");
+    // What is no message is set aside, so that it cannot be waited for.
+    std::fs::write(place.spool().join("new/junk"), "junk").unwrap();
+    assert_eq!(ended(&mut place.tellhal(&["flush", "--wait"])).0, 0);
+    assert_eq!(place.spooled("bad").len(), 1);
+}
+
+#[test]
 fn a_message_that_waited_says_so() {
     let place = Place::new();
     let mut message = tellhal::Message::new("db1", "a".parse().unwrap(), "x");

@@ -17,7 +17,7 @@ use tests::{
     WebhookSink, ask, find, tellhal, wait_until,
 };
 
-const CREDENTIALS: &str = "/run/credentials/hal-bridge";
+const CREDENTIALS: &str = "/run/credentials/hal-bridge.service";
 const SECRET: &str = "4f0c7a1e9b2d8356a1c4e7f00b9d2c58";
 const OPERATOR: &str = "[[people]]\nname = \"ann\"\nroles = [\"operator\"]\npage = \"ann\"\n[[commands]]\nname = \"*\"\nallow = [\"operator\"]\n";
 

@@ -52,7 +52,7 @@ async fn the_configurations_in_deploy_are_valid_with_their_examples_too() {
         "{text}"
     );
     let named = |text: String, secret: &str| {
-        text.replace(&format!("/run/credentials/hal-relay/{secret}"), token.to_str().unwrap())
+        text.replace(&format!("/run/credentials/hal-relay.service/{secret}"), token.to_str().unwrap())
     };
     std::fs::write(&file, ["slack", "xmpp"].into_iter().fold(text, named)).unwrap();
     let deployed = find::repository().join("deploy/relay.toml");

@@ -51,6 +51,7 @@ mod slack;
 mod slack_chat;
 mod storage;
 mod structure;
+mod systemd;
 mod takeover;
 mod up;
 mod webhooks;

@@ -6,6 +6,6 @@ use std::path::PathBuf;
 #[derive(clap::Args)]
 pub(crate) struct ConfigPath {
     /// Configuration: a file, or a folder of *.toml files
-    #[arg(long, value_name = "PATH", env = "HAL_RELAY_CONFIG", default_value = "/etc/hal-relay/relay.toml")]
+    #[arg(long, value_name = "PATH", env = "HAL_RELAY_CONFIG", default_value = "/etc/tellhal/relay.d")]
     pub config: PathBuf,
 }

@@ -18,6 +18,7 @@ use relay::status::notice::Notices;
 use relay::{page, room};
 use service::config::{Problems, start, watch as watch_files};
 use service::process::until_signal;
+use service::supervisor;
 use tellhal::command::Gate;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,10 @@ impl Run {
         };
         let page = tasks.spawn(site.run(stop.clone()));
         tasks.spawn(beat(status.clone(), stop.clone()));
+        tasks.spawn({
+            let (status, stop) = (status.clone(), stop.clone());
+            async move { supervisor::watchdog(|| status.alive(), stop).await }
+        });
         tasks.spawn(observe::run(bus.clone(), status.clone(), stop.clone()));
         let (news_tx, news) = mpsc::channel(1);
         tasks.spawn(watch_configuration(path, news_tx, stop.clone()));
@@ -95,6 +100,7 @@ impl Run {
         };
         let relay = tasks.spawn(relay.run());
         tasks.close();
+        supervisor::ready();
         // If one part ends, the process ends too, so that it is restarted: it must not run without that part.
         let ended = tokio::select! {
             signalled = until_signal() => signalled,
@@ -102,6 +108,7 @@ impl Run {
             ended = relay => Err(too_early(ended.map_err(Into::into)).context("the relay stopped")),
         };
         tracing::info!("stopping");
+        supervisor::stopping();
         stop.cancel();
         if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
             tracing::warn!("some tasks did not end in time");

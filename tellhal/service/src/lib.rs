@@ -10,10 +10,12 @@ pub mod config;
 pub mod hidden;
 pub mod http;
 pub mod lease;
+pub mod pages;
 pub mod platform;
 pub mod process;
 pub mod secret;
 pub mod stored;
+pub mod supervisor;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod text;

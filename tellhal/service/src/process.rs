@@ -1,6 +1,7 @@
 //! A service's process: its command line's errors and exit statuses, its logs, its output, and the signals that end it.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::task::TaskTracker;
 
 use crate::config::Problems;
+use crate::pages;
 
 /// Exit statuses as sysexits.h has them.
 const EX_USAGE: u8 = 64;
@@ -23,6 +25,10 @@ pub fn main<Cli: Parser, Fut: Future<Output = anyhow::Result<()>>>(
 ) -> ExitCode {
     // ring and aws-lc-rs may both be linked: TLS takes the one that is installed first.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    if let Some(folder) = pages_wanted() {
+        let written = pages::write(Cli::command(), &folder);
+        return written.map_or_else(|error| ExitCode::from(report("pages", &error)), |()| ExitCode::SUCCESS);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -41,6 +47,12 @@ pub fn main<Cli: Parser, Fut: Future<Output = anyhow::Result<()>>>(
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => ExitCode::from(report(&name, &error)),
     }
+}
+
+/// The folder of `pages FOLDER`, with which a package is built.
+fn pages_wanted() -> Option<PathBuf> {
+    let mut words = std::env::args_os().skip(1);
+    words.next().filter(|word| word == "pages").and(words.next()).map(PathBuf::from)
 }
 
 /// Prints an error, and returns its exit status.
