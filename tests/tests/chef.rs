@@ -29,3 +29,11 @@ async fn the_handler_tells_how_runs_end() {
     server.jetstream().await.create_stream(config).await.expect("a stream");
     ruby("handler/handler_test.rb", &[("TELLHAL", &find::ours("tellhal"))], &server.url()).await;
 }
+
+#[tokio::test]
+async fn what_the_cookbook_renders_is_what_our_programs_read() {
+    let (tellhal, relay, bridge) = (find::ours("tellhal"), find::ours("hal-relay"), find::ours("hal-bridge"));
+    let programs: [(&str, &Path); 3] =
+        [("TELLHAL", &tellhal), ("HAL_RELAY", &relay), ("HAL_BRIDGE", &bridge)];
+    ruby("toml_test.rb", &programs, "").await;
+}

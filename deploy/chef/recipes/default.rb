@@ -5,13 +5,13 @@
 # First, so that a failure of what follows is told.
 handler = node['tellhal']['handler'].to_h
 tellhal_handler 'default' do
-  handler.reject { |name, _value| name == 'enabled' }.each { |name, value| send(name, value) }
+  handler.except('enabled').each { |name, value| send(name, value) }
   action handler['enabled'] ? :enable : :disable
 end
 
 install = node['tellhal']['install'].to_h
 tellhal_install 'default' do
-  install.reject { |name, _value| name == 'enabled' }.each { |name, value| send(name, value) }
+  install.except('enabled').each { |name, value| send(name, value) }
   only_if { install['enabled'] }
 end
 

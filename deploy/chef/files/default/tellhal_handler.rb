@@ -43,8 +43,8 @@ begin
       # Chef ends a run with these although nothing is wrong.
       NO_FAILURES = %w(Chef::Exceptions::Reboot Chef::Exceptions::RebootPending Chef::Exceptions::ClientUpgraded).freeze
       # "file[/x] (web::default line 3) had an error: Errno::ENOENT: ", one for each level of custom resources
-      FAILED = /\A(?<resource>[^\n]{1,1000}?\]) \((?<place>[^\n]{1,1000}? line \d+|dynamically defined)\) had an error: (?<class>[\w:]+): /.freeze
-      IN_COOKBOOK = %r{/(?<cookbook>[\w.-]+)/(?<kind>recipes|attributes|libraries|resources|providers|definitions)/(?<file>[\w./-]+)\.rb:(?<line>\d+)}.freeze
+      FAILED = /\A(?<resource>[^\n]{1,1000}?\]) \((?<place>[^\n]{1,1000}? line \d+|dynamically defined)\) had an error: (?<class>[\w:]+): /
+      IN_COOKBOOK = %r{/(?<cookbook>[\w.-]+)/(?<kind>recipes|attributes|libraries|resources|providers|definitions)/(?<file>[\w./-]+)\.rb:(?<line>\d+)}
       FOLDERS = %w(/usr/local/bin /usr/bin /bin /opt/tellhal/bin).freeze
 
       attr_reader :options
@@ -117,7 +117,7 @@ begin
         title = "Chef failed on #{node_name}: #{failure.heading}"
         text = [failure.text, summary, state.untold_text].compact.join("\n")
         sent = tell('failed', options['severity'], title, text, failure.fields)
-        state.failed(sent ? nil : "#{failure.heading}: #{failure.message}")
+        state.failed(sent ? nil : failure.text)
       end
 
       def tell_success(state)
@@ -323,7 +323,7 @@ begin
         def initialize(path, trace, start)
           @path = path
           @before = read
-          @now = @before || inherited(trace, start)
+          @now = @before || earlier(trace, start)
         end
 
         def failing?
@@ -365,7 +365,7 @@ begin
         end
 
         # A run that failed before this handler was there has left Chef's own file.
-        def inherited(trace, start)
+        def earlier(trace, start)
           at = File.mtime(trace)
           return {} unless at < start && start - at < NEWS
 

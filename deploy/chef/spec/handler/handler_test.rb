@@ -75,7 +75,7 @@ class HandlerTest < Minitest::Test
     values = arguments.each_cons(2).group_by(&:first).transform_values { |pairs| pairs.map(&:last) }
     fields = values.fetch('--field', []).to_h { |field| field.split('=', 2) }
     Call.new(tag: values['-t'][0], severity: values['-s'][0], status: values['--status'][0], key: values['--key'][0],
-             title: values['--title'][0], fields: fields, text: text)
+      title: values['--title'][0], fields: fields, text: text)
   end
 
   def only_call
@@ -301,7 +301,7 @@ class HarmlessTest < HandlerTest
   end
 
   def test_a_tellhal_that_floods_or_closes_its_input_is_no_harm
-    ["exec <&-; sleep 0.1; exit 3", 'head -c 3000000 /dev/zero >&2; exit 3', 'kill -9 $$'].each do |script|
+    ['exec <&-; sleep 0.1; exit 3', 'head -c 3000000 /dev/zero >&2; exit 3', 'kill -9 $$'].each do |script|
       install({ 'program' => program(script) })
       Timeout.timeout(60) { run_of('default') }
       assert_operator Chef::Log.lines.last.size, :<, 600

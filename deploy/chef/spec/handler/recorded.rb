@@ -30,7 +30,7 @@ module Recorded
     # When nothing was compiled, Chef had no action collection yet.
     actions = records.empty? ? nil : Actions.new(records)
     Status.new(Node.new(data['node']), id, data['elapsed'], Time.now - 1, Time.now, exception_of(data['exception']),
-               Context.new(actions, Collection.new(resources)))
+      Context.new(actions, Collection.new(resources)))
   end
 
   def resource_of(data)
