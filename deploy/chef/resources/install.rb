@@ -60,12 +60,15 @@ action_class do
     if file.end_with?('.rpm')
       rpm_package 'tellhal' do
         source file
+        action :upgrade
       end
     else
       dpkg_package 'tellhal' do
         source file
         # Chef has written the configuration, so dpkg must not ask about it.
         options '--force-confdef --force-confold'
+        # What another version has installed is replaced.
+        action :upgrade
       end
     end
   end
