@@ -42,6 +42,11 @@ action_class do
       Chef::Log.error("#{new_resource}: #{result.stderr}#{result.stdout}") if result.error?
       !result.error?
     end
+  rescue Errno::ENOENT
+    # Why-run has not installed the program.
+    raise unless Chef::Config[:why_run]
+
+    true
   end
 end
 
