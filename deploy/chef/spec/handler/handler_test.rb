@@ -45,12 +45,16 @@ class HandlerTest < Minitest::Test
     program("exec #{Gem.ruby} --disable=gems #{File.join(@dir, 'note.rb')} \"$@\"")
   end
 
-  # Reads the handler as Chef reads client.d.
-  def install(settings = { 'program' => noting }, name: 'tellhal')
+  # Reads the handler as Chef reads client.d. Its limit of time is a long one, for slow machines, but where it is what is tested.
+  def install(settings = { 'program' => noting }, name: 'tellhal', limit: 60)
     file = File.join(@dir, "#{name}.rb")
     File.write(file, File.read(HANDLER))
     File.write(File.join(@dir, "#{name}.json"), JSON.generate(settings))
     Chef::Config.from_string(File.read(file), file)
+    return unless limit
+
+    Tellhal::ChefHandler.send(:remove_const, :LIMIT)
+    Tellhal::ChefHandler.const_set(:LIMIT, limit)
   end
 
   # Chef runs its exception handlers after a failure, and its report handlers after a success.
@@ -289,7 +293,7 @@ class HarmlessTest < HandlerTest
   def test_a_tellhal_that_hangs_is_killed_with_all_that_it_has_started
     pids = File.join(@dir, 'pids')
     # Neither reads its input nor ends when it is asked to.
-    install({ 'program' => program("trap '' TERM INT HUP; sleep 600 & echo $! $$ >#{pids}.new; mv #{pids}.new #{pids}; wait") })
+    install({ 'program' => program("trap '' TERM INT HUP; sleep 600 & echo $! $$ >#{pids}.new; mv #{pids}.new #{pids}; wait") }, limit: nil)
     status = Recorded.run(18, 'default')
     status.exception = RuntimeError.new('x' * 5000)
     Timeout.timeout(120) { end_of(status) }
@@ -372,7 +376,7 @@ class RealTest < HandlerTest
     before = ENV.to_h
     ENV['TELLHAL_SPOOL'] = File.join(@dir, 'spool')
     ENV['TELLHAL_URL'] = 'nats://127.0.0.1:1'
-    install({ 'program' => ENV['TELLHAL'] })
+    install({ 'program' => ENV['TELLHAL'] }, limit: 10)
     run_of('default')
     assert_equal 1, Dir.glob(File.join(@dir, 'spool/**/new/*')).size
     state = JSON.parse(File.read(File.join(Chef::Config[:file_cache_path], 'tellhal.json')))
