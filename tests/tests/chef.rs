@@ -12,7 +12,8 @@ async fn ruby(test: &str, env: &[(&str, &Path)], url: &str) {
     let mut command = Command::new(find::theirs("ruby"));
     command.arg("-I").arg(spec.join("handler/stub")).arg(spec.join(test));
     command.envs(env.iter().copied()).env("TELLHAL_URL", url);
-    let output = tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("ruby");
+    let output =
+        tokio::task::spawn_blocking(move || command.output()).await.expect("no panic").expect("ruby");
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
     assert!(printed.contains(" 0 skips"), "nothing is left out: {printed}");
