@@ -21,6 +21,7 @@ mod bridge;
 mod calendar;
 mod certificates;
 mod chats;
+mod chef;
 mod commands;
 mod delivery;
 mod devices;

@@ -1,0 +1,5 @@
+# frozen_string_literal: true
+
+name 'test'
+version '0.1.0'
+depends 'tellhal'

@@ -1,0 +1,44 @@
+# frozen_string_literal: true
+
+control 'tellhal' do
+  title 'tellhal is there, configured, and under its old name too'
+
+  describe command('tellhal check') do
+    its('exit_status') { should eq 0 }
+  end
+
+  describe command('/usr/local/sbin/notify-ops --version') do
+    its('exit_status') { should eq 0 }
+    its('stdout') { should match(/^tellhal /) }
+  end
+end
+
+control 'handler' do
+  title 'Chef runs are told'
+
+  describe file('/etc/chef/client.d/tellhal.rb') do
+    it { should be_file }
+    its('owner') { should eq 'root' }
+    its('mode') { should cmp '0644' }
+  end
+
+  describe json('/etc/chef/client.d/tellhal.json') do
+    its('tag') { should eq 'chef.test' }
+  end
+end
+
+control 'services' do
+  title 'The configurations of the services are good, and their secrets are not for everybody'
+
+  describe command('hal-relay check --config /etc/tellhal/relay.d') do
+    its('exit_status') { should eq 0 }
+  end
+
+  describe command('hal-bridge check --config /etc/tellhal/bridge.d') do
+    its('exit_status') { should eq 0 }
+  end
+
+  describe file('/etc/tellhal/relay.secrets/hook') do
+    it { should_not be_readable.by('others') }
+  end
+end
