@@ -68,7 +68,7 @@ fn a_flush_that_waits_ends_when_the_server_is_back() {
     assert_eq!(place.texts(), ["x"]);
     assert!(place.spooled("new").is_empty());
     assert_eq!(reasons().matches("cannot reach").count(), 1, "a reason that stays is said once");
-    // What is no message is set aside, so that it cannot be waited for.
+    // A file that is no message is set aside, so that nothing waits for it.
     std::fs::write(place.spool().join("new/junk"), "junk").unwrap();
     assert_eq!(ended(&mut place.tellhal(&["flush", "--wait"])).0, 0);
     assert_eq!(place.spooled("bad").len(), 1);

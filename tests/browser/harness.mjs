@@ -150,7 +150,7 @@ export async function site({ rooms = {}, config = "", routes = "", bridge } = {}
       rmSync(folder, { recursive: true, force: true });
     },
   };
-  // What is left running would keep the file of tests from its end.
+  // Programs that still run would keep node from ending.
   await made.ready().catch(async (error) => {
     error.message += `\n${made.logs()}`;
     await made.stop();

@@ -56,7 +56,7 @@ impl MariaDb {
         ));
     }
 
-    /// What the client prints of a statement.
+    /// Runs a statement, and returns the client's output.
     pub fn query(&self, statement: &str) -> String {
         let output = self.client().args(["--execute", statement]).output().expect("mysql starts");
         assert!(output.status.success(), "{statement}: {}", String::from_utf8_lossy(&output.stderr));

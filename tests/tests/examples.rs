@@ -36,7 +36,7 @@ fn file(name: &str, others: &[(&str, &str)]) -> String {
     text
 }
 
-/// What rooms of an example show, as its README has it: the blocks under its title, without what changes from one time to the next.
+/// The lines that a room shows, from the text blocks under the example's title in the README, each as [`same_each_time`] has it.
 fn documented(example: &str) -> Vec<String> {
     let readme = file("README.md", &[]);
     let title = format!("\n## {example}\n");
@@ -122,28 +122,31 @@ impl Rooms {
     }
 }
 
-/// Programs of an example, for a `PATH` on which `mysql` and `hostname` are those of the test.
+/// A host with the programs of an example on its `PATH`, and a name of its own.
 struct Host {
     dir: TempDir,
     path: String,
 }
 
 impl Host {
-    fn new(example: &str, name: &str, mysql: &MariaDb) -> Host {
+    fn new(example: &str, name: &str) -> Host {
         let dir = TempDir::new().unwrap();
         let bin = find::ours("tellhal").parent().unwrap().display().to_string();
         let examples = folder().join(example).display().to_string();
         let path = format!("{}:{examples}:{bin}:{}", dir.path().display(), std::env::var("PATH").unwrap());
         let host = Host { dir, path };
         host.program("hostname", &format!("echo {name}"));
-        // Whichever host it is asked to connect to is the one of the test.
-        let client = find::theirs("mysql").display().to_string();
-        let socket = mysql.socket();
-        host.program(
-            "mysql",
-            &format!("[ \"$1\" = --host ] && shift 2\nexec {client} --no-defaults --user=root --socket={socket} \"$@\""),
-        );
         host
+    }
+
+    /// Its `mysql` reaches this server, whichever host it is asked to connect to.
+    fn reaches(self, mysql: &MariaDb) -> Host {
+        let (client, socket) = (find::theirs("mysql").display().to_string(), mysql.socket());
+        let script = format!(
+            "[ \"$1\" = --host ] && shift 2\nexec {client} --no-defaults --user=root --socket={socket} \"$@\""
+        );
+        self.program("mysql", &script);
+        self
     }
 
     fn program(&self, name: &str, script: &str) {
@@ -180,8 +183,10 @@ async fn broken_replication_is_told_and_a_listener_answers_in_the_room() {
         wait_until(want, SOON, is_so).await;
     };
     runs("Slave_IO_Running: Yes").await;
-    let (db, desk) =
-        (Host::new("mysql-replication", "db2", &replica), Host::new("mysql-replication", "desk1", &replica));
+    let (db, desk) = (
+        Host::new("mysql-replication", "db2").reaches(&replica),
+        Host::new("mysql-replication", "desk1").reaches(&replica),
+    );
     let listen = tellhal(&rooms.nats.url(), desk.dir.path());
     let mut listen = desk.prepare(listen, "desk1");
     listen.args(["listen", "mysql.replication", "--durable", "diagnose", "--exec", "diagnose"]);
@@ -211,8 +216,7 @@ async fn a_backup_is_told_and_one_that_does_not_begin_is_noticed() {
     let cron = file("backup/backup.cron", &[("/usr/local/sbin/backup", "./backup")]);
     let line = cron.lines().find(|line| !line.starts_with('#')).unwrap();
     let line = line.splitn(7, ' ').nth(6).unwrap();
-    let mysql = MariaDb::start(1).await;
-    let host = Host::new("backup", "db1", &mysql);
+    let host = Host::new("backup", "db1");
     host.program("backup", "sleep 1; echo '3 databases, 812 MB'");
     let line = format!("cd {} && {line}", host.dir.path().display());
     // The bridge notices within two seconds what it is told to notice after 25 hours and a half.

@@ -23,7 +23,7 @@ pub(super) struct Stored {
     pub(super) source: Value,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) pending: Vec<Message>,
-    /// What its messages are about, for when the configuration no longer has it.
+    /// The settings of its messages, to resolve what is wrong after the monitor was removed from the configuration.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) about: Option<About>,
 }
