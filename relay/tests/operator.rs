@@ -33,7 +33,7 @@ impl Bus {
         make_log(&jetstream, &names).await;
         make(&jetstream, names.sent_stream(), vec![names.sent("*")]).await;
         make(&jetstream, names.dead_stream(), vec![names.dead("*")]).await;
-        let nats = toml::from_str(&format!("url = \"{}\"", server.url())).unwrap();
+        let nats = toml::from_str(&format!("url = \"{}\"", server.url_as("admin"))).unwrap();
         Bus { operator: Operator::connect(&nats).await.unwrap(), _server: server }
     }
 

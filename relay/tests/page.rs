@@ -52,7 +52,7 @@ impl Page {
         let status = Arc::new(Status::default());
         status.change(|now| now.role = Role::Leading);
         let config = Config::from_texts(&[("relay.toml".into(), config.to_owned())]).unwrap();
-        let nats = toml::from_str(&format!("url = \"{}\"", server.url())).unwrap();
+        let nats = toml::from_str(&format!("url = \"{}\"", server.url_as("relay"))).unwrap();
         let rules = Arc::new(Rules::new(config.routing.clone()));
         let (stranded_after, failing_after) = (config.stranded_after, config.failing_after);
         let max_waiting = config.max_waiting;

@@ -144,6 +144,8 @@ pub(crate) enum Command {
     Status(Json),
     /// Check the configuration
     Check(Check),
+    /// Print the public key of this machine's credentials; make them if there are none
+    Nkey(Nkey),
     /// Print a shell's completions
     #[cfg(feature = "pages")]
     Completions {
@@ -320,10 +322,24 @@ pub(crate) struct Json {
     pub(crate) json: bool,
 }
 
+const NKEY_HELP: &str = "\
+Example:
+  tellhal nkey /etc/tellhal/host.nk
+
+The seed stays in the file, which only its owner may read. The NATS server is told the public key,
+for example with deploy/nats/users add host db1 --key UC5C…";
+
 #[derive(Debug, Args)]
 pub(crate) struct Check {
     /// File to check, instead of the files in force
     pub(crate) path: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = flow(NKEY_HELP))]
+pub(crate) struct Nkey {
+    /// File with the seed, instead of nkey_file of the configuration
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// A parsed command line.
@@ -417,8 +433,19 @@ pub(crate) fn documented() -> clap::Command {
 
 /// True for the name of a subcommand, which is a tag only with -t. The same in every build.
 pub(crate) fn is_subcommand(word: &str) -> bool {
-    const NAMES: [&str; 10] =
-        ["run", "listen", "serve", "flush", "status", "check", "completions", "man", "schema", "help"];
+    const NAMES: [&str; 11] = [
+        "run",
+        "listen",
+        "serve",
+        "flush",
+        "status",
+        "check",
+        "nkey",
+        "completions",
+        "man",
+        "schema",
+        "help",
+    ];
     NAMES.contains(&word)
 }
 

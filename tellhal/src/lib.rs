@@ -20,6 +20,7 @@ pub mod keep;
 pub mod message;
 pub mod nats;
 pub mod nearest;
+pub mod nkey;
 pub mod paint;
 pub mod refusal;
 pub mod severity;

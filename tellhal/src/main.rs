@@ -49,6 +49,7 @@ fn other(cli: Cli) -> Outcome {
         Command::Flush(flush) => commands::flush::flush(&flush, &cli.flags),
         Command::Status(status) => commands::status::status(&status, &cli.flags),
         Command::Check(check) => commands::check::check(&check, &cli.flags),
+        Command::Nkey(nkey) => commands::nkey::nkey(&nkey, &cli.flags),
         #[cfg(feature = "pages")]
         Command::Completions { shell } => commands::print::completions(shell),
         #[cfg(feature = "pages")]

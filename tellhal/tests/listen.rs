@@ -152,6 +152,7 @@ fn a_leaf_nodes_listener_reads_the_hubs_log_through_the_domain_of_a_context() {
     let port = Port::free();
     let hub = Place::with(NatsOptions {
         domain: Some("hub".into()),
+        open: true,
         extra: format!("leafnodes {{ listen: \"{}\" }}", port.addr()),
         ..NatsOptions::default()
     });

@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::io::Write;
 use std::process::Stdio;
 
 use common::{Place, ended, feed, line, status, stderr, stdout};

@@ -1,5 +1,5 @@
 // Prints tag and contents of every ops message, with nothing but the NATS client:
-//   npm install @nats-io/transport-node && node subscribe.mjs [nats://server]
+//   npm install @nats-io/transport-node && NATS_USER=listener NATS_PASSWORD=… node subscribe.mjs [nats://server]
 import { connect } from "@nats-io/transport-node";
 
 // Our messages are JSON objects with a version; everything else is plain text.
@@ -13,7 +13,8 @@ function contents(text) {
   return text;
 }
 
-const bus = await connect({ servers: process.argv[2] ?? "nats://127.0.0.1:4222" });
+const { NATS_USER: user, NATS_PASSWORD: pass } = process.env;
+const bus = await connect({ servers: process.argv[2] ?? "nats://127.0.0.1:4222", user, pass });
 const messages = bus.subscribe("hal.ops.>");
 await bus.flush();
 console.error("listening");

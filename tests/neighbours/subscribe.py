@@ -1,4 +1,4 @@
-"""Prints tag and contents of every ops message, with nothing but nats-py: python3 subscribe.py [nats://server]"""
+"""Prints tag and contents of every ops message, with nothing but nats-py: python3 subscribe.py [nats://user:password@server]"""
 
 import asyncio
 import json

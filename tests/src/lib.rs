@@ -28,6 +28,7 @@ pub mod slack;
 pub mod structure;
 pub mod synapse;
 pub mod tls;
+pub mod users;
 pub mod wait;
 pub mod webhook;
 
@@ -48,7 +49,7 @@ pub use prosody::{Prosody, XmppClient};
 pub use proxy::{Fault, Proxy};
 pub use search::FakeSearch;
 pub use serve::Served;
-pub use service::{Bridge, Relay, tellhal};
+pub use service::{Bridge, Relay, tellhal, tellhal_as};
 pub use slack::FakeSlack;
 pub use synapse::{MatrixUser, Nio, Synapse};
 pub use tls::{Certificates, Flaw, TlsFront};

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
+use async_nats::ConnectOptions;
 use async_nats::jetstream::stream::Config;
 use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
@@ -12,6 +13,7 @@ use crate::find;
 use crate::ports::Port;
 use crate::process::Process;
 use crate::tls::Certificates;
+use crate::users;
 
 /// Differences from a plain server.
 #[derive(Clone, Debug, Default)]
@@ -28,8 +30,23 @@ pub struct NatsOptions {
     pub domain: Option<String>,
     /// A server without JetStream.
     pub without_jetstream: bool,
-    /// More lines of the server's configuration, such as accounts, users and permissions.
+    /// No accounts: everybody may do everything.
+    pub open: bool,
+    /// More lines of the server's configuration. Accounts or users in them replace those of [`crate::users`].
     pub extra: String,
+}
+
+/// The login of one of the tests' own users, which a server without users takes too.
+pub fn login(user: &str) -> ConnectOptions {
+    ConnectOptions::with_user_and_password(user.into(), user.into())
+}
+
+impl NatsOptions {
+    /// True for a server with the users of [`crate::users`].
+    fn has_users(&self) -> bool {
+        let own = ["accounts", "authorization"].iter().any(|word| self.extra.contains(word));
+        !(self.open || own || self.without_jetstream)
+    }
 }
 
 /// A running nats-server; killed when dropped.
@@ -40,6 +57,7 @@ pub struct NatsServer {
     dir: TempDir,
     port: Port,
     scheme: &'static str,
+    has_users: bool,
 }
 
 impl NatsServer {
@@ -56,7 +74,8 @@ impl NatsServer {
             .expect("nats.conf");
         let process = spawn(&dir);
         let scheme = if options.tls.is_some() { "tls" } else { "nats" };
-        let mut server = NatsServer { dir, port, scheme, process };
+        let has_users = options.has_users();
+        let mut server = NatsServer { dir, port, scheme, has_users, process };
         server.wait_ready().await;
         server
     }
@@ -93,6 +112,7 @@ impl NatsServer {
     pub fn reconfigure(&mut self, options: &NatsOptions) {
         let text = configuration(options, &self.port, &self.dir);
         std::fs::write(self.dir.path().join("nats.conf"), text).expect("nats.conf");
+        self.has_users = options.has_users();
         self.process.signal(crate::process::Signal::HUP);
     }
 
@@ -115,12 +135,25 @@ impl NatsServer {
         self.jetstream().await.create_stream(log).await.expect("the log is created");
     }
 
-    /// A client without credentials.
-    pub async fn client(&self) -> async_nats::Client {
-        async_nats::connect(self.url()).await.expect("a client without credentials may connect")
+    /// The address with the login of one of the tests' own users in it; see [`crate::users`].
+    pub fn url_as(&self, user: &str) -> String {
+        match self.has_users {
+            true => format!("{}://{user}:{user}@{}", self.scheme, self.port.addr()),
+            false => self.url(),
+        }
     }
 
-    /// JetStream for a client without credentials.
+    /// A client that may do everything.
+    pub async fn client(&self) -> async_nats::Client {
+        self.client_as("admin").await
+    }
+
+    /// A client of one of the tests' own users.
+    pub async fn client_as(&self, user: &str) -> async_nats::Client {
+        login(user).connect(self.url()).await.expect("users of the tests may connect")
+    }
+
+    /// JetStream for a client that may do everything.
     pub async fn jetstream(&self) -> async_nats::jetstream::Context {
         async_nats::jetstream::new(self.client().await)
     }
@@ -182,6 +215,9 @@ fn configuration(options: &NatsOptions, port: &Port, dir: &TempDir) -> String {
             "tls {{ cert_file: {:?}, key_file: {:?}, ca_file: {:?}{verify} }}\n",
             tls.cert, tls.key, tls.ca
         );
+    }
+    if options.has_users() {
+        text += &users::accounts();
     }
     text + &options.extra + "\n"
 }

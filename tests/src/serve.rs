@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::Bridge;
 use crate::process::Process;
-use crate::service::tellhal;
+use crate::service::tellhal_as;
 
 /// Running `tellhal serve`s with a folder for their programs; killed when dropped.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ impl Default for Served {
 impl Served {
     /// Runs `tellhal serve` with these arguments, which takes requests of `bridge` alone, and waits until it serves.
     pub async fn serve(&mut self, nats_url: &str, bridge: &Bridge, arguments: &[&str]) {
-        let mut command = tellhal(nats_url, self.dir.path());
+        let mut command = tellhal_as("handler", nats_url, self.dir.path());
         command.arg("serve").args(arguments).args(["--bridge-key", &bridge.key()]);
         self.spawn(command).await;
     }

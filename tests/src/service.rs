@@ -10,12 +10,23 @@ use crate::find;
 use crate::http::get;
 use crate::ports::Port;
 use crate::process::{Process, Signal};
+use crate::users;
 
 /// A command of `tellhal` without this machine's configuration: it connects to `url` and spools to `home/spool`.
 pub fn tellhal(url: &str, home: &Path) -> Command {
     let mut command = Command::new(find::ours("tellhal"));
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.env("HOME", home).env("TELLHAL_URL", url).env("TELLHAL_SPOOL", home.join("spool"));
+    command
+}
+
+/// The same with the credentials of a `handler` or a `listener`, unless the address has a login; without either, it is a host.
+pub fn tellhal_as(kind: &str, url: &str, home: &Path) -> Command {
+    let mut command = tellhal(url, home);
+    if !url.contains('@') {
+        // Not in the environment, which programs that it runs inherit: those are a host's.
+        command.arg("--config").arg(users::config(kind));
+    }
     command
 }
 
@@ -196,7 +207,8 @@ impl Bridge {
 }
 
 /// Adds the harness' tables at the end, since top-level keys must precede all tables. A `[nats]` table of the test
-/// (credentials, TLS) stays unchanged; a `[page]` or `[http]` table of the test gets the key `listen`.
+/// (credentials, TLS) stays unchanged; a `[page]` or `[http]` table of the test gets the key `listen`. An address without a login
+/// gets the service's key.
 fn full(configuration: &str, nats_url: &str, listen_table: &str, http: &Port) -> String {
     let (head, listen) =
         (format!("[{listen_table}]"), format!("[{listen_table}]\nlisten = \"{}\"\n", http.addr()));
@@ -204,8 +216,19 @@ fn full(configuration: &str, nats_url: &str, listen_table: &str, http: &Port) ->
         true => configuration.replace(&head, &listen),
         false => format!("{configuration}\n{listen}"),
     };
-    if !configuration.lines().any(|line| line.trim() == "[nats]") {
-        text += &format!("\n[nats]\nurl = \"{nats_url}\"\n");
+    let has = |table: &str| configuration.lines().any(|line| line.trim() == table);
+    let mut connection = |table: &str, key: &str| {
+        text += &format!("\n[{table}]\nurl = \"{nats_url}\"\n");
+        if !nats_url.contains('@') {
+            text += &format!("nkey_file = {:?}\n", users::key(key));
+        }
+    };
+    let is_bridge = listen_table == "http";
+    if !has("[nats]") {
+        connection("nats", if is_bridge { "bridge" } else { "relay" });
+        if is_bridge && !has("[handlers.nats]") && !nats_url.contains('@') {
+            connection("handlers.nats", "commands");
+        }
     }
     text
 }

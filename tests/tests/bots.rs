@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use tellhal::command::{FRESH, KEY, Request, sign};
 use tellhal::{Message, Names, Timestamp};
 use tests::wait::SOON;
-use tests::{Bridge, Inspircd, IrcClient, NatsServer, Neighbour, Served, find, tellhal, wait_until};
+use tests::{
+    Bridge, Inspircd, IrcClient, NatsOptions, NatsServer, Neighbour, Served, find, tellhal, wait_until,
+};
 use tokio::time::timeout;
 
 const RULES: &str = "[[people]]\nname = \"ann\"\nroles = [\"operator\"]\npage = \"ann\"\n\
@@ -29,7 +31,8 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Scene {
-        let nats = NatsServer::start().await;
+        // A bot listens to tags and answers commands over one connection, so its user needs both parts.
+        let nats = NatsServer::with(NatsOptions { open: true, ..NatsOptions::default() }).await;
         nats.create_log().await;
         let bridge = Bridge::start(&nats.url(), RULES).await;
         let client = nats.client().await;

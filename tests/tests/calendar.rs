@@ -123,6 +123,7 @@ impl Shifted {
         let dir = tempfile::tempdir().unwrap();
         let listen =
             format!("[http]\nlisten = \"{}\"\n[nats]\nurl = \"{}\"\n", Port::free().addr(), nats.url());
+        let listen = format!("{listen}nkey_file = {:?}\n", tests::users::key("bridge"));
         std::fs::write(dir.path().join("bridge.toml"), format!("{config}{listen}")).unwrap();
         let process = run(&dir, wall);
         Shifted { dir, wall, process }

@@ -118,9 +118,10 @@ async fn a_nats_server_with_a_bad_certificate_gets_nothing_and_is_named() {
         let options = NatsOptions { tls: Some(certificates), ..NatsOptions::default() };
         let nats = NatsServer::with(options).await;
         let rooms = format!(
-            "default_room = \"hook\"\n{hook}[nats]\nurl = \"{}\"\ntls_ca = \"{}\"\n",
+            "default_room = \"hook\"\n{hook}[nats]\nurl = \"{}\"\ntls_ca = \"{}\"\nnkey_file = {:?}\n",
             nats.url(),
-            ca.display()
+            ca.display(),
+            tests::users::key("relay")
         );
         let mut relay = Relay::spawn(&nats.url(), &rooms);
         if what.is_empty() {

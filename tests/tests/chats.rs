@@ -8,7 +8,9 @@ use tests::process::Signal;
 use tests::prosody::{ROOMS, password};
 use tests::synapse::SERVER_NAME;
 use tests::wait::SOON;
-use tests::{Bridge, IrcClient, IrcNetwork, NatsServer, Nio, Prosody, Served, Synapse, wait_until};
+use tests::{
+    Bridge, IrcClient, IrcNetwork, NatsOptions, NatsServer, Nio, Prosody, Served, Synapse, wait_until,
+};
 
 const PEOPLE: &str = r##"
 [[people]]
@@ -70,11 +72,11 @@ async fn commands_are_typed_and_answered_on_irc() {
              [[serve]]\nname = \"list\"\nexec = [\"{list}\"]\n\
              [[serve]]\nname = \"deploy\"\nexec = [\"echo\", \"deployed\", \"{{target}}\"]\n",
             bridge.key(),
-            nats.url()
+            nats.url_as("handler")
         ),
     )
     .unwrap();
-    let mut command = tests::tellhal(&nats.url(), served.dir());
+    let mut command = tests::tellhal(&nats.url_as("handler"), served.dir());
     command.args(["serve", "--config"]).arg(&config);
     served.spawn(command).await;
 
@@ -247,7 +249,9 @@ async fn a_command_whose_bridge_is_killed_has_an_unknown_outcome_and_runs_once()
 
 #[tokio::test]
 async fn a_bridge_under_development_hears_its_own_rooms_and_its_own_handlers_alone() {
-    let (nats, network) = (NatsServer::start().await, IrcNetwork::start().await);
+    // Production and development share no user in an account; here both may do everything.
+    let open = NatsOptions { open: true, ..NatsOptions::default() };
+    let (nats, network) = (NatsServer::with(open).await, IrcNetwork::start().await);
     nats.create_log().await;
     let log = async_nats::jetstream::stream::Config {
         name: "DEV_OPS".into(),

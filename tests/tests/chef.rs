@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use tests::{NatsServer, find};
+use tests::{NatsOptions, NatsServer, find};
 
 /// A test in the cookbook's `spec`, with Debian's minitest.
 async fn ruby(test: &str, env: &[(&str, &Path)], url: &str) {
@@ -21,7 +21,8 @@ async fn ruby(test: &str, env: &[(&str, &Path)], url: &str) {
 
 #[tokio::test]
 async fn the_handler_tells_how_runs_end() {
-    let server = NatsServer::start().await;
+    // The test sends as a host and reads as an operator at one address.
+    let server = NatsServer::with(NatsOptions { open: true, ..NatsOptions::default() }).await;
     let config = async_nats::jetstream::stream::Config {
         name: "HAL_OPS".into(),
         subjects: vec!["hal.ops.>".into()],

@@ -10,7 +10,7 @@ use async_nats::jetstream::stream;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tests::wait::SOON;
-use tests::{Bridge, NatsServer, Relay, Served, WebhookSink, tellhal, wait_until};
+use tests::{Bridge, NatsOptions, NatsServer, Relay, Served, WebhookSink, tellhal, tellhal_as, wait_until};
 use tokio::time::timeout;
 
 const PEOPLE: &str = r#"
@@ -71,7 +71,10 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Scene {
-        let nats = NatsServer::start().await;
+        Scene::on(NatsServer::start().await).await
+    }
+
+    async fn on(nats: NatsServer) -> Scene {
         nats.create_log().await;
         let bridge = Bridge::start(&nats.url(), &format!("{PEOPLE}{RULES}")).await;
         Scene { nats, bridge, served: Served::default() }
@@ -269,7 +272,7 @@ async fn what_is_dangerous_runs_once_after_another_person_approves() {
 async fn a_command_is_cancelled_on_whichever_bridge_it_runs() {
     let mut scene = Scene::start().await;
     let key = scene.bridge.dir().join("state/signing.nk");
-    let same_key = format!("handlers = {{ signing_key_file = {key:?} }}\n{PEOPLE}{RULES}");
+    let same_key = format!("{PEOPLE}{RULES}\n[handlers]\nsigning_key_file = {key:?}\n");
     let _other = Bridge::start(&scene.nats.url(), &same_key).await;
     scene.serve(&["build", "--exec", "sleep 30"]).await;
     let ask = async |number: usize| {
@@ -386,7 +389,7 @@ fi"#;
         ("echo '{\"args\": [{\"name\": \"a b\"}]}'", "args[0].name: \"a b\" is not a name"),
     ] {
         let wrong = scene.served.program("wrong", script);
-        let mut command = tellhal(&scene.nats.url(), scene.served.dir());
+        let mut command = tellhal_as("handler", &scene.nats.url(), scene.served.dir());
         let output = command.args(["serve", "wrong", "--describe", "--exec", &wrong]).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();
         assert!(output.status.code() == Some(78) && said.contains(why), "{script}: {said}");
@@ -429,7 +432,7 @@ async fn a_long_command_tells_how_far_it_is_and_can_be_cancelled() {
 async fn all_machines_that_serve_a_command_are_asked_at_once() {
     let mut scene = Scene::start().await;
     for host in ["web2", "web1"] {
-        let mut command = tellhal(&scene.nats.url(), scene.served.dir());
+        let mut command = tellhal_as("handler", &scene.nats.url(), scene.served.dir());
         command.env("TELLHAL_SOURCE", host).args(["serve", "disk", "--exec", &format!("echo {host} 81 %")]);
         scene.served.spawn(command).await;
     }
@@ -441,7 +444,9 @@ async fn all_machines_that_serve_a_command_are_asked_at_once() {
 
 #[tokio::test]
 async fn only_the_bridge_can_ask() {
-    let mut scene = Scene::start().await;
+    // Where everybody may publish everything, the signature alone keeps others off; see accounts.rs for the server's part.
+    let open = NatsOptions { open: true, ..NatsOptions::default() };
+    let mut scene = Scene::on(NatsServer::with(open).await).await;
     let ran = scene.served.path("ran");
     let program = scene.served.program("deploy", &format!("echo x >> {}", ran.display()));
     scene.serve(&["deploy", "--exec", &program]).await;

@@ -14,7 +14,7 @@ use tests::http::post_with;
 use tests::wait::SOON;
 use tests::{
     Answer, Bridge, GraphiteWeb, IrcClient, MariaDb, NatsServer, Ngircd, Process, Relay, Reply, Served,
-    WebhookSink, ask, find, tellhal, wait_until,
+    WebhookSink, ask, find, tellhal, tellhal_as, wait_until,
 };
 
 const CREDENTIALS: &str = "/run/credentials/hal-bridge.service";
@@ -187,7 +187,7 @@ async fn broken_replication_is_told_and_a_listener_answers_in_the_room() {
         Host::new("mysql-replication", "db2").reaches(&replica),
         Host::new("mysql-replication", "desk1").reaches(&replica),
     );
-    let listen = tellhal(&rooms.nats.url(), desk.dir.path());
+    let listen = tellhal_as("listener", &rooms.nats.url(), desk.dir.path());
     let mut listen = desk.prepare(listen, "desk1");
     listen.args(["listen", "mysql.replication", "--durable", "diagnose", "--exec", "diagnose"]);
     let _listener = Process::start("tellhal listen", &mut listen, &desk.dir.path().join("log"));
@@ -444,7 +444,7 @@ async fn serve(
     );
     let path = served.path("serve.toml");
     std::fs::write(&path, config).unwrap();
-    let mut command = tellhal(&nats.url(), served.dir());
+    let mut command = tellhal(&nats.url_as("handler"), served.dir());
     command.arg("serve").arg("--config").arg(&path).env(variable.0, variable.1);
     served.spawn(command).await;
 }

@@ -171,7 +171,7 @@ async fn an_endless_body_does_not_end() {
 async fn a_proxy_misbehaves_as_told() {
     let server = NatsServer::start().await;
     let proxy = Proxy::to(server.port()).await;
-    let client = async_nats::connect(proxy.nats_url()).await.unwrap();
+    let client = tests::nats::login("admin").connect(proxy.nats_url()).await.unwrap();
     let direct = server.client().await;
     let mut messages = direct.subscribe("x").await.unwrap();
     // The answer to a request proves that the server has read the subscription before it; flush() does not.

@@ -185,10 +185,10 @@ async fn of_two_bridges_that_are_killed_each_command_runs_at_most_once_and_all_i
     let config = served.path("serve.toml");
     let text = format!(
         "bridge_keys = [{keys}]\n[nats]\nurl = \"{}\"\n[[serve]]\nname = \"count\"\nexec = [\"{count}\", \"{{name}}\"]\n",
-        nats.url()
+        nats.url_as("handler")
     );
     std::fs::write(&config, text).unwrap();
-    let mut command = tests::tellhal(&nats.url(), served.dir());
+    let mut command = tests::tellhal(&nats.url_as("handler"), served.dir());
     command.args(["serve", "--config"]).arg(&config);
     served.spawn(command).await;
     let irc = IrcClient::join(network.addr(), "ann", "#ops").await;

@@ -29,6 +29,7 @@ mod examples;
 mod explain;
 mod fakes;
 mod faults;
+mod fleet;
 mod fuzz;
 mod gone;
 mod graphs;

@@ -46,12 +46,14 @@ async fn python_and_node_print_tag_and_contents() {
 
     let (python_log, node_log) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let mut python = Command::new(find::python());
-    let python = listener(python.arg(example("subscribe.py")), &python_log, &server.url()).await;
+    let python = listener(python.arg(example("subscribe.py")), &python_log, &server.url_as("listener")).await;
     // Node looks for packages beside the script, so both are put into one folder.
     let script = node_log.path().join("subscribe.mjs");
     std::fs::copy(example("subscribe.mjs"), &script).unwrap();
     std::os::unix::fs::symlink(find::node_packages("node"), node_log.path().join("node_modules")).unwrap();
-    let node = listener(Command::new("node").arg(&script), &node_log, &server.url()).await;
+    let mut node = Command::new("node");
+    node.arg(&script).env("NATS_USER", "listener").env("NATS_PASSWORD", "listener");
+    let node = listener(&mut node, &node_log, &server.url()).await;
 
     assert_eq!(publish(&server.url(), "deploy.web", "version 7 is out").await, "HAL_OPS 1\n");
     let message = Message::new("db1", "backup.mysql".parse().unwrap(), "Nightly backup finished");

@@ -14,17 +14,15 @@ mod schedules;
 mod webhooks;
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write as _;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use nkeys::KeyPair;
 use service::config::{Configuration, Problem, listen_address};
 use service::zone::Zone;
 use tellhal::nats::NatsConfig;
+use tellhal::nkey;
 use tellhal::subject::DEFAULT_PREFIX;
 
 use crate::chat::registry as chat;
@@ -88,12 +86,10 @@ pub(crate) enum SigningKey {
 impl SigningKey {
     /// Reads the key for the service, which creates its own.
     pub(crate) fn read_or_create(&self) -> anyhow::Result<KeyPair> {
-        if let SigningKey::Own(path) = self
-            && !path.exists()
-        {
-            create(path).with_context(|| format!("cannot create {}", path.display()))?;
+        match self {
+            SigningKey::Own(path) => nkey::read_or_create(path).with_context(|| path.display().to_string()),
+            SigningKey::Given(_) => self.read(),
         }
-        self.read()
     }
 
     /// Reads the key. A command of another user or with another state folder must not create one: it would be another key.
@@ -101,20 +97,8 @@ impl SigningKey {
         let (SigningKey::Given(path) | SigningKey::Own(path)) = self;
         let hint = "hal-bridge run creates it, in its own $STATE_DIRECTORY, and logs the public key";
         anyhow::ensure!(path.exists(), "{} is not there: {hint}", path.display());
-        let text = tellhal::file::read_text(path).with_context(|| path.display().to_string())?;
-        let key = KeyPair::from_seed(text.trim());
-        // The error is not shown: it may repeat a part of the file.
-        key.map_err(|_| anyhow::anyhow!("{}: there is no nkey seed in it", path.display()))
+        nkey::read(path).with_context(|| path.display().to_string())
     }
-}
-
-fn create(path: &Path) -> anyhow::Result<()> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let seed = KeyPair::new_user().seed()?;
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    Ok(writeln!(file, "{seed}")?)
 }
 
 impl Configuration for Config {
@@ -223,6 +207,8 @@ fn default_spool(state_dir: Option<PathBuf>) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn load(files: &[(&str, &str)]) -> Result<Config, String> {

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod flush;
 mod group;
 pub(crate) mod listen;
+pub(crate) mod nkey;
 #[cfg(feature = "pages")]
 pub(crate) mod print;
 pub(crate) mod run;

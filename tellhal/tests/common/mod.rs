@@ -158,8 +158,9 @@ impl Place {
     }
 }
 
+/// Without users unless `config` has some: what hosts may is in `tests/tests/fleet.rs`, and here servers of any kind are met.
 fn options(config: &str) -> NatsOptions {
-    NatsOptions { extra: config.into(), ..NatsOptions::default() }
+    NatsOptions { open: true, extra: config.into(), ..NatsOptions::default() }
 }
 
 /// Runs a future to its end. The tests themselves have no runtime: they are about a program that they wait for.

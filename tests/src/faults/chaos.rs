@@ -129,7 +129,7 @@ pub(super) struct Chaos {
 
 impl Chaos {
     pub(super) async fn new(options: &Options, cluster: NatsCluster, relays: Vec<Relay>) -> Chaos {
-        let connect = async_nats::ConnectOptions::new().retry_on_initial_connect();
+        let connect = crate::nats::login("admin").retry_on_initial_connect();
         let client = connect.connect(cluster.urls()).await.expect("the first attempt is not waited for");
         let js = ContextBuilder::new().timeout(Duration::from_secs(2)).build(client);
         Chaos {

@@ -63,9 +63,10 @@ impl Rooms {
         format!(
             "default_room = \"page\"\nreplicas = {}\n\
              routes = [{{ name = \"all\", tag = \"job.>\", rooms = [\"healthy\", \"flaky\", \"dead\"] }}]\n\
-             {}\n[nats]\nurl = {urls:?}\n",
+             {}\n[nats]\nurl = {urls:?}\nnkey_file = {:?}\n",
             urls.len(),
-            rooms.concat()
+            rooms.concat(),
+            crate::users::key("relay")
         )
     }
 }

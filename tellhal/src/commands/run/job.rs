@@ -19,6 +19,7 @@ use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use super::event::Event;
 use super::output::{Capture, Copier, Outputs};
+use crate::commands::stop::is_ignored;
 use crate::exit::say;
 
 /// The signals to end, reload or poke a process: HUP, INT, QUIT, USR1, USR2 and TERM.
@@ -76,10 +77,11 @@ impl Job {
             let how = How::NotStarted(status, error.to_string());
             Ended { how, duration: started.elapsed(), text: String::new(), cut: 0 }
         };
+        let signals = signals();
         let (child, copiers) = spawn(command, capture).map_err(not_started)?;
         let (tell, events) = channel();
         let target = Arc::new(Mutex::new(i32::try_from(child.id()).ok().and_then(Pid::from_raw)));
-        pass_signals_on(target.clone(), tell.clone());
+        pass_signals_on(signals, target.clone(), tell.clone());
         Ok(Job { child, started, outputs: Outputs::copy(copiers, &tell), events, target })
     }
 
@@ -152,9 +154,22 @@ fn how(status: std::process::ExitStatus) -> How {
     }
 }
 
-/// Called when the command runs already: it inherits the signal handling of our caller.
-fn pass_signals_on(target: Arc<Mutex<Option<Pid>>>, tell: Sender<Event>) {
-    let Ok(mut signals) = SignalsInfo::<WithOrigin>::new(PASSED_ON) else { return };
+/// Catches what is to be passed on, before the command starts: a signal in that moment would end us and leave the command alone. The
+/// command inherits our caller's handling, because a caught signal is reset when it is executed; ignored ones follow later.
+fn signals() -> std::io::Result<SignalsInfo<WithOrigin>> {
+    SignalsInfo::new(PASSED_ON.into_iter().filter(|signal| !is_ignored(*signal)))
+}
+
+fn pass_signals_on(
+    signals: std::io::Result<SignalsInfo<WithOrigin>>,
+    target: Arc<Mutex<Option<Pid>>>,
+    tell: Sender<Event>,
+) {
+    let Ok(mut signals) = signals else { return };
+    for signal in PASSED_ON {
+        // Adding one that is caught already changes nothing.
+        let _ = signals.handle().add_signal(signal);
+    }
     std::thread::spawn(move || {
         for origin in &mut signals {
             let pid = target.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
