@@ -1,7 +1,7 @@
 // The environment of the browser tests: a real nats-server, a real hal-relay, rooms with scripted answers, and Debian's
 // Chromium. All of them listen on loopback, have their files in a folder of their own, and are removed at the end.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:http";
 import { createRequire } from "node:module";
@@ -82,13 +82,25 @@ class Process {
 
 const ROOM = (name, url) => `[rooms.${name}.webhook]\nurl = "${url}"\nallow_private = true\n`;
 
+// Keys and accounts of a server, as deploy/nats/users makes them. The host without credentials sends as any source.
+function users(folder, bin) {
+  const env = { ...process.env, HAL_NATS_DIR: folder, TELLHAL: join(bin, "tellhal") };
+  for (const words of [["init"], ["add", "host", "tests", "--no-auth"], ["add", "handler", "tests", "--command", "*"]]) {
+    execFileSync(join(repository, "deploy/nats/users"), words, { env, stdio: ["ignore", "ignore", "pipe"] });
+  }
+  const accounts = readFileSync(join(folder, "accounts.conf"), "utf8").replaceAll("hal.ops.tests.>", "hal.ops.*.>");
+  return { accounts, key: (name) => `nkey_file = "${join(folder, "keys", `${name}.nk`)}"\n` };
+}
+
 // A relay with its server, and `rooms` by name: functions from the number of the post to an answer. With `bridge`, the
 // configuration of one, a bridge runs too.
 export async function site({ rooms = {}, config = "", routes = "", bridge } = {}) {
   const folder = mkdtempSync(join(tmpdir(), "tellhal-browser-"));
   const [natsPort, port] = [await freePort(), await freePort()];
   const sinks = {};
-  let text = `default_room = "page"\n${config}\n${routes}\n[nats]\nurl = "nats://127.0.0.1:${natsPort}"\n[page]\nlisten = "127.0.0.1:${port}"\n`;
+  const bin = process.env.TELLHAL_BIN_DIR || join(target, "debug");
+  const { accounts, key } = users(join(folder, "users"), bin);
+  let text = `default_room = "page"\n${config}\n${routes}\n[nats]\nurl = "nats://127.0.0.1:${natsPort}"\n${key("relay-main")}[page]\nlisten = "127.0.0.1:${port}"\n`;
   text += Object.entries(TOKENS).map(([role, token]) => `[[page.tokens]]\nname = "${role}"\nrole = "${role}"\ntoken = "${token}"\n`).join("");
   for (const [name, answer] of Object.entries(rooms)) {
     sinks[name] = await sink(answer);
@@ -96,21 +108,22 @@ export async function site({ rooms = {}, config = "", routes = "", bridge } = {}
   }
   writeFileSync(join(folder, "relay.toml"), text);
   const server = program("nats-server", "NATS_SERVER", join(target, "tools/venv/bin"));
-  const nats = new Process("nats-server", server, ["-a", "127.0.0.1", "-p", `${natsPort}`, "-js", "-sd", join(folder, "data")], folder);
-  const bin = process.env.TELLHAL_BIN_DIR || join(target, "debug");
+  writeFileSync(join(folder, "nats.conf"), `listen: "127.0.0.1:${natsPort}"\njetstream { store_dir: "${join(folder, "data")}" }\n${accounts}`);
+  const nats = new Process("nats-server", server, ["-c", join(folder, "nats.conf")], folder);
   const relay = new Process("hal-relay", join(bin, "hal-relay"), ["run", "--config", join(folder, "relay.toml")], folder, { STATE_DIRECTORY: folder });
   const address = `http://127.0.0.1:${port}`;
   const url = `nats://127.0.0.1:${natsPort}`;
   const others = [];
   if (bridge !== undefined) {
-    writeFileSync(join(folder, "bridge.toml"), `${bridge}\n[nats]\nurl = "${url}"\n[http]\nlisten = "127.0.0.1:${await freePort()}"\n`);
+    writeFileSync(join(folder, "bridge.toml"), `${bridge}\n[nats]\nurl = "${url}"\n${key("bridge-main")}[handlers.nats]\nurl = "${url}"\n${key("commands-main")}[http]\nlisten = "127.0.0.1:${await freePort()}"\n`);
     others.push(new Process("hal-bridge", join(bin, "hal-bridge"), ["run", "--config", join(folder, "bridge.toml")], folder, { STATE_DIRECTORY: folder }));
   }
+  writeFileSync(join(folder, "serve.toml"), `[nats]\nurl = "${url}"\n${key("handler-tests")}`);
   const made = {
     address, folder, nats, relay, sinks, bridge: others[0],
     // Serves a command by a program, until the end.
     async serve(name, program) {
-      const served = new Process(`serve-${name}`, join(bin, "tellhal"), ["serve", name, "--exec", program], folder, { TELLHAL_URL: url, HOME: folder });
+      const served = new Process(`serve-${name}`, join(bin, "tellhal"), ["serve", name, "--exec", program, "--config", join(folder, "serve.toml")], folder, { HOME: folder });
       others.push(served);
       await until(`${name} is served`, () => readFileSync(served.log, "utf8").includes("serves "));
     },

@@ -147,7 +147,10 @@ async fn a_message_is_seen_and_a_second_run_keeps_it() {
     assert_eq!(get(up.page.addr(), "/").await.unwrap().0, 200);
     let url = up.nats_url();
     let receipts = async || {
-        let client = async_nats::connect(&url).await.unwrap();
+        let relay = up.dir.path().join("data/users/keys/relay-main.nk");
+        let seed = std::fs::read_to_string(relay).unwrap().trim().to_owned();
+        let options = async_nats::ConnectOptions::with_nkey(seed);
+        let client = options.connect(&url).await.unwrap();
         let stream = async_nats::jetstream::new(client).get_stream("HAL_SENT").await;
         match stream {
             Ok(mut stream) => stream.info().await.unwrap().state.messages,
