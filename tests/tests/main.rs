@@ -36,6 +36,7 @@ mod greedy;
 mod harness;
 mod killed;
 mod matrix;
+mod monitoring;
 mod monitors;
 mod mqtt;
 mod neighbours;
