@@ -33,6 +33,7 @@ mod fuzz;
 mod gone;
 mod graphs;
 mod greedy;
+mod guides;
 mod harness;
 mod killed;
 mod matrix;
