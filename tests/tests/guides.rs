@@ -231,7 +231,9 @@ impl Site {
             std::env::var("PATH").unwrap()
         );
         command.env("PATH", path).env("HOME", dir).env("TELLHAL_URL", self.nats.url());
-        command.env("TELLHAL_SPOOL", dir.join("spool")).env("STATE_DIRECTORY", dir.join("state"));
+        command
+            .env("TELLHAL_SPOOL", dir.join("spool"))
+            .env("STATE_DIRECTORY", self.bridge.dir().join("state"));
         command.env("HAL_RELAY_CONFIG", folder("relay.d", self.relay.dir()));
         command.env("HAL_BRIDGE_CONFIG", folder("bridge.d", self.bridge.dir()));
         Box::new(command)

@@ -29,7 +29,9 @@ fn plain(open: &str) -> String {
             (Some("#"), Some(kind), Some(name), Some(rest)) if counters.contains(name) => {
                 text.extend(["# ", kind, " ", name, "_total ", rest]);
             }
-            _ => text.push_str(line),
+            (Some("#"), ..) => text.push_str(line),
+            // A family without labels has empty braces.
+            _ => text.push_str(&line.replacen("{} ", " ", 1)),
         }
         text.push('\n');
     }
