@@ -64,20 +64,26 @@ impl<'a> Walk<'a, '_> {
         if !self.seen.insert(format!("{path} {:?}", shape.name)) || self.seen.len() > 500 {
             return;
         }
-        let Some(properties) = shape.properties() else { return };
         let required: BTreeSet<&str> =
             shape.shape["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         *self.text += &format!("\n## {heading}\n\n");
-        if !shape.description.is_empty() {
-            *self.text += &format!("{}\n\n", shape.description);
+        // A description may begin with the heading.
+        let described = shape.description.strip_prefix(heading).unwrap_or(&shape.description);
+        let described = described.trim_start_matches(['.', ':', ' ']);
+        if !described.is_empty() {
+            *self.text += &format!("{described}\n\n");
         }
-        let rows: Vec<(&String, Shape<'a>)> =
-            properties.iter().map(|(key, value)| (key, Shape::of(self.schema, value))).collect();
+        let rows: Vec<(&String, &Value, Shape<'a>)> = shape
+            .properties()
+            .into_iter()
+            .flatten()
+            .map(|(key, value)| (key, value, Shape::of(self.schema, value)))
+            .collect();
         if !rows.is_empty() {
             *self.text += "| key | value | default | meaning |\n|---|---|---|---|\n";
         }
-        for (key, inner) in &rows {
-            let default = match &properties[*key]["default"] {
+        for (key, value, inner) in &rows {
+            let default = match &value["default"] {
                 _ if required.contains(key.as_str()) => "**required**".to_owned(),
                 Value::Null => String::new(),
                 Value::Array(items) if items.is_empty() => String::new(),
@@ -89,7 +95,7 @@ impl<'a> Walk<'a, '_> {
                 inner.description.replace('|', "\\|")
             );
         }
-        for (key, inner) in &rows {
+        for (key, _, inner) in &rows {
             let path = if path.is_empty() { (*key).clone() } else { format!("{path}.{key}") };
             self.inner(&path, inner, false);
         }
@@ -98,7 +104,7 @@ impl<'a> Walk<'a, '_> {
     /// The tables in a value: its own, those by name, of a list, or of a choice.
     fn inner(&mut self, path: &str, shape: &Shape<'a>, is_list: bool) {
         let heading = if is_list { format!("`[[{path}]]`") } else { format!("`[{path}]`") };
-        if shape.properties().is_some() {
+        if shape.properties().is_some() || shape.shape["additionalProperties"] == false {
             self.table(path, shape, &heading);
         }
         let mapped = &shape.shape["additionalProperties"];
@@ -115,12 +121,7 @@ impl<'a> Walk<'a, '_> {
             let choice = Shape::of(self.schema, choice);
             match choice.properties() {
                 // A choice with one key is a kind: `[rooms.NAME.irc]`.
-                Some(properties) if properties.len() == 1 && shape.properties().is_none() => {
-                    for (key, value) in properties {
-                        self.inner(&format!("{path}.{key}"), &Shape::of(self.schema, value), false);
-                    }
-                }
-                Some(properties) if shape.properties().is_some() => {
+                Some(properties) if properties.len() == 1 || shape.properties().is_some() => {
                     for (key, value) in properties {
                         self.inner(&format!("{path}.{key}"), &Shape::of(self.schema, value), false);
                     }

@@ -27,10 +27,20 @@ fn read(name: &str) -> String {
 
 /// All Markdown files of the repository.
 fn documents() -> Vec<String> {
-    let mut command = Command::new("git");
-    command.args(["ls-files", "-co", "--exclude-standard", "*.md"]).current_dir(find::repository());
-    let listed = String::from_utf8(command.output().unwrap().stdout).unwrap();
-    listed.lines().map(str::to_owned).filter(|name| find::repository().join(name).is_file()).collect()
+    let (mut names, mut folders) = (Vec::new(), vec![find::repository()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            let is_ours = !name.starts_with('.') && !["target", "node_modules"].contains(&name);
+            if path.is_dir() && is_ours {
+                folders.push(path);
+            } else if name.ends_with(".md") {
+                names.push(path.strip_prefix(find::repository()).unwrap().display().to_string());
+            }
+        }
+    }
+    names
 }
 
 /// A folder for one document: its configurations, our programs, and programs that do as if.
@@ -205,10 +215,8 @@ impl Site {
         let more =
             [("127.0.0.1:8480", relay.http().to_string()), ("127.0.0.1:8481", bridge.http().to_string())];
         scratch.others.extend(more.map(|(there, here)| (there.to_owned(), here)));
-        for (file, blocks) in &configurations {
-            if matches!(file.as_str(), "relay.toml" | "bridge.toml") {
-                scratch.write(file, blocks, &base(file, blocks, &nats.url()));
-            }
+        if !of_bridge.is_empty() {
+            scratch.write("bridge.toml", of_bridge, &base("bridge.toml", of_bridge, &nats.url()));
         }
         let site = Site { nats, relay, bridge, scratch, _ports: ports };
         checked(site.command("tellhal backup.mysql 'A first message'").as_mut(), "a first message");
@@ -221,10 +229,6 @@ impl Site {
         let dir = self.scratch.dir.path();
         let mut command = Command::new("bash");
         command.args(["-e", "-u", "-o", "pipefail", "-c", lines]).current_dir(dir);
-        let folder = |file: &str, service: &Path| {
-            let own = dir.join(file);
-            if own.is_dir() { own } else { service.join("config.toml") }
-        };
         let path = format!(
             "{}:{}",
             find::ours("tellhal").parent().unwrap().display(),
@@ -234,8 +238,11 @@ impl Site {
         command
             .env("TELLHAL_SPOOL", dir.join("spool"))
             .env("STATE_DIRECTORY", self.bridge.dir().join("state"));
-        command.env("HAL_RELAY_CONFIG", folder("relay.d", self.relay.dir()));
-        command.env("HAL_BRIDGE_CONFIG", folder("bridge.d", self.bridge.dir()));
+        // `status` compares the relay's configuration with the one in force, and most commands of the bridge are about their own.
+        command.env("HAL_RELAY_CONFIG", self.relay.dir().join("config.toml"));
+        let own = dir.join("bridge.d");
+        let bridge = if own.is_dir() { own } else { self.bridge.dir().join("config.toml") };
+        command.env("HAL_BRIDGE_CONFIG", bridge);
         Box::new(command)
     }
 

@@ -145,13 +145,15 @@ async fn a_dead_room_is_an_alert_and_every_query_of_the_dashboard_has_data() {
         room("dead", &dead),
         room("refusing", &refusing)
     );
-    let gone = Port::free();
+    let (gone, syslog) = (Port::free(), Port::free());
     let bridge = format!(
         "[chat.main.irc]\nserver = \"{0}\"\ntls = false\nnick = \"halbot\"\nchannels = [\"#ops\"]\n\
          [mqtt.plant]\nurl = \"mqtt://{0}\"\ntopics = [\"a\"]\ntag = \"plant\"\n\
-         [webhooks.devices]\nkind = \"text\"\nsecret = \"{TOKEN}\"\ntags = [\"door\"]\n\
+         [webhooks.alerts]\nkind = \"alertmanager\"\nsecret = \"{TOKEN}\"\n\
+         [syslog.net]\ntcp = \"{1}\"\nallow = [\"127.0.0.0/8\"]\ntag = \"syslog\"\n\
          [[monitors]]\nname = \"gone\"\ntag = \"monitor.gone\"\nevery = \"1s\"\n[monitors.prometheus]\nurl = \"http://{0}\"\nquery = \"up\"\nabove = 1\n",
-        gone.addr()
+        gone.addr(),
+        syslog.addr()
     );
     let relay = Relay::start(&nats.url(), &relay).await;
     let bridge = Bridge::start(&nats.url(), &bridge).await;
@@ -163,8 +165,13 @@ async fn a_dead_room_is_an_alert_and_every_query_of_the_dashboard_has_data() {
         assert!(sent.unwrap().success());
     }
     let token = format!("Bearer {TOKEN}");
-    let door = post_with(bridge.http(), "/in/door", &[("Authorization", token.as_str())], "ring").await;
-    assert_eq!(door.unwrap().0, 200);
+    let alert = r#"{"alerts":[{"status":"firing","labels":{"alertname":"DiskFull"}}]}"#;
+    let headers = [("Authorization", token.as_str())];
+    assert_eq!(post_with(bridge.http(), "/in/alerts", &headers, alert).await.unwrap().0, 200);
+    let mut device = std::net::TcpStream::connect(syslog.addr()).unwrap();
+    device.write_all(b"<34>Oct 11 22:14:15 web1 su: failed\n").unwrap();
+    let foreign = nats.client().await.publish("hal.ops.plc.door", "open".into()).await;
+    foreign.unwrap();
     ask(&nats, "nobody", "whoami").await;
 
     let fires = r#"ALERTS{alertname="HalRoomFailing",alertstate="firing",room="dead",severity="critical"}"#;
