@@ -170,8 +170,9 @@ async fn a_dead_room_is_an_alert_and_every_query_of_the_dashboard_has_data() {
     assert_eq!(post_with(bridge.http(), "/in/alerts", &headers, alert).await.unwrap().0, 200);
     let mut device = std::net::TcpStream::connect(syslog.addr()).unwrap();
     device.write_all(b"<34>Oct 11 22:14:15 web1 su: failed\n").unwrap();
-    let foreign = nats.client().await.publish("hal.ops.plc.door", "open".into()).await;
-    foreign.unwrap();
+    let foreign = nats.client().await;
+    foreign.publish("hal.ops.plc.door", "open".into()).await.unwrap();
+    foreign.flush().await.unwrap();
     ask(&nats, "nobody", "whoami").await;
 
     let fires = r#"ALERTS{alertname="HalRoomFailing",alertstate="firing",room="dead",severity="critical"}"#;
