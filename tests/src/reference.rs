@@ -68,8 +68,10 @@ impl<'a> Walk<'a, '_> {
             shape.shape["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
         *self.text += &format!("\n## {heading}\n\n");
         // A description may begin with the heading.
-        let described = shape.description.strip_prefix(heading).unwrap_or(&shape.description);
-        let described = described.trim_start_matches(['.', ':', ' ']);
+        let described = match shape.description.strip_prefix(heading) {
+            Some(rest) => capitalized(rest.trim_start_matches(['.', ':', ' '])),
+            None => shape.description.clone(),
+        };
         if !described.is_empty() {
             *self.text += &format!("{described}\n\n");
         }
@@ -180,4 +182,11 @@ impl<'a> Walk<'a, '_> {
 
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn capitalized(text: &str) -> String {
+    let mut letters = text.chars();
+    letters
+        .next()
+        .map_or_else(String::new, |first| first.to_uppercase().collect::<String>() + letters.as_str())
 }
