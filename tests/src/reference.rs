@@ -133,7 +133,7 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    /// What a value looks like.
+    /// The words for a kind of value.
     fn value(&self, shape: &Shape<'a>) -> String {
         if shape.shape["writeOnly"] == true && shape.kind() != "array" {
             return "text, secret".into();

@@ -134,7 +134,7 @@ impl Scratch {
     }
 }
 
-/// What every configuration of a service needs, unless one of the blocks has it.
+/// The keys that every configuration of a service needs and that none of the blocks has.
 fn base(file: &str, blocks: &[String], nats: &str) -> String {
     let has =
         |line: &str| blocks.iter().any(|block| block.lines().any(|own| own.trim_start().starts_with(line)));
