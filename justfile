@@ -44,3 +44,4 @@ bless:
     BLESS=1 cargo test -p relay --test check --test explain --test page
     BLESS=1 cargo test -p bridge --test schema
     BLESS=1 cargo test -p tests webhooks_gallery::
+    BLESS=1 cargo test -p tests guides::the_reference

@@ -15,11 +15,9 @@ use tokio_util::sync::CancellationToken;
 use crate::chat::door::{self, Doors};
 use crate::chat::session::State;
 use crate::chat::sessions::States;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, SessionLabel};
 use crate::outbox::Outbox;
 use crate::webhook::door::Hooks;
-
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// Supervisors and Prometheus ask a few times a second at most; a chat's platform waits seconds for a bridge that is slow.
 const LIMITS: Limits = Limits { requests: 64, patience: serve::PATIENCE, always: &["/healthz", "/readyz"] };
@@ -70,6 +68,18 @@ impl Health {
         Health { outbox, metrics, chats: States::default(), mqtt }
     }
 
+    /// Notes the present state of each chat and each intake of MQTT for the metrics.
+    fn count(&self) {
+        self.metrics.sessions.clear();
+        for (kind, states) in [("chat", &self.chats), ("mqtt", &self.mqtt)] {
+            for (name, state) in states.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                let is_up = *state.lock().unwrap_or_else(PoisonError::into_inner) == State::Held(None);
+                let label = SessionLabel { kind, name: name.clone() };
+                self.metrics.sessions.get_or_create(&label).set(is_up.into());
+            }
+        }
+    }
+
     /// A line for each chat and each intake of MQTT, and whether the lease of one cannot be had.
     fn lines(&self) -> (String, bool) {
         let mut lacks_lease = false;
@@ -103,8 +113,6 @@ async fn readyz(Extract(health): Extract<Health>) -> Response {
 }
 
 async fn render(Extract(health): Extract<Health>) -> Response {
-    match health.metrics.text() {
-        Ok(text) => ([(CONTENT_TYPE, OPENMETRICS)], text).into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    health.count();
+    ([(CONTENT_TYPE, service::metrics::CONTENT_TYPE)], health.metrics.text()).into_response()
 }

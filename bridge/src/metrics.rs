@@ -4,7 +4,6 @@ use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -48,6 +47,23 @@ pub(crate) struct DeviceInput {
     pub(crate) outcome: &'static str,
 }
 
+/// Labels of a chat or an intake of MQTT: its kind and its name in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SessionLabel {
+    pub(crate) kind: &'static str,
+    pub(crate) name: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct MonitorLabel {
+    pub(crate) monitor: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
 /// Labels of a message of MQTT that is not told.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct IgnoredMessage {
@@ -64,6 +80,10 @@ pub(crate) struct Metrics {
     pub(crate) flushed: Counter,
     pub(crate) spooled: Gauge,
     pub(crate) connected: Gauge,
+    /// 1 while this bridge hears the chat or the broker's topics, 0 while it stands by or cannot.
+    pub(crate) sessions: Family<SessionLabel, Gauge>,
+    /// 1 if the monitor's last look had an answer; only on the bridge that looks.
+    pub(crate) monitors: Family<MonitorLabel, Gauge>,
     /// 1 while the files and the configuration in force are the same.
     pub(crate) config_ok: Gauge,
     /// `chat` is the kind of chat; `outcome` the kind of the last entry in the audit, or `dropped` in a flood.
@@ -92,11 +112,13 @@ impl Default for Metrics {
         registry.register("spooled_messages", "Messages that wait in the spool", spooled.clone());
         registry.register("connected", "1 while the bus is connected", connected.clone());
         let (config_ok, reloads) = (Gauge::default(), Family::default());
-        registry.register(
-            "config_ok",
-            "1 while the configuration in the files is in force",
-            config_ok.clone(),
-        );
+        let help = "1 if the last reload of the configuration succeeded";
+        registry.register("config_last_reload_successful", help, config_ok.clone());
+        let (sessions, monitors) = (Family::default(), Family::default());
+        let help = "1 while this bridge hears the chat or the broker, by kind and name";
+        registry.register("session_up", help, sessions.clone());
+        let help = "1 if the last look of the monitor had an answer";
+        registry.register("monitor_up", help, monitors.clone());
         registry.register("config_reloads", "Changed configurations by outcome", reloads.clone());
         let commands = Family::default();
         registry.register("commands", "Chat commands by kind of chat and outcome", commands.clone());
@@ -122,14 +144,17 @@ impl Default for Metrics {
         registry.register("observations", "Looks of monitors by kind and outcome", observations.clone());
         let mqtt_ignored = Family::default();
         registry.register("mqtt_ignored", "Messages of MQTT brokers that are not told", mqtt_ignored.clone());
-        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The version of hal-bridge", build);
+        let build: Family<Build, Gauge> = Family::default();
+        build.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1);
+        registry.register("build_info", "The bridge's version", build);
         Metrics {
             registry,
             messages,
             flushed,
             spooled,
             connected,
+            sessions,
+            monitors,
             config_ok,
             reloads,
             commands,
@@ -143,10 +168,8 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text that Prometheus reads.
-    pub(crate) fn text(&self) -> Result<String, std::fmt::Error> {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+    /// The metrics in Prometheus' text format.
+    pub(crate) fn text(&self) -> String {
+        service::metrics::encode(&self.registry)
     }
 }

@@ -129,9 +129,19 @@ impl Outbox {
                 }
             }
             self.metrics.connected.set(i64::from(is));
-            if is {
-                self.flush().await;
+            match is {
+                true => self.flush().await,
+                false => self.count(),
             }
+        }
+    }
+
+    /// Counts the messages in the spool for the metrics.
+    fn count(&self) {
+        if let Ok(Some(spool)) = Spool::existing(self.outlet.spool())
+            && let Ok(waiting) = spool.waiting()
+        {
+            self.metrics.spooled.set(i64::try_from(waiting.len()).unwrap_or(i64::MAX));
         }
     }
 

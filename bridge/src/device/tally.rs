@@ -115,7 +115,7 @@ mod tests {
             words(&tally.lost.lock().unwrap()),
             "1 not allowed (the last from 192.0.2.3), 2 over rate (the last from 192.0.2.2)"
         );
-        let metrics = tally.metrics.text().unwrap();
+        let metrics = tally.metrics.text();
         assert!(
             metrics.contains("device_inputs_total{kind=\"syslog_udp\",outcome=\"over_rate\"} 2"),
             "{metrics}"

@@ -20,7 +20,7 @@ use super::store::{Store, Stored};
 use crate::hash::hash;
 use crate::means::Means;
 use crate::memory::Memory;
-use crate::metrics::MonitorOutcome;
+use crate::metrics::{Metrics, MonitorLabel, MonitorOutcome};
 
 /// The kind of a monitor's entries.
 pub(super) const KIND: &str = "monitor";
@@ -43,6 +43,7 @@ impl Session {
     }
 
     async fn look_again_and_again(&self) {
+        let _shown = Shown(&self.means.metrics, self.label());
         let source = self.monitor.open(Some(&self.means.bus));
         let memory = Memory::new(&self.means.bus, KIND);
         let mut store = None;
@@ -99,6 +100,20 @@ impl Session {
         };
         let label = MonitorOutcome { kind: self.monitor.source.kind(), outcome };
         self.means.metrics.observations.get_or_create(&label).inc();
+        self.means.metrics.monitors.get_or_create(&self.label()).set(observation.is_ok().into());
+    }
+
+    fn label(&self) -> MonitorLabel {
+        MonitorLabel { monitor: self.monitor.name.clone() }
+    }
+}
+
+/// The metric of a monitor, which ends with this bridge's looking: another one may look from then on.
+struct Shown<'a>(&'a Metrics, MonitorLabel);
+
+impl Drop for Shown<'_> {
+    fn drop(&mut self) {
+        self.0.monitors.remove(&self.1);
     }
 }
 

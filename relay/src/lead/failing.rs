@@ -17,6 +17,7 @@ use crate::deliver::Shared;
 use crate::deliver::queues::Queues;
 use crate::lead::rooms::Rooms;
 use crate::status::RoomState;
+use crate::status::metrics::ByRoom;
 use crate::status::notice::{SOURCE, about_room, room_tag};
 use crate::status::trouble::Ailment;
 
@@ -101,6 +102,9 @@ impl Watch {
             state.ails(ailment, is_told);
             room = state.clone();
         });
+        let fails = ailment.is_some() || is_told;
+        let label = ByRoom { room: name.to_owned() };
+        self.shared.metrics.leaders.failing.get_or_create(&label).set(fails.into());
         match (ailment, is_told) {
             (Some(ailment), false) => {
                 let critical = queue.worst() == Severity::Critical;

@@ -122,7 +122,7 @@ impl Relay {
             async move { lease.keep().await }
         });
         let result = self.lead(streams, &lease).await;
-        self.metrics.leading.set(0);
+        self.metrics.leads_no_more();
         self.status.change(|now| (now.role, now.turn) = (Role::Starting, None));
         lease.release().await;
         keeper.abort();
@@ -210,6 +210,7 @@ impl Relay {
                 _ = mark_age.tick() => drop(term.mark_age()),
                 _ = check_size.tick() => {
                     term.make_room().await?;
+                    term.measure().await;
                     // Again, if the log was full.
                     let rules = self.rules.borrow().clone();
                     term.put_in_force(&rules).await;

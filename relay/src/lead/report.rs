@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use async_nats::jetstream;
-use tellhal::Names;
+use tellhal::{Names, Timestamp};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,9 @@ fn count(queues: &Queues, shared: &Shared) {
             state.oldest = oldest;
         });
         let label = ByRoom { room };
-        shared.metrics.pending.get_or_create(&label).set(i64::try_from(waiting).unwrap_or(i64::MAX));
+        let age = oldest.map_or(0.0, |oldest| Timestamp::now().since(oldest).as_secs_f64());
+        let metrics = &shared.metrics.leaders;
+        metrics.oldest.get_or_create(&label).set(age);
+        metrics.pending.get_or_create(&label).set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 }

@@ -20,7 +20,7 @@ use crate::engine::entry::{self, ConfigEntry, Entry, Happening, Raw, TickEntry};
 use crate::engine::snapshot::Snapshot;
 use crate::engine::{Engine, Output, Rules};
 use crate::lead::clock::StreamClock;
-use crate::status::metrics::{ByKind, Metrics};
+use crate::status::metrics::{ByKind, Metrics, set};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -64,7 +64,7 @@ impl Term {
         let in_force = in_force(&bus, &streams).await?;
         let kept = engine.sequence();
         let clock = StreamClock::new(engine.now(), Instant::now());
-        Ok(Term {
+        let term = Term {
             bus,
             streams,
             metrics,
@@ -79,7 +79,10 @@ impl Term {
             tried: kept,
             clock,
             ticked: false,
-        })
+        };
+        // A new leader counts from its start on.
+        term.kept_all();
+        Ok(term)
     }
 
     pub(super) async fn fold(&mut self, message: StreamMessage) -> anyhow::Result<()> {
@@ -107,7 +110,7 @@ impl Term {
         }
         let outputs = self.engine.apply(Entry { sequence, at, what });
         self.clock.saw(self.engine.now(), Instant::now());
-        self.metrics.throttle_keys.set(i64::try_from(self.engine.open_windows()).unwrap_or(i64::MAX));
+        set(&self.metrics.leaders.throttle_keys, self.engine.open_windows() as u64);
         for output in outputs {
             match output {
                 Output::Deliver(delivery) => self.queues.push(*delivery),
@@ -171,7 +174,17 @@ impl Term {
     pub(super) async fn keep(&mut self) -> anyhow::Result<()> {
         // The age of what waits changes without an entry.
         let is_old = self.kept != self.engine.sequence() || self.queues.oldest().is_some();
-        if is_old { self.save().await } else { Ok(()) }
+        if is_old {
+            self.save().await?;
+        }
+        self.kept_all();
+        Ok(())
+    }
+
+    /// Notes for the metrics that nothing is missing in the last snapshot now.
+    fn kept_all(&self) {
+        let seconds = u64::try_from(Timestamp::now().0 / 1000).unwrap_or_default();
+        set(&self.metrics.leaders.snapshot, seconds);
     }
 
     /// The same; a snapshot that cannot be saved is no reason to stop leading.
@@ -221,6 +234,21 @@ impl Term {
             Err(error) => tracing::warn!(error = format!("{error:#}"), "the log was not purged"),
         }
         Ok(())
+    }
+
+    /// Measures the streams for the metrics. An old value is better than none if the server does not answer now.
+    pub(super) async fn measure(&self) {
+        let metrics = &self.metrics.leaders;
+        if let Ok(log) = self.streams.ops.get_info().await {
+            set(&metrics.log_bytes, log.state.bytes);
+            // A log without a limit has -1.
+            if let Ok(limit) = u64::try_from(log.config.max_bytes) {
+                set(&metrics.log_limit, limit);
+            }
+        }
+        if let Ok(letters) = self.streams.dead.get_info().await {
+            set(&metrics.dead_letters, letters.state.messages);
+        }
     }
 
     /// Says how far back the log reaches, at most once a day.

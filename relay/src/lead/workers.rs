@@ -12,6 +12,7 @@ use crate::deliver::queues::Queues;
 use crate::deliver::{self, Served, Shared};
 use crate::lead::rooms::Rooms;
 use crate::lead::{failing, report, unserved};
+use crate::status::metrics::ByRoom;
 
 /// The tasks that post.
 pub struct Workers {
@@ -27,6 +28,8 @@ impl Workers {
         for (name, room) in &rooms.open {
             let (room, name, queue) = (room.room.clone(), name.clone(), queues.room(name));
             let what = format!("the worker of room {name}");
+            // A counter that begins at 0, so that its first count is an increase.
+            shared.metrics.possible_duplicates.get_or_create(&ByRoom { room: name.clone() }).inc_by(0);
             let (zone, max_waiting) = (rooms.zone.clone(), rooms.max_waiting);
             let served = Served { room, name, queue, zone, max_waiting, doubtful };
             let task = tasks.spawn(deliver::run(served, shared.clone(), stop.clone()));

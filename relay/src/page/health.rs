@@ -26,5 +26,5 @@ pub(super) async fn readyz(State(site): State<Arc<Site>>) -> Result<&'static str
 }
 
 pub(super) async fn metrics(State(site): State<Arc<Site>>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, crate::status::metrics::CONTENT_TYPE)], site.shared.metrics.encode())
+    ([(header::CONTENT_TYPE, service::metrics::CONTENT_TYPE)], site.shared.metrics.encode())
 }

@@ -1,6 +1,6 @@
 //! Prometheus metrics. Hosts and raw tags are never labels.
 
-use std::collections::HashSet;
+use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -25,6 +25,10 @@ pub struct ByKind {
     pub kind: &'static str,
 }
 
+/// No label: a family with it has one value or none.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Single {}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByHash {
     hash: String,
@@ -35,10 +39,54 @@ struct Build {
     version: &'static str,
 }
 
-/// The media type of [`Metrics::encode`].
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
 type Seconds = Family<ByRoom, Histogram, fn() -> Histogram>;
+
+/// The metrics that only the leading relay knows. They are absent from a relay that stands by, so that an alert takes no old value
+/// of it for the present one.
+#[derive(Debug, Default)]
+pub struct Leaders {
+    pub pending: Family<ByRoom, Gauge>,
+    /// The age of the oldest delivery that waits; 0 if none does.
+    pub oldest: Family<ByRoom, Gauge<f64, AtomicU64>>,
+    /// 1 from the time on when the room is told as failing until it takes posts again.
+    pub failing: Family<ByRoom, Gauge>,
+    pub dead_letters: Family<Single, Gauge>,
+    pub log_bytes: Family<Single, Gauge>,
+    pub log_limit: Family<Single, Gauge>,
+    /// The Unix time at which the last snapshot had all that was folded.
+    pub snapshot: Family<Single, Gauge>,
+    pub throttle_keys: Family<Single, Gauge>,
+}
+
+impl Leaders {
+    fn clear(&self) {
+        [&self.pending, &self.failing].into_iter().for_each(Family::clear);
+        self.oldest.clear();
+        let single =
+            [&self.dead_letters, &self.log_bytes, &self.log_limit, &self.snapshot, &self.throttle_keys];
+        single.into_iter().for_each(Family::clear);
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        registry.register("pending", "Deliveries waiting by room", self.pending.clone());
+        let help = "Age of the oldest delivery that waits, by room";
+        registry.register_with_unit("pending_oldest", help, Unit::Seconds, self.oldest.clone());
+        let help = "1 while the room takes no posts, or messages wait in it for too long";
+        registry.register("room_failing", help, self.failing.clone());
+        registry.register("dead_letters", "Dead letters that are kept", self.dead_letters.clone());
+        registry.register_with_unit("log", "Size of the log", Unit::Bytes, self.log_bytes.clone());
+        let help = "Size that the log may have";
+        registry.register_with_unit("log_limit", help, Unit::Bytes, self.log_limit.clone());
+        let help = "Unix time at which the last snapshot had everything";
+        registry.register_with_unit("snapshot_timestamp", help, Unit::Seconds, self.snapshot.clone());
+        registry.register("throttle_keys", "Open throttle windows", self.throttle_keys.clone());
+    }
+}
+
+/// Sets a gauge that has no label.
+pub fn set(gauge: &Family<Single, Gauge>, value: u64) {
+    gauge.get_or_create(&Single {}).set(i64::try_from(value).unwrap_or(i64::MAX));
+}
 
 /// All metrics, behind cheap handles.
 #[derive(Debug)]
@@ -50,13 +98,12 @@ pub struct Metrics {
     pub attempts: Family<RoomOutcome, Counter>,
     /// From the log's time to the room's answer.
     pub delivery_seconds: Seconds,
-    pub pending: Family<ByRoom, Gauge>,
+    pub leaders: Leaders,
     /// Entries of the log by kind: message, tick, config, retry, unknown.
     pub entries: Family<ByKind, Counter>,
     /// Messages with a remark about how they were read, by kind: foreign, unknown_version, rewritten, shortened.
     pub marked: Family<ByKind, Counter>,
     pub leading: Gauge,
-    pub throttle_keys: Gauge,
     pub throttle_overflow: Counter,
     pub possible_duplicates: Family<ByRoom, Counter>,
     pub page_readers: Gauge,
@@ -74,11 +121,10 @@ impl Default for Metrics {
             deliveries: Family::default(),
             attempts: Family::default(),
             delivery_seconds: Family::new_with_constructor(seconds),
-            pending: Family::default(),
+            leaders: Leaders::default(),
             entries: Family::default(),
             marked: Family::default(),
             leading: Gauge::default(),
-            throttle_keys: Gauge::default(),
             throttle_overflow: Counter::default(),
             possible_duplicates: Family::default(),
             page_readers: Gauge::default(),
@@ -93,7 +139,7 @@ impl Default for Metrics {
         registry.register("attempts", "Attempts to post by room and outcome", m.attempts.clone());
         let help = "From the message's arrival in the log to the room's answer";
         registry.register_with_unit("delivery", help, Unit::Seconds, m.delivery_seconds.clone());
-        registry.register("pending", "Deliveries waiting by room", m.pending.clone());
+        m.leaders.register(&mut registry);
         registry.register("entries", "Entries of the log by kind", m.entries.clone());
         registry.register(
             "marked",
@@ -101,7 +147,6 @@ impl Default for Metrics {
             m.marked.clone(),
         );
         registry.register("leading", "1 while this relay leads", m.leading.clone());
-        registry.register("throttle_keys", "Open throttle windows", m.throttle_keys.clone());
         let help = "Messages that passed because the throttle had no room for another window";
         registry.register("throttle_overflow", help, m.throttle_overflow.clone());
         let help = "Posts that may be duplicates of an earlier attempt";
@@ -133,39 +178,22 @@ impl Metrics {
         self.config_hash.get_or_create(&ByHash { hash: hash.to_owned() }).set(1);
     }
 
+    /// Another relay may lead from now on.
+    pub fn leads_no_more(&self) {
+        self.leading.set(0);
+        self.leaders.clear();
+    }
+
     /// One more delivery to `room` ended as `outcome`.
     pub fn delivered(&self, room: &str, outcome: &'static str, count: u64) {
         let label = RoomOutcome { room: room.to_owned(), outcome };
         self.deliveries.get_or_create(&label).inc_by(count);
     }
 
-    /// The metrics in Prometheus' text format, which every scraper and `promtool` read.
+    /// The metrics in Prometheus' text format.
     pub fn encode(&self) -> String {
-        let mut open = String::new();
-        if prometheus_client::encoding::text::encode_registry(&mut open, &self.registry).is_err() {
-            return "# could not be encoded\n".into();
-        }
-        plain(&open)
+        service::metrics::encode(&self.registry)
     }
-}
-
-/// Converts OpenMetrics, which the library writes, to Prometheus' older format: there a counter's help and type have the
-/// `_total` of its samples, and there are no units.
-fn plain(open: &str) -> String {
-    let counters: HashSet<&str> =
-        open.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
-    let mut text = String::with_capacity(open.len());
-    for line in open.lines().filter(|line| !line.starts_with("# UNIT ")) {
-        let mut words = line.splitn(4, ' ');
-        match (words.next(), words.next(), words.next(), words.next()) {
-            (Some("#"), Some(kind), Some(name), Some(rest)) if counters.contains(name) => {
-                text.extend(["# ", kind, " ", name, "_total ", rest]);
-            }
-            _ => text.push_str(line),
-        }
-        text.push('\n');
-    }
-    text
 }
 
 #[cfg(test)]
@@ -173,12 +201,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn promtool_and_the_documented_names_agree() {
+    fn the_documented_names_are_there_and_those_of_a_leader_only_while_it_leads() {
         let metrics = Metrics::default();
         metrics.delivered("ops", "posted", 3);
-        metrics.delivery_seconds.get_or_create(&ByRoom { room: "ops".into() }).observe(0.25);
-        metrics.pending.get_or_create(&ByRoom { room: "ops".into() }).set(2);
+        let ops = ByRoom { room: "ops".into() };
+        metrics.delivery_seconds.get_or_create(&ops).observe(0.25);
         metrics.configured("00ff");
+        let before = metrics.encode();
+        metrics.leaders.pending.get_or_create(&ops).set(2);
+        metrics.leaders.oldest.get_or_create(&ops).set(1.5);
+        set(&metrics.leaders.dead_letters, 7);
         let text = metrics.encode();
         for wanted in [
             "# TYPE hal_relay_deliveries_total counter\n",
@@ -186,27 +218,15 @@ mod tests {
             "# TYPE hal_relay_delivery_seconds histogram\n",
             "hal_relay_delivery_seconds_count{room=\"ops\"} 1\n",
             "hal_relay_pending{room=\"ops\"} 2\n",
+            "hal_relay_pending_oldest_seconds{room=\"ops\"} 1.5\n",
+            "hal_relay_dead_letters 7\n",
             "hal_relay_config_last_reload_successful 1\n",
             "hal_relay_config_hash{hash=\"00ff\"} 1\n",
             "hal_relay_build_info{version=",
         ] {
             assert!(text.contains(wanted), "no {wanted:?} in\n{text}");
         }
-        check(&text);
-    }
-
-    /// Runs `promtool check metrics` if promtool is installed.
-    fn check(text: &str) {
-        use std::io::Write as _;
-        use std::process::{Command, Stdio};
-        let mut promtool = Command::new("promtool");
-        promtool.args(["check", "metrics"]).stdin(Stdio::piped()).stderr(Stdio::piped());
-        let Ok(mut child) = promtool.spawn() else {
-            eprintln!("promtool is not installed: the metrics' names were not linted");
-            return;
-        };
-        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+        metrics.leads_no_more();
+        assert_eq!(metrics.encode(), before);
     }
 }

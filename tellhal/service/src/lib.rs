@@ -10,6 +10,7 @@ pub mod config;
 pub mod hidden;
 pub mod http;
 pub mod lease;
+pub mod metrics;
 pub mod pages;
 pub mod platform;
 pub mod process;
