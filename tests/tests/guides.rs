@@ -15,7 +15,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tests::markdown::{Block, anchors, blocks, links};
 use tests::wait::SOON;
-use tests::{Bridge, NatsServer, Port, Process, Relay, find, tellhal, wait_until};
+use tests::{Bridge, NatsOptions, NatsServer, Port, Process, Relay, find, tellhal, wait_until};
 
 const GUIDES: &str = "deploy/guides";
 const TOKEN: &str = "kZ3pQ9vX2mB7nR4tY8wL1c";
@@ -129,7 +129,9 @@ impl Scratch {
         for (number, block) in blocks.iter().enumerate() {
             std::fs::write(folder.join(format!("{number}.toml")), block).unwrap();
         }
-        std::fs::write(folder.join("more.toml"), more).unwrap();
+        if !more.is_empty() {
+            std::fs::write(folder.join("more.toml"), more).unwrap();
+        }
         folder
     }
 }
@@ -190,7 +192,8 @@ struct Site {
 
 impl Site {
     async fn start(mut scratch: Scratch) -> Site {
-        let nats = NatsServer::start().await;
+        // A document's commands are those of hosts, listeners, handlers and operators, here at one address.
+        let nats = NatsServer::with(NatsOptions { open: true, ..NatsOptions::default() }).await;
         let ports = [Port::free(), Port::free()];
         let [tcp, ntfy] = [ports[0].addr().to_string(), ports[1].addr().to_string()];
         scratch.others.extend([("127.0.0.1:7890".into(), tcp.clone()), ("127.0.0.1:8482".into(), ntfy)]);
@@ -206,7 +209,8 @@ impl Site {
         let shipped = |file: &str| {
             let text = read(&format!("deploy/{file}")).replace("${HAL_OPERATOR_TOKEN}", TOKEN);
             let text = text.replace("nats://127.0.0.1:4222", &nats.url());
-            text.lines().filter(|line| !line.starts_with("listen = ")).collect::<Vec<_>>().join("\n")
+            let is_other = |line: &&str| !["listen = ", "nkey_file = "].iter().any(|key| line.starts_with(key));
+            text.lines().filter(is_other).collect::<Vec<_>>().join("\n")
         };
         let own = listeners.iter().map(|block| block.as_str()).collect::<Vec<_>>().join("\n");
         let bridge = shipped("bridge.toml").replace("\n[tcp]\n", "\n") + "\n" + &own;
@@ -218,6 +222,10 @@ impl Site {
         if !of_bridge.is_empty() {
             scratch.write("bridge.toml", of_bridge, &base("bridge.toml", of_bridge, &nats.url()));
         }
+        // As deploy/up writes them.
+        let users = scratch.dir.path().join(".tellhal");
+        std::fs::create_dir(&users).unwrap();
+        std::fs::write(users.join("handler.toml"), format!("[nats]\nurl = \"{}\"\n", nats.url())).unwrap();
         let site = Site { nats, relay, bridge, scratch, _ports: ports };
         checked(site.command("tellhal backup.mysql 'A first message'").as_mut(), "a first message");
         wait_until("the first message is delivered", SOON, async || site.nats.is_through("page").await).await;
@@ -342,6 +350,7 @@ documents! {
     commands "deploy/guides/commands.md"
     inputs "deploy/guides/inputs.md"
     migrating "deploy/guides/migrating.md"
+    nats "deploy/nats/README.md"
     monitors "deploy/guides/monitors.md"
     operators "deploy/guides/operators.md"
     readers "deploy/guides/readers.md"
