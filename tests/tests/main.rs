@@ -44,6 +44,7 @@ mod oracle;
 mod page;
 mod permissions;
 mod refusals;
+mod release;
 mod reminders;
 mod schedules;
 mod secrets;
