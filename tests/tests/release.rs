@@ -31,7 +31,10 @@ fn programs_changelog_and_cookbook_have_one_version() {
         "CHANGELOG.md begins with {top:?}, and the version is {VERSION}"
     );
     let cookbook = fs::read_to_string(root.join("deploy/chef/metadata.rb")).unwrap();
-    assert!(cookbook.contains(&format!("\nversion '{VERSION}'\n")), "deploy/chef/metadata.rb is not {VERSION}");
+    assert!(
+        cookbook.contains(&format!("\nversion '{VERSION}'\n")),
+        "deploy/chef/metadata.rb is not {VERSION}"
+    );
 }
 
 /// What the build script of `tellhal` sets, in a folder, with some variables.
