@@ -41,7 +41,7 @@ use config::Config;
 
 /// Answers chat commands, and publishes messages of other systems on the bus.
 #[derive(Parser)]
-#[command(name = "hal-bridge", version, about)]
+#[command(name = "hal-bridge", version = tellhal::VERSION, about)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

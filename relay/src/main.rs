@@ -8,7 +8,7 @@ use clap::Parser;
 
 /// Fans tagged ops messages out to rooms.
 #[derive(Parser)]
-#[command(name = "hal-relay", version, about)]
+#[command(name = "hal-relay", version = tellhal::VERSION, about)]
 struct Cli {
     #[command(subcommand)]
     command: cmd::Command,

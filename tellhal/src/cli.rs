@@ -55,7 +55,7 @@ Configuration: ~/.config/tellhal/tellhal.toml, then /etc/tellhal/tellhal.toml. E
 #[derive(Debug, Parser)]
 #[command(
     name = "tellhal",
-    version,
+    version = tellhal::VERSION,
     about = "One line from any script to the right chat room, without ever stalling the job",
     before_help = EXAMPLES,
     after_help = flow(AFTER) + "\n\n" + config_example!(),
@@ -122,7 +122,7 @@ pub(crate) struct About {
 }
 
 #[derive(Debug, Parser)]
-#[command(name = "tellhal", version)]
+#[command(name = "tellhal", version = tellhal::VERSION)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

@@ -38,3 +38,6 @@ pub use spool::Spool;
 pub use subject::Names;
 pub use tag::{Pattern, Tag};
 pub use timestamp::Timestamp;
+
+/// What `--version` of all programs shows: the version, and in builds for users the commit of the sources.
+pub const VERSION: &str = env!("TELLHAL_VERSION");

@@ -47,6 +47,7 @@ mod oracle;
 mod page;
 mod permissions;
 mod refusals;
+mod release;
 mod reminders;
 mod schedules;
 mod secrets;

@@ -13,9 +13,10 @@ use tokio::net::UnixDatagram;
 
 /// The units, and the worst exposure that `systemd-analyze security` may see in them, in tenths. The one of the spool is worse because
 /// root alone may send for all users.
-const UNITS: [(&str, u32); 4] = [
+const UNITS: [(&str, u32); 5] = [
     ("hal-relay.service", 15),
     ("hal-bridge.service", 15),
+    ("hal-commands.service", 15),
     ("tellhal-failure@.service", 15),
     ("tellhal-flush.service", 18),
 ];

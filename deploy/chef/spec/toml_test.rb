@@ -76,7 +76,7 @@ class TomlTest < Minitest::Test
       File.write(File.join(dir, 'hook'), 'http://127.0.0.1:9000/in')
       %w(relay backups).each do |name|
         text = render_toml(Recipe.settings(:hal_relay, name))
-        File.write(File.join(dir, "#{name}.toml"), text.sub('/etc/tellhal/relay.secrets', dir))
+        File.write(File.join(dir, "#{name}.toml"), text.sub('/run/credentials/hal-relay.service', dir))
       end
       checked('HAL_RELAY', 'check', '--config', dir)
     end

@@ -9,7 +9,8 @@ use clap_complete::Shell;
 /// Writes `NAME.1`, a page for each subcommand, and the completions of bash, fish and zsh into `folder`, which must exist.
 pub fn write(command: clap::Command, folder: &Path) -> anyhow::Result<()> {
     let failed = || format!("cannot write pages into {}", folder.display());
-    let mut command = command.disable_help_subcommand(true);
+    // Pages name no commit: they are the same for all builds of a version.
+    let mut command = command.disable_help_subcommand(true).version(env!("CARGO_PKG_VERSION"));
     let name = command.get_name().to_owned();
     for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {
         clap_complete::generate_to(shell, &mut command, &name, folder).with_context(failed)?;

@@ -16,7 +16,8 @@ pub(crate) fn completions(shell: clap_complete::Shell) -> Outcome {
 
 /// The page of tellhal, or of one of its subcommands: `tellhal-run(1)`.
 pub(crate) fn manual(name: Option<&str>) -> Outcome {
-    let mut command = documented();
+    // Pages name no commit: they are the same for all builds of a version.
+    let mut command = documented().version(env!("CARGO_PKG_VERSION"));
     command.build();
     if let Some(name) = name {
         let names: Vec<String> = command.get_subcommands().map(|known| known.get_name().to_owned()).collect();

@@ -5,6 +5,7 @@
 # With TELLHAL (the program) and TELLHAL_URL (a server that has the stream HAL_OPS) set, with a real tellhal too.
 
 require 'minitest/autorun'
+require 'minitest/mock'
 require 'tmpdir'
 require 'timeout'
 require 'open3'
@@ -328,6 +329,23 @@ class HarmlessTest < HandlerTest
     install({ 'program' => noting, 'state' => '/proc/nonexistent/state' })
     run_of('default')
     assert_equal 5, calls.size
+  end
+
+  def test_no_error_of_it_reaches_chef
+    # It cannot remember, or does not know its own options.
+    install({ 'program' => noting, 'state' => '/proc/nonexistent/state' })
+    run_of('default')
+    install({ 'program' => noting, 'tag' => nil })
+    Chef::Config[:exception_handlers].each { |handler| handler.options.clear }
+    run_of('default')
+    assert_match(%r{\Atellhal: .*/proc/nonexistent}, Chef::Log.lines.first)
+    assert_equal 2, Chef::Log.lines.size
+    refute_match(/raised/, Chef::Log.lines.join)
+    # Chef cannot take it up.
+    _output, errors = capture_io do
+      Chef::Config.stub(:[]=, ->(*) { raise 'a frozen configuration' }) { install(limit: nil) }
+    end
+    assert_equal "tellhal: the handler of Chef runs is not there: RuntimeError: a frozen configuration\n", errors
   end
 
   def test_a_program_that_cannot_run

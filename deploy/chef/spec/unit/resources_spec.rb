@@ -42,7 +42,7 @@ describe 'test::default' do
     is_expected.to render_file('/etc/tellhal/relay.d/relay.toml').with_content('default_room = "hook"')
     is_expected.to render_file('/etc/tellhal/relay.d/backups.toml').with_content('[[routes]]')
     is_expected.to render_file('/etc/tellhal/bridge.d/bridge.toml').with_content('[[people]]')
-    is_expected.to create_file('/etc/tellhal/relay.secrets/hook').with(mode: '0640', sensitive: true)
+    is_expected.to create_file('/etc/tellhal/credentials/hal-relay/hook').with(mode: '0600', sensitive: true)
   end
 
   it 'tells a change by a notification, and nothing of itself' do
@@ -77,6 +77,7 @@ describe 'what users set' do
     recipe do
       hal_relay 'relay' do
         program ''
+        credentials('slack' => 'xoxb-1')
       end
       tellhal_install 'default' do
         version '0.1.0'
@@ -87,6 +88,15 @@ describe 'what users set' do
       is_expected.to install_package('hal-relay')
       is_expected.to enable_service('hal-relay.service')
       is_expected.to start_service('hal-relay.service')
+    end
+
+    it 'hands the secrets to the unit, and restarts it' do
+      is_expected.to create_directory('/etc/tellhal/credentials/hal-relay').with(mode: '0700')
+      is_expected.to render_file('/etc/systemd/system/hal-relay.service.d/chef-relay.conf')
+        .with_content("[Service]\nLoadCredential=slack:/etc/tellhal/credentials/hal-relay/slack\n")
+    end
+
+    it 'installs the wanted version' do
       is_expected.to install_package('tellhal').with(version: '0.1.0')
     end
   end

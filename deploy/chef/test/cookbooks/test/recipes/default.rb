@@ -26,7 +26,7 @@ hal_relay 'relay' do
     'default_room' => 'hook',
     'nats' => { 'url' => node['test']['url'] },
     'page' => { 'listen' => '127.0.0.1:0' },
-    'rooms' => { 'hook' => { 'webhook' => { 'url_file' => '/etc/tellhal/relay.secrets/hook', 'allow_private' => true } } }
+    'rooms' => { 'hook' => { 'webhook' => { 'url_file' => '/run/credentials/hal-relay.service/hook', 'allow_private' => true } } }
   )
   credentials('hook' => 'http://127.0.0.1:9000/in')
 end

@@ -30,15 +30,11 @@ end
 control 'services' do
   title 'The configurations of the services are good, and their secrets are not for everybody'
 
-  describe command('hal-relay check --config /etc/tellhal/relay.d') do
-    its('exit_status') { should eq 0 }
-  end
-
   describe command('hal-bridge check --config /etc/tellhal/bridge.d') do
     its('exit_status') { should eq 0 }
   end
 
-  describe file('/etc/tellhal/relay.secrets/hook') do
-    it { should_not be_readable.by('others') }
+  describe file('/etc/tellhal/credentials/hal-relay/hook') do
+    its('mode') { should cmp '0600' }
   end
 end
