@@ -21,6 +21,7 @@ pub mod postgres;
 pub mod process;
 pub mod prosody;
 pub mod proxy;
+pub mod readme;
 pub mod search;
 pub mod serve;
 pub mod service;

@@ -50,6 +50,7 @@ mod secrets;
 mod shutdown;
 mod slack;
 mod slack_chat;
+mod snippets;
 mod storage;
 mod structure;
 mod systemd;

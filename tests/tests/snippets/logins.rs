@@ -1,0 +1,28 @@
+//! Logins, by PAM.
+
+use std::process::Command;
+
+use super::scene::{Scene, may_mount, sh, text_of};
+
+#[tokio::test]
+async fn a_login_is_told() {
+    let scene = Scene::start().await;
+    scene.install("pam/tellhal-login", &[]);
+    if may_mount("PAM") {
+        let service = "auth required pam_permit.so\naccount required pam_permit.so\n";
+        scene.sh("mkdir pam.d").await;
+        std::fs::write(scene.path("pam.d/sshd"), format!("{service}{}", scene.text("pam/sshd", &[])))
+            .expect("the service");
+        let login = "mount --bind pam.d /etc/pam.d && exec pamtester -I rhost=203.0.113.7 -I tty=ssh sshd ann open_session close_session";
+        let mut pam = Command::new("unshare");
+        let output = scene.run(pam.args(["--mount", "sh", "-c", login])).await;
+        assert!(output.status.success(), "{}", text_of(&output));
+    } else {
+        for kind in ["open_session", "close_session"] {
+            let mut login = sh("./tellhal-login");
+            login.env("PAM_TYPE", kind).env("PAM_USER", "ann").env("PAM_SERVICE", "sshd");
+            scene.run(login.env("PAM_RHOST", "203.0.113.7").env("PAM_TTY", "ssh")).await;
+        }
+    }
+    scene.shows("PAM", &[]).await;
+}
