@@ -130,7 +130,13 @@ impl Scene {
 
     /// Waits until the messages are those of the README's section; `others` are the addresses that differ.
     pub(super) async fn shows(&self, section: &str, others: &[(&str, &str)]) {
-        let text = std::fs::read_to_string(folder().join("README.md")).unwrap();
+        self.shows_of("snippets", section, others).await;
+    }
+
+    /// The same for the README of a folder of `deploy`.
+    pub(super) async fn shows_of(&self, folder: &str, section: &str, others: &[(&str, &str)]) {
+        let readme = find::repository().join("deploy").join(folder).join("README.md");
+        let text = std::fs::read_to_string(readme).unwrap();
         let wanted: Vec<String> =
             readme::shown(readme::section(&text, section)).map(same_each_time).collect();
         assert!(!wanted.is_empty(), "{section} shows no message");
