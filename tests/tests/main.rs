@@ -23,6 +23,7 @@ mod certificates;
 mod chats;
 mod chef;
 mod commands;
+mod containers;
 mod delivery;
 mod devices;
 mod examples;

@@ -3,8 +3,8 @@
 
 use std::process::Command;
 
-use tests::postgres::PASSWORD;
-use tests::{Postgres, find};
+use tests::find;
+use tests::postgres::{PASSWORD, Postgres};
 
 use super::scene::{Scene, sh, text_of};
 
