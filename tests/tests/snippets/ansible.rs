@@ -44,7 +44,7 @@ fn folder() -> PathBuf {
 fn configure(scene: &Scene, program: &str) {
     let config = format!(
         "[defaults]\ncallback_plugins = {0}/callback_plugins\nroles_path = {0}/roles\ncallbacks_enabled = tellhal\n\
-         local_tmp = {1}tmp\nremote_tmp = {1}tmp\ninventory = {1}hosts\n\
+         local_tmp = {1}tmp\nremote_tmp = {1}tmp\ninventory = {1}hosts\npipelining = true\n\
          [callback_tellhal]\nprogram = {program}\nstate = {1}state.json\n",
         folder().display(),
         scene.at("")
@@ -56,7 +56,7 @@ fn configure(scene: &Scene, program: &str) {
 /// Runs a playbook of the scene; gives its status and its output.
 async fn play(scene: &Scene, playbook: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let mut command = Command::new(find::theirs("ansible-playbook"));
-    command.arg(playbook).args(arguments).env("HOME", scene.at(""));
+    command.arg(playbook).args(arguments).env("HOME", scene.at("")).env("LC_ALL", "C.UTF-8");
     let output = scene.run(command.env("ANSIBLE_CONFIG", scene.path("ansible.cfg"))).await;
     (output.status.code(), text_of(&output))
 }
@@ -135,9 +135,6 @@ async fn the_role_installs_and_configures_once() {
     configure(&scene, &scene.at("bin/tellhal"));
     let (file, sum) = tarball(&scene);
     role(&scene, &file, &sum, "timeout = \"3s\"\n");
-    let (status, output) = play(&scene, "role.yml", &["--check"]).await;
-    assert_eq!(status, Some(0), "{output}");
-    assert!(!scene.path("root/usr").exists(), "check mode installs nothing");
     let (status, output) = play(&scene, "role.yml", &["--diff"]).await;
     assert_eq!(status, Some(0), "{output}");
     assert!(!output.contains("kept from others"), "{output}");

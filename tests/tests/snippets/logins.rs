@@ -9,7 +9,7 @@ async fn a_login_is_told() {
     let scene = Scene::start().await;
     scene.install("pam/tellhal-login", &[]);
     if may_mount("PAM") {
-        let service = "auth required pam_permit.so\naccount required pam_permit.so\n";
+        let service = "account required pam_permit.so\nsession required pam_permit.so\n";
         scene.sh("mkdir pam.d").await;
         std::fs::write(scene.path("pam.d/sshd"), format!("{service}{}", scene.text("pam/sshd", &[])))
             .expect("the service");

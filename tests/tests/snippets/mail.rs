@@ -15,7 +15,7 @@ mount --bind cron.d /etc/cron.d
 mount --bind crontab /etc/crontab
 mount --bind tabs /var/spool/cron/crontabs
 mount --bind sbin /usr/sbin
-exec cron -f";
+exec /usr/sbin/cron -f";
 
 /// Runs the job of a snippet, a file for `/etc/cron.d`.
 async fn cron(scene: &Scene, snippet: &str, schedule: &str, job: &str) -> Option<Process> {

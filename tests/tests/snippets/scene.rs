@@ -116,7 +116,7 @@ impl Scene {
         for sequence in 1..=stream.cached_info().state.last_sequence {
             let raw = stream.get_raw_message(sequence).await.unwrap();
             let words: Vec<&str> = raw.subject.splitn(4, '.').collect();
-            let read = tellhal::message::read(words[2], words[3], &raw.payload, sequence, Timestamp(0));
+            let read = tellhal::message::read(words[2], words[3], &raw.payload, sequence, Timestamp::now());
             assert!(read.marks.is_empty(), "{:?}", read.marks);
             lines.extend(lines_of(read.message));
         }
