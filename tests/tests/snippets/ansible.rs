@@ -100,6 +100,8 @@ fn tarball(scene: &Scene) -> (PathBuf, String) {
     let tree = scene.path("tellhal-0.1.0-x86_64");
     let bin = tree.join("tellhal/usr/bin");
     std::fs::create_dir_all(&bin).unwrap();
+    std::fs::create_dir_all(tree.join("tellhal/etc/tellhal")).unwrap();
+    std::fs::write(tree.join("tellhal/etc/tellhal/tellhal.toml"), "# as packed\n").unwrap();
     std::os::unix::fs::symlink(find::ours("tellhal").canonicalize().unwrap(), bin.join("tellhal")).unwrap();
     let install = find::repository().join("deploy/packages/install");
     std::fs::copy(install, tree.join("install")).unwrap();

@@ -1,5 +1,4 @@
 //! Pushes and deployments: git, Capistrano, and the shell parts of workflows.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::process::Command;
 

@@ -1,5 +1,4 @@
 //! Disks: smartd with a disk that says it is failing, mdadm's monitor, a zedlet.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::process::Command;
 

@@ -81,7 +81,7 @@ async fn mail_of_other_programs_is_told() {
             "Subject: $(touch pwned) `touch pwned`\n\n\\n%s\n",
             &["[mail.ann] db1: $(touch pwned) `touch pwned`", "\\n%s"],
         ),
-        (&["-odi"], "From: x\n\none\n\n.\ntwo\n", &["[mail.root] db1: one", "", ".", "two"]),
+        (&["-odi"], "From: x\n\none\n\n.\ntwo\n", &["[mail.root] db1: one", ".", "two"]),
         (&["ann"], "", &[]),
     ];
     let mut wanted: Vec<&str> = Vec::new();

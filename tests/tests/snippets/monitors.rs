@@ -105,6 +105,7 @@ async fn the_variables_of_nagios_are_told() {
 
 const JAIL: &str = "[sshd]
 enabled = true
+filter = sshd
 backend = polling
 logpath = HERE/auth.log
 maxretry = 2
