@@ -2,7 +2,10 @@
 
 use std::process::Command;
 
-use super::scene::{Scene, may_mount, sh, text_of};
+use tests::wait::SOON;
+use tests::wait_until;
+
+use super::scene::{Scene, may_mount, program, sh, text_of};
 
 #[tokio::test]
 async fn a_login_is_told() {
@@ -25,4 +28,16 @@ async fn a_login_is_told() {
         }
     }
     scene.shows("PAM", &[]).await;
+}
+
+#[tokio::test]
+async fn a_login_does_not_wait_for_its_message() {
+    let scene = Scene::start().await;
+    scene.install("pam/tellhal-login", &[]);
+    program(&scene.path("bin/tellhal"), "while [ ! -e go ]; do sleep 0.1; done; touch told");
+    let mut login = sh("./tellhal-login");
+    let output = scene.run(login.env("PAM_TYPE", "open_session").env("PAM_USER", "ann")).await;
+    assert!(output.status.success() && !scene.path("told").exists(), "{}", text_of(&output));
+    std::fs::write(scene.path("go"), "").expect("a file");
+    wait_until("the message", SOON, async || scene.path("told").exists()).await;
 }
