@@ -23,6 +23,7 @@ pub mod process;
 pub mod prosody;
 pub mod proxy;
 pub mod reference;
+pub mod readme;
 pub mod search;
 pub mod serve;
 pub mod service;

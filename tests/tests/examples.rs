@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tellhal::Timestamp;
 use tempfile::TempDir;
 use tests::http::post_with;
+use tests::readme::{self, same_each_time};
 use tests::wait::SOON;
 use tests::{
     Answer, Bridge, GraphiteWeb, IrcClient, MariaDb, NatsServer, Ngircd, Process, Relay, Reply, Served,
@@ -39,36 +40,7 @@ fn file(name: &str, others: &[(&str, &str)]) -> String {
 /// The lines that a room shows, from the text blocks under the example's title in the README, each as [`same_each_time`] has it.
 fn documented(example: &str) -> Vec<String> {
     let readme = file("README.md", &[]);
-    let title = format!("\n## {example}\n");
-    let (_, section) = readme.split_once(&title).unwrap_or_else(|| panic!("{example} in README.md"));
-    let section = section.split("\n## ").next().unwrap();
-    let blocks =
-        section.split("```text\n").skip(1).flat_map(|block| block.split("```").next().unwrap().lines());
-    blocks.map(same_each_time).collect()
-}
-
-/// A line without times, durations, measurements and ports, and without IRC's bold and colours.
-fn same_each_time(line: &str) -> String {
-    // The address of the page, and the file's name.
-    let line = if line.contains("/api/files/") { line.split_once("http").unwrap().0 } else { line };
-    let line = line.replace(['\u{2}', '\u{f}'], "");
-    let line = line
-        .split('\u{3}')
-        .map(|part| part.trim_start_matches(|character: char| character.is_ascii_digit()))
-        .collect::<String>();
-    let mut text = String::new();
-    let mut digits = false;
-    for character in line.chars() {
-        let is_digit = character.is_ascii_digit() || (digits && matches!(character, '.' | ':'));
-        if !is_digit {
-            text.push(character);
-        } else if !digits {
-            text.push('#');
-        }
-        digits = is_digit;
-    }
-    // Hours are seconds in a test.
-    text.replace("within #h", "within #s")
+    readme::shown(readme::section(&readme, example)).map(same_each_time).collect()
 }
 
 /// A relay with the rooms `ops`, `dba` and `dev` on a real IRC server, and somebody who reads each.
