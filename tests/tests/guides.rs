@@ -209,7 +209,8 @@ impl Site {
         let shipped = |file: &str| {
             let text = read(&format!("deploy/{file}")).replace("${HAL_OPERATOR_TOKEN}", TOKEN);
             let text = text.replace("nats://127.0.0.1:4222", &nats.url());
-            let is_other = |line: &&str| !["listen = ", "nkey_file = "].iter().any(|key| line.starts_with(key));
+            let is_other =
+                |line: &&str| !["listen = ", "nkey_file = "].iter().any(|key| line.starts_with(key));
             text.lines().filter(is_other).collect::<Vec<_>>().join("\n")
         };
         let own = listeners.iter().map(|block| block.as_str()).collect::<Vec<_>>().join("\n");
