@@ -74,6 +74,8 @@ impl Scratch {
         std::fs::create_dir_all(dir.path().join("target")).unwrap();
         let ours = find::ours("tellhal").parent().unwrap().to_owned();
         symlink(ours, dir.path().join("target/debug")).unwrap();
+        // The users that deploy/up makes.
+        symlink(tests::users::config("handler").parent().unwrap(), dir.path().join(".tellhal")).unwrap();
         let scratch = Scratch { dir, name, blocks: blocks(&read(name)), others };
         scratch.stubs();
         scratch.secrets();
@@ -143,7 +145,8 @@ fn base(file: &str, blocks: &[String], nats: &str) -> String {
         text += "default_room = \"page\"\n";
     }
     if !has("[nats]") {
-        text += &format!("[nats]\nurl = \"{nats}\"\n");
+        let key = tests::users::key(file.trim_end_matches(".toml"));
+        text += &format!("[nats]\nurl = \"{nats}\"\nnkey_file = {key:?}\n");
     }
     text
 }
@@ -203,10 +206,12 @@ impl Site {
         let configurations = scratch.configurations();
         let of_bridge = configurations.get("bridge.toml").map(Vec::as_slice).unwrap_or_default();
         let listeners: Vec<&String> = of_bridge.iter().filter(listens).collect();
+        // The harness adds addresses and credentials.
+        let ours = ["listen = ", "[nats]", "[handlers.nats]", "url = \"nats://", "nkey_file = "];
         let shipped = |file: &str| {
             let text = read(&format!("deploy/{file}")).replace("${HAL_OPERATOR_TOKEN}", TOKEN);
-            let text = text.replace("nats://127.0.0.1:4222", &nats.url());
-            text.lines().filter(|line| !line.starts_with("listen = ")).collect::<Vec<_>>().join("\n")
+            let kept = text.lines().filter(|line| !ours.iter().any(|start| line.starts_with(start)));
+            kept.collect::<Vec<_>>().join("\n")
         };
         let own = listeners.iter().map(|block| block.as_str()).collect::<Vec<_>>().join("\n");
         let bridge = shipped("bridge.toml").replace("\n[tcp]\n", "\n") + "\n" + &own;
@@ -234,7 +239,14 @@ impl Site {
             find::ours("tellhal").parent().unwrap().display(),
             std::env::var("PATH").unwrap()
         );
-        command.env("PATH", path).env("HOME", dir).env("TELLHAL_URL", self.nats.url());
+        // A host's credentials are the server's default; listening and serving need others, which a configuration may name.
+        let url = match lines {
+            _ if lines.contains("--config .tellhal/") => self.nats.url(),
+            _ if lines.contains("tellhal listen") => self.nats.url_as("admin"),
+            _ if lines.contains("tellhal serve") => self.nats.url_as("handler"),
+            _ => self.nats.url(),
+        };
+        command.env("PATH", path).env("HOME", dir).env("TELLHAL_URL", url);
         command
             .env("TELLHAL_SPOOL", dir.join("spool"))
             .env("STATE_DIRECTORY", self.bridge.dir().join("state"));
