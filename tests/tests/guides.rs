@@ -115,7 +115,9 @@ impl Scratch {
         let mut files = BTreeMap::<String, Vec<String>>::new();
         for block in self.blocks.iter().filter(|block| block.language == "toml") {
             let first = block.text.lines().next().unwrap_or_default();
-            let name = first.strip_prefix("# ").filter(|name| name.ends_with(".toml"));
+            // `# /etc/tellhal/tellhal.toml of host db1` is a `tellhal.toml`.
+            let path = first.strip_prefix("# ").and_then(|words| words.split(' ').next());
+            let name = path.and_then(|path| path.rsplit('/').next()).filter(|name| name.ends_with(".toml"));
             let name = name.unwrap_or_else(|| {
                 panic!("{}:{}: it must begin with its file's name", self.name, block.line)
             });
@@ -355,6 +357,7 @@ documents! {
     inputs "deploy/guides/inputs.md"
     migrating "deploy/guides/migrating.md"
     monitors "deploy/guides/monitors.md"
+    nats "deploy/nats/README.md"
     operators "deploy/guides/operators.md"
     readers "deploy/guides/readers.md"
     schedules "deploy/guides/schedules.md"
