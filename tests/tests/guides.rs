@@ -133,7 +133,9 @@ impl Scratch {
         for (number, block) in blocks.iter().enumerate() {
             std::fs::write(folder.join(format!("{number}.toml")), block).unwrap();
         }
-        std::fs::write(folder.join("more.toml"), more).unwrap();
+        if !more.is_empty() {
+            std::fs::write(folder.join("more.toml"), more).unwrap();
+        }
         folder
     }
 }
