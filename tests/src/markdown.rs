@@ -7,7 +7,7 @@ pub struct Block {
     pub language: String,
     /// The lines between the fences.
     pub text: String,
-    /// The comment in the line before the fence, such as `not run: it installs packages`.
+    /// The remark behind the language, or the comment in the line before the fence, such as `not run: it installs packages`.
     pub remark: Option<String>,
     /// The line of the fence, from 1 on.
     pub line: usize,
@@ -23,7 +23,9 @@ pub fn blocks(document: &str) -> Vec<Block> {
             (None, Some(info)) => {
                 let language = info.split_whitespace().next().unwrap_or_default().to_owned();
                 let remark = before.trim().strip_prefix("<!--").and_then(|rest| rest.strip_suffix("-->"));
-                let remark = remark.map(|remark| remark.trim().to_owned());
+                // Or behind the language: `no-run: it installs packages`.
+                let behind = info.split_once(" no-run").map(|(_, reason)| format!("not run{reason}"));
+                let remark = remark.map(|remark| remark.trim().to_owned()).or(behind);
                 open = Some(Block { language, text: String::new(), remark, line: number + 1 });
             }
             (None, None) => {}

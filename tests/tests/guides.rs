@@ -15,7 +15,7 @@ use std::process::Command;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tests::markdown::{Block, anchors, blocks, links};
 use tests::wait::SOON;
-use tests::{Bridge, NatsOptions, NatsServer, Port, Process, Relay, find, tellhal, wait_until};
+use tests::{Bridge, NatsServer, Port, Process, Relay, find, tellhal, wait_until};
 
 const GUIDES: &str = "deploy/guides";
 const TOKEN: &str = "kZ3pQ9vX2mB7nR4tY8wL1c";
@@ -74,6 +74,8 @@ impl Scratch {
         std::fs::create_dir_all(dir.path().join("target")).unwrap();
         let ours = find::ours("tellhal").parent().unwrap().to_owned();
         symlink(ours, dir.path().join("target/debug")).unwrap();
+        // The users that deploy/up makes.
+        symlink(tests::users::config("handler").parent().unwrap(), dir.path().join(".tellhal")).unwrap();
         let scratch = Scratch { dir, name, blocks: blocks(&read(name)), others };
         scratch.stubs();
         scratch.secrets();
@@ -113,7 +115,9 @@ impl Scratch {
         let mut files = BTreeMap::<String, Vec<String>>::new();
         for block in self.blocks.iter().filter(|block| block.language == "toml") {
             let first = block.text.lines().next().unwrap_or_default();
-            let name = first.strip_prefix("# ").filter(|name| name.ends_with(".toml"));
+            // `# /etc/tellhal/tellhal.toml of host db1` is a `tellhal.toml`.
+            let path = first.strip_prefix("# ").and_then(|words| words.split(' ').next());
+            let name = path.and_then(|path| path.rsplit('/').next()).filter(|name| name.ends_with(".toml"));
             let name = name.unwrap_or_else(|| {
                 panic!("{}:{}: it must begin with its file's name", self.name, block.line)
             });
@@ -145,7 +149,8 @@ fn base(file: &str, blocks: &[String], nats: &str) -> String {
         text += "default_room = \"page\"\n";
     }
     if !has("[nats]") {
-        text += &format!("[nats]\nurl = \"{nats}\"\n");
+        let key = tests::users::key(file.trim_end_matches(".toml"));
+        text += &format!("[nats]\nurl = \"{nats}\"\nnkey_file = {key:?}\n");
     }
     text
 }
@@ -192,8 +197,7 @@ struct Site {
 
 impl Site {
     async fn start(mut scratch: Scratch) -> Site {
-        // A document's commands are those of hosts, listeners, handlers and operators, here at one address.
-        let nats = NatsServer::with(NatsOptions { open: true, ..NatsOptions::default() }).await;
+        let nats = NatsServer::start().await;
         let ports = [Port::free(), Port::free()];
         let [tcp, ntfy] = [ports[0].addr().to_string(), ports[1].addr().to_string()];
         scratch.others.extend([("127.0.0.1:7890".into(), tcp.clone()), ("127.0.0.1:8482".into(), ntfy)]);
@@ -206,12 +210,12 @@ impl Site {
         let configurations = scratch.configurations();
         let of_bridge = configurations.get("bridge.toml").map(Vec::as_slice).unwrap_or_default();
         let listeners: Vec<&String> = of_bridge.iter().filter(listens).collect();
+        // The harness adds addresses and credentials.
+        let ours = ["listen = ", "[nats]", "[handlers.nats]", "url = \"nats://", "nkey_file = "];
         let shipped = |file: &str| {
             let text = read(&format!("deploy/{file}")).replace("${HAL_OPERATOR_TOKEN}", TOKEN);
-            let text = text.replace("nats://127.0.0.1:4222", &nats.url());
-            let is_other =
-                |line: &&str| !["listen = ", "nkey_file = "].iter().any(|key| line.starts_with(key));
-            text.lines().filter(is_other).collect::<Vec<_>>().join("\n")
+            let kept = text.lines().filter(|line| !ours.iter().any(|start| line.starts_with(start)));
+            kept.collect::<Vec<_>>().join("\n")
         };
         let own = listeners.iter().map(|block| block.as_str()).collect::<Vec<_>>().join("\n");
         let bridge = shipped("bridge.toml").replace("\n[tcp]\n", "\n") + "\n" + &own;
@@ -223,10 +227,6 @@ impl Site {
         if !of_bridge.is_empty() {
             scratch.write("bridge.toml", of_bridge, &base("bridge.toml", of_bridge, &nats.url()));
         }
-        // As deploy/up writes them.
-        let users = scratch.dir.path().join(".tellhal");
-        std::fs::create_dir(&users).unwrap();
-        std::fs::write(users.join("handler.toml"), format!("[nats]\nurl = \"{}\"\n", nats.url())).unwrap();
         let site = Site { nats, relay, bridge, scratch, _ports: ports };
         checked(site.command("tellhal backup.mysql 'A first message'").as_mut(), "a first message");
         wait_until("the first message is delivered", SOON, async || site.nats.is_through("page").await).await;
@@ -243,7 +243,14 @@ impl Site {
             find::ours("tellhal").parent().unwrap().display(),
             std::env::var("PATH").unwrap()
         );
-        command.env("PATH", path).env("HOME", dir).env("TELLHAL_URL", self.nats.url());
+        // A host's credentials are the server's default; listening and serving need others, which a configuration may name.
+        let url = match lines {
+            _ if lines.contains("--config .tellhal/") => self.nats.url(),
+            _ if lines.contains("tellhal listen") => self.nats.url_as("admin"),
+            _ if lines.contains("tellhal serve") => self.nats.url_as("handler"),
+            _ => self.nats.url(),
+        };
+        command.env("PATH", path).env("HOME", dir).env("TELLHAL_URL", url);
         command
             .env("TELLHAL_SPOOL", dir.join("spool"))
             .env("STATE_DIRECTORY", self.bridge.dir().join("state"));
@@ -351,8 +358,8 @@ documents! {
     commands "deploy/guides/commands.md"
     inputs "deploy/guides/inputs.md"
     migrating "deploy/guides/migrating.md"
-    nats "deploy/nats/README.md"
     monitors "deploy/guides/monitors.md"
+    nats "deploy/nats/README.md"
     operators "deploy/guides/operators.md"
     readers "deploy/guides/readers.md"
     schedules "deploy/guides/schedules.md"
