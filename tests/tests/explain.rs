@@ -44,7 +44,18 @@ fn with_examples() -> String {
 #[tokio::test]
 async fn the_configurations_in_deploy_are_valid_with_their_examples_too() {
     let dir = tempfile::tempdir().unwrap();
-    let (file, token) = (dir.path().join("relay.toml"), dir.path().join("token"));
+    let (deploy, keys) = (dir.path().join("deploy"), dir.path().join(".tellhal/users/keys"));
+    let (file, token) = (deploy.join("examples.toml"), dir.path().join("token"));
+    // The keys that deploy/up makes.
+    for folder in [&deploy, &keys] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    for name in ["relay", "bridge", "commands"] {
+        std::fs::copy(tests::users::key(name), keys.join(format!("{name}-main.nk"))).unwrap();
+    }
+    for name in ["relay.toml", "bridge.toml"] {
+        std::fs::copy(find::repository().join("deploy").join(name), deploy.join(name)).unwrap();
+    }
     std::fs::write(&token, "xoxb-1-example").unwrap();
     let text = with_examples();
     assert!(
@@ -55,14 +66,13 @@ async fn the_configurations_in_deploy_are_valid_with_their_examples_too() {
         text.replace(&format!("/run/credentials/hal-relay.service/{secret}"), token.to_str().unwrap())
     };
     std::fs::write(&file, ["slack", "xmpp"].into_iter().fold(text, named)).unwrap();
-    let deployed = find::repository().join("deploy/relay.toml");
-    for (path, want) in [(&deployed, "1 route,"), (&file, "4 rooms, 2 routes,")] {
+    for (path, want) in [(&deploy.join("relay.toml"), "1 route,"), (&file, "4 rooms, 2 routes,")] {
         let ran = relay(&["check"], path).await;
         assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""));
         assert!(ran.out.contains(want), "{}", ran.out);
     }
     let mut bridge = Command::new(find::ours("hal-bridge"));
-    bridge.args(["check", "--config"]).arg(find::repository().join("deploy/bridge.toml"));
+    bridge.args(["check", "--config"]).arg(deploy.join("bridge.toml"));
     let ran = run(bridge).await;
     assert_eq!((ran.status, ran.err.as_str()), (Some(0), ""));
 }
