@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::denials;
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::kv::{self, Store};
@@ -70,7 +71,9 @@ impl Bus {
         let handlers = match handlers {
             Some(nats) => {
                 let commands = Publisher::service(nats, "hal-bridge commands").await;
-                commands.context("handlers.nats")?.client().clone()
+                let commands = commands.context("handlers.nats")?;
+                tokio::spawn(denials::log(commands.denials()));
+                commands.client().clone()
             }
             None => publisher.client().clone(),
         };

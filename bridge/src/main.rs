@@ -9,6 +9,7 @@ mod bus;
 mod chat;
 mod command;
 mod config;
+mod denials;
 mod device;
 mod graph;
 mod hash;

@@ -17,8 +17,6 @@ pub(crate) const SOURCE: &str = "bridge";
 /// The longest wait for the log's acknowledgement; after it a message goes to the spool.
 const BUDGET: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The pause between two log lines of the same denial.
-const DENIED_EVERY: Duration = Duration::from_secs(60);
 const FLUSH_FOR: Duration = Duration::from_secs(10);
 
 /// The end of a message here.
@@ -99,25 +97,14 @@ impl Outbox {
         }
     }
 
-    /// Logs when the connection is made or lost and what it is not permitted, and empties the spool while it is there.
+    /// Logs when the connection is made or lost, and empties the spool while it is there.
     pub(crate) async fn tend(&self, stop: CancellationToken) {
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut denials = self.outlet.publisher().denials();
-        let mut told: Option<(String, Instant)> = None;
         let mut was = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                Ok(denial) = denials.recv() => {
-                    // The same one may come with each message.
-                    let is_told = |(last, at): &(String, Instant)| *last == denial && at.elapsed() < DENIED_EVERY;
-                    if !told.as_ref().is_some_and(is_told) {
-                        tracing::error!(denial, "the server does not permit it");
-                        told = Some((denial, Instant::now()));
-                    }
-                    continue;
-                }
                 () = stop.cancelled() => return,
             }
             let server = self.outlet.publisher().server();

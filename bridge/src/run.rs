@@ -20,6 +20,7 @@ use crate::chat::page;
 use crate::chat::sessions::{Sessions, States};
 use crate::command::Commands;
 use crate::config::Config;
+use crate::denials;
 use crate::graph::easel::Easel;
 use crate::health::{self, Health};
 use crate::means::Means;
@@ -42,6 +43,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     })?;
     let opened = Opened::of(&config, None).await?;
     let publisher = Publisher::service(&config.nats, "hal-bridge").await?;
+    tokio::spawn(denials::log(publisher.denials()));
     let metrics = Arc::new(Metrics::default());
     let outbox = Outbox::new(Outlet::new(publisher.clone(), config.spool.clone()), metrics.clone());
     let (policy, rules) = watch::channel(Arc::new(config.policy.clone()));

@@ -39,5 +39,5 @@ pub use subject::Names;
 pub use tag::{Pattern, Tag};
 pub use timestamp::Timestamp;
 
-/// What `--version` of all programs shows: the version, and in builds for users the commit of the sources.
+/// The version that all programs show with `--version`. Builds for users name the sources' commit in it.
 pub const VERSION: &str = env!("TELLHAL_VERSION");

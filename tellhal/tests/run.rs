@@ -157,6 +157,14 @@ fn signals_sent_to_us_reach_the_command_and_its_group_is_ours() {
 }
 
 #[test]
+fn a_signal_that_the_caller_ignores_is_ignored_by_the_command() {
+    let place = Place::new();
+    let script = "trap '' HUP; $TELLHAL run -t job -- sh -c 'kill -HUP $$; echo alive'";
+    let output = place.shell(script).output().unwrap();
+    assert_eq!((status(&output), stdout(&output).trim()), (0, "alive"), "{output:?}");
+}
+
+#[test]
 fn a_gigabyte_of_output_takes_bounded_memory() {
     let place = Place::new();
     // Less memory than output; the threads' stacks are in it too.

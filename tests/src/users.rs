@@ -1,6 +1,7 @@
 //! The users of the test servers, as `deploy/nats/users` makes them: relay, bridge, handlers, listeners and hosts may do on them only
 //! what they may in production. Their keys are made once for a build and serve all tests.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::LazyLock;
@@ -13,12 +14,9 @@ use crate::find;
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let script = find::repository().join("deploy/nats/users");
     let text = std::fs::read_to_string(&script).expect("deploy/nats/users");
-    let hash = text
-        .bytes()
-        .chain(include_bytes!("users.rs").iter().copied())
-        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        });
+    let mut hasher = DefaultHasher::new();
+    (text, include_str!("users.rs")).hash(&mut hasher);
+    let hash = hasher.finish();
     let all = find::target().join("tmp");
     let folder = all.join(format!("nats-users-{hash:016x}"));
     if !folder.exists() {

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use tempfile::TempDir;
 use tests::users::{users, with_admin};
 use tests::wait::SOON;
-use tests::{NatsCluster, NatsOptions, NatsServer, Port, Relay, find, tellhal, wait_until};
+use tests::{Bridge, NatsCluster, NatsOptions, NatsServer, Port, Relay, ask, find, tellhal, wait_until};
 use tokio::sync::mpsc;
 
 /// Users in a folder of their own.
@@ -259,6 +259,7 @@ fn a_mistake_is_one_line_that_says_what_is_right() {
         (&["add", "handler", "x"], "--command deploy,uptime"),
         (&["add", "handler", "x", "--command", "a b"], "not a list of words"),
         (&["add", "site", "x"], "--host web1,web2"),
+        (&["add", "site", "x", "--host", "web1,bridge"], "a source of the services"),
         (&["add", "listener", "x", "--durable"], "needs a value"),
         (&["revoke", "host", "web9"], "there is no host web9"),
         (&["rotate", "listener", "db1"], "there is no listener db1"),
@@ -326,6 +327,31 @@ async fn one_of_three_servers_may_be_down() {
     cluster.servers[1].kill();
     let tell = async || folder.tell(&cluster.servers[0], home.path(), "db1", "host-db1.nk").0 == Some(0);
     wait_until("two are enough", 3 * SOON, tell).await;
+}
+
+#[tokio::test]
+async fn what_a_bridge_is_not_permitted_is_in_its_log_on_both_connections() {
+    let folder = Folder::new(&[&["init"], &["add", "host", "db1"]]);
+    let mut options = folder.options();
+    options.extra = with_admin(&options.extra);
+    let nats = NatsServer::with(options).await;
+    let people = "[[people]]\nname = \"ann\"\nroles = [\"operator\"]\npage = \"ann\"\n[[commands]]\nname = \"*\"\nallow = [\"operator\"]\n";
+    let connections = |own: &str, handlers: &str| {
+        let connection =
+            |key: &str| format!("url = \"{}\"\nnkey_file = \"{}\"\n", nats.url(), folder.key(key));
+        format!("{people}[nats]\n{}[handlers.nats]\n{}", connection(own), connection(handlers))
+    };
+    let denied = |bridge: &Bridge| bridge.log().contains("the server does not permit it");
+    // As a host it may not ask JetStream whether there is a log.
+    let host = Bridge::spawn(&nats.url(), &connections("host-db1.nk", "commands-main.nk"));
+    wait_until("the denial is logged", SOON, async || denied(&host)).await;
+    drop(host);
+
+    let _relay = folder.relay(&nats).await;
+    let bridge = Bridge::start(&nats.url(), &connections("bridge-main.nk", "host-db1.nk")).await;
+    assert!(!denied(&bridge), "{}", bridge.log());
+    ask(&nats, "ann", "help").await;
+    wait_until("the denial of handlers is logged", SOON, async || denied(&bridge)).await;
 }
 
 /// The files of deploy/nats are what a server reads, but for addresses and folders.

@@ -37,7 +37,7 @@ fn programs_changelog_and_cookbook_have_one_version() {
     );
 }
 
-/// What the build script of `tellhal` sets, in a folder, with some variables.
+/// Runs the build script of `tellhal` in `folder` and returns the version that it sets.
 fn version_of(build: &Path, folder: &Path, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(build);
     command.current_dir(folder).env_remove("TELLHAL_COMMIT").env("CARGO_PKG_VERSION", "1.2.3");

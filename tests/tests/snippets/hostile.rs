@@ -1,4 +1,4 @@
-//! What no snippet may do to its program: fail because tellhal fails or is missing, or let a shell read a value of others.
+//! No snippet makes its program fail when tellhal fails or is missing, and none lets a shell read the values of others.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 use std::process::{Command, Stdio};
