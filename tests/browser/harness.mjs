@@ -29,21 +29,24 @@ function program(name, variable, ...more) {
   return path;
 }
 
+// fetch and browsers refuse some ports, such as 5060 and 6667 (https://fetch.spec.whatwg.org/#port-blocking); none of these is among them.
+const [FIRST_PORT, LAST_PORT] = [7_000, 10_079];
+
 // A port for a server that needs the same one after a restart. It is outside the range from which the system takes ports
 // for clients and for `listen(0)`, and outside that of the Rust tests; the same port of another loopback address is
 // held until the end, so that files of tests that run at the same time choose others.
-let nextPort = 5_000 + ((process.pid * 97) % 6_000);
+let nextPort = FIRST_PORT + ((process.pid * 97) % (LAST_PORT - FIRST_PORT));
 
 async function freePort() {
-  for (let tries = 0; tries < 6_000; tries += 1) {
+  for (let tries = 0; tries < LAST_PORT - FIRST_PORT; tries += 1) {
     const port = nextPort;
-    nextPort = port < 10_999 ? port + 1 : 5_000;
+    nextPort = port < LAST_PORT ? port + 1 : FIRST_PORT;
     const [held, tried] = [await listening(port, "127.0.0.2"), await listening(port, "127.0.0.1")];
     if (tried) await new Promise((done) => tried.close(done));
     if (held && tried) return port;
     held?.close();
   }
-  throw new Error("no port from 5000 to 10999 is free");
+  throw new Error(`no port from ${FIRST_PORT} to ${LAST_PORT} is free`);
 }
 
 function listening(port, address) {
