@@ -9,12 +9,13 @@ use anyhow::{Context as _, ensure};
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::kv::{self, Store};
 use async_nats::jetstream::object_store::{self, ObjectMetadata, ObjectStore};
-use async_nats::jetstream::stream::Config;
+use async_nats::jetstream::stream::{Config, Stream};
 use async_nats::jetstream::{self, Context, message::PublishMessage};
 use async_nats::{Client, HeaderMap};
 use futures_util::StreamExt as _;
 use nkeys::KeyPair;
 use serde::Serialize;
+use service::streams::{Limits, apply};
 use tellhal::attached::File;
 use tellhal::audit::{Entry, Kind};
 use tellhal::command::{Request, sign};
@@ -25,11 +26,11 @@ use tokio::time::timeout;
 
 /// The age of audit entries.
 const AUDIT_AGE: Duration = Duration::from_secs(90 * 86_400);
-const AUDIT_BYTES: i64 = 256 << 20;
+const AUDIT_BYTES: u64 = 256 << 20;
 /// The age of claims: longer than any platform sends an event again.
 const CLAIM_AGE: Duration = Duration::from_secs(8 * 86_400);
-const CLAIM_BYTES: i64 = 64 << 20;
-const MEMORY_BYTES: i64 = 64 << 20;
+const CLAIM_BYTES: u64 = 64 << 20;
+const MEMORY_BYTES: u64 = 64 << 20;
 /// The longest wait for a file to be kept or listed.
 const FILE: Duration = Duration::from_secs(10);
 /// The most entries of the audit that are looked through for the end of one request.
@@ -47,8 +48,18 @@ pub(crate) struct Bus {
     pub(crate) handlers: Client,
     pub(crate) js: Context,
     key: Arc<KeyPair>,
-    replicas: usize,
+    settings: Settings,
     streams: Arc<Mutex<Option<Streams>>>,
+}
+
+/// The replicas and sizes of the streams, as far as they are configured; in bytes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settings {
+    /// The number of servers of a cluster that hold each stream and bucket.
+    pub(crate) replicas: Option<usize>,
+    pub(crate) audit: Option<u64>,
+    pub(crate) claims: Option<u64>,
+    pub(crate) memory: Option<u64>,
 }
 
 /// The bridge's buckets.
@@ -66,7 +77,7 @@ impl Bus {
         publisher: &Publisher,
         handlers: Option<&NatsConfig>,
         key: KeyPair,
-        replicas: usize,
+        settings: &Settings,
     ) -> anyhow::Result<Bus> {
         let handlers = match handlers {
             Some(nats) => {
@@ -77,58 +88,81 @@ impl Bus {
             }
             None => publisher.client().clone(),
         };
-        Ok(Bus::new(publisher, handlers, key, replicas))
+        Ok(Bus::new(publisher, handlers, key, settings))
     }
 
-    pub(crate) fn new(publisher: &Publisher, handlers: Client, key: KeyPair, replicas: usize) -> Bus {
+    pub(crate) fn new(publisher: &Publisher, handlers: Client, key: KeyPair, settings: &Settings) -> Bus {
         let client = publisher.client().clone();
         let js = jetstream::context::ContextBuilder::new()
             .timeout(PATIENCE)
             .ack_timeout(PATIENCE)
             .api_prefix(publisher.api())
             .build(client.clone());
-        let (names, key, streams) = (publisher.names().clone(), Arc::new(key), Arc::default());
-        Bus { names, client, handlers, js, key, replicas, streams }
+        let (names, key) = (publisher.names().clone(), Arc::new(key));
+        let (settings, streams) = (settings.clone(), Arc::default());
+        Bus { names, client, handlers, js, key, settings, streams }
     }
 
-    /// The buckets, created when they are missing, as is the stream of the audit.
+    /// The buckets, created when they are missing, as is the stream of the audit. Existing ones get the configured sizes and
+    /// replicas; a refusal is only told.
     pub(crate) async fn streams(&self) -> anyhow::Result<Streams> {
         if let Some(streams) = self.known().clone() {
             return Ok(streams);
         }
-        let (names, replicas) = (&self.names, self.replicas);
+        let (names, settings) = (&self.names, &self.settings);
         let audit = Config {
             name: names.audit_stream(),
             subjects: vec![names.all_audit()],
             max_age: AUDIT_AGE,
-            max_bytes: AUDIT_BYTES,
-            num_replicas: replicas,
+            max_bytes: i64::try_from(settings.audit.unwrap_or(AUDIT_BYTES))?,
+            num_replicas: self.replicas(),
             duplicate_window: Duration::from_secs(3600),
             ..Config::default()
         };
-        self.js
-            .get_or_create_stream(audit)
-            .await
-            .with_context(|| format!("stream {}", names.audit_stream()))?;
+        let audit = self.js.get_or_create_stream(audit).await;
+        let audit = audit.with_context(|| format!("stream {}", names.audit_stream()))?;
         let state = kv::Config { bucket: names.state_bucket(), ..self.bucket() };
         let claims = kv::Config {
             bucket: names.claims_bucket(),
             max_age: CLAIM_AGE,
-            max_bytes: CLAIM_BYTES,
+            max_bytes: i64::try_from(settings.claims.unwrap_or(CLAIM_BYTES))?,
             ..self.bucket()
         };
-        let memory = kv::Config { bucket: names.bridge_bucket(), max_bytes: MEMORY_BYTES, ..self.bucket() };
+        let memory = kv::Config {
+            bucket: names.bridge_bucket(),
+            max_bytes: i64::try_from(settings.memory.unwrap_or(MEMORY_BYTES))?,
+            ..self.bucket()
+        };
         let streams = Streams {
             state: self.store(state).await?,
             claims: self.store(claims).await?,
             memory: self.store(memory).await?,
         };
+        self.limit(&audit, &streams).await;
         *self.known() = Some(streams.clone());
         Ok(streams)
     }
 
+    /// Gives the streams their configured sizes and replicas.
+    async fn limit(&self, audit: &Stream, streams: &Streams) {
+        let (settings, Streams { claims, memory, .. }) = (&self.settings, streams);
+        // The relay's settings are those of its bucket of leases.
+        let all =
+            [(audit, settings.audit), (&claims.stream, settings.claims), (&memory.stream, settings.memory)];
+        for (stream, max_bytes) in all {
+            let limits = Limits { max_bytes, replicas: settings.replicas, gives_way: false };
+            if let Err(refusal) = apply(&self.js, stream, limits).await {
+                tracing::error!("{refusal:#}; it is used as it is");
+            }
+        }
+    }
+
+    fn replicas(&self) -> usize {
+        self.settings.replicas.unwrap_or(1)
+    }
+
     fn bucket(&self) -> kv::Config {
-        kv::Config { history: 1, num_replicas: self.replicas, ..kv::Config::default() }
+        kv::Config { history: 1, num_replicas: self.replicas(), ..kv::Config::default() }
     }
 
     async fn store(&self, config: kv::Config) -> anyhow::Result<Store> {
@@ -223,7 +257,7 @@ impl Bus {
             return Ok(files);
         }
         let config =
-            object_store::Config { bucket, num_replicas: self.replicas, ..object_store::Config::default() };
+            object_store::Config { bucket, num_replicas: self.replicas(), ..object_store::Config::default() };
         Ok(self.js.create_object_store(config).await?)
     }
 

@@ -98,7 +98,7 @@ fn due(job: &Job, from: Timestamp, most: u16) -> Vec<Timestamp> {
 async fn records(config: &Config, jobs: &[&Job]) -> anyhow::Result<Vec<Option<Record>>> {
     let publisher = Publisher::service(&config.nats, "hal-bridge jobs").await?;
     // No request is signed here.
-    let bus = Bus::new(&publisher, publisher.client().clone(), KeyPair::new_user(), config.replicas);
+    let bus = Bus::new(&publisher, publisher.client().clone(), KeyPair::new_user(), &config.streams);
     let memory = Memory::new(&bus, RECORDS);
     let mut records = Vec::new();
     for job in jobs {

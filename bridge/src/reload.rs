@@ -78,9 +78,12 @@ impl Reload {
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let old = &self.in_force;
         if (&config.nats, config.http, &config.spool) != (&old.nats, old.http, &old.spool)
-            || (&config.handlers, &config.signing_key) != (&old.handlers, &old.signing_key)
+            || (&config.handlers, &config.signing_key, &config.streams)
+                != (&old.handlers, &old.signing_key, &old.streams)
         {
-            tracing::warn!("[nats], [http], [handlers] and spool change only with a restart");
+            tracing::warn!(
+                "[nats], [http], [handlers], [streams], replicas and spool change only with a restart"
+            );
         }
         parts.sources.change(&config).await.map_err(|error| format!("{error:#}"))?;
         // Rights change first: a chat that goes on is asked with the new ones at once.

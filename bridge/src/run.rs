@@ -48,7 +48,7 @@ pub(crate) async fn run(path: PathBuf) -> anyhow::Result<()> {
     let outbox = Outbox::new(Outlet::new(publisher.clone(), config.spool.clone()), metrics.clone());
     let (policy, rules) = watch::channel(Arc::new(config.policy.clone()));
     let key = config.signing_key.read_or_create().context("handlers.signing_key_file")?;
-    let bus = Bus::with_handlers(&publisher, config.handlers.as_ref(), key, config.replicas).await?;
+    let bus = Bus::with_handlers(&publisher, config.handlers.as_ref(), key, &config.streams).await?;
     tracing::info!(key = bus.public_key(), "signs its requests to handlers");
     let owner = owner();
     let hooks = Hooks::new(outbox.clone(), &bus, metrics.clone());

@@ -25,6 +25,7 @@ use tellhal::nats::NatsConfig;
 use tellhal::nkey;
 use tellhal::subject::DEFAULT_PREFIX;
 
+use crate::bus::Settings;
 use crate::chat::registry as chat;
 use crate::command::policy::Policy;
 use crate::graph::Graph;
@@ -68,8 +69,8 @@ pub(crate) struct Config {
     pub(crate) schedules: Vec<Job>,
     /// The zone of reminders.
     pub(crate) zone: Zone,
-    /// The copies of each stream that the bridge creates.
-    pub(crate) replicas: usize,
+    /// The replicas and sizes of the streams.
+    pub(crate) streams: Settings,
     /// Problems despite which it can be used.
     pub(crate) warnings: Vec<Problem>,
 }
@@ -119,7 +120,6 @@ impl Configuration for Config {
         let handlers = handlers.then(|| checks.nats_at("handlers.nats", |raw| raw.handlers.clone()?.nats));
         let mut nats = checks.nats(|raw| raw.nats.clone());
         let dev_rooms = chats::dev_rooms(checks, &mut nats);
-        let replicas = checks.only("replicas", |raw| raw.replicas);
         // Before the people, who may act for a schedule.
         let (schedules, zone) = schedules::check(checks);
         let policy = commands::check(checks);
@@ -133,7 +133,7 @@ impl Configuration for Config {
             dev_rooms,
             schedules,
             zone: zone.clone(),
-            replicas: replicas.unwrap_or(1),
+            streams: streams(checks),
             chats: chats::check(checks),
             mqtt: mqtt::check(checks, |raw| &raw.mqtt, prefix),
             webhooks: webhooks::check(checks, |raw| &raw.webhooks),
@@ -157,6 +157,15 @@ impl Configuration for Config {
 
     fn state_dir_of(file: &File) -> Option<&PathBuf> {
         file.state_dir.as_ref()
+    }
+}
+
+fn streams(checks: &mut Checks<'_>) -> Settings {
+    Settings {
+        replicas: checks.only("replicas", |raw| raw.replicas),
+        audit: checks.size("streams.audit", |raw| raw.streams.audit.clone()),
+        claims: checks.size("streams.claims", |raw| raw.streams.claims.clone()),
+        memory: checks.size("streams.memory", |raw| raw.streams.memory.clone()),
     }
 }
 

@@ -47,8 +47,13 @@ pub(crate) struct File {
     pub(super) environment: Option<Environment>,
     /// The rooms in which the environment `dev` hears and answers, such as `main/#dev`. Required there.
     pub(super) dev_rooms: Option<OneOrMany>,
-    /// Copies of each stream that the bridge creates, in a cluster of NATS servers; 1 when absent.
+    /// The number of servers of a NATS cluster that hold each stream and bucket of the bridge, from 1 to 5. It is applied at start,
+    /// to existing streams too. When absent, new streams are on one server, and existing ones stay as they are.
+    #[schemars(range(min = 1, max = 5))]
     pub(super) replicas: Option<usize>,
+    /// The sizes of the bridge's streams. They are applied at start, to existing streams too; a stream whose size is absent stays
+    /// as it is.
+    pub(super) streams: Streams,
     /// The number of commands that one account may give.
     pub(super) flood: Option<Flood>,
     /// The address of the relay's page as people open it, such as `https://hal.example.com`, for links in answers.
@@ -98,6 +103,20 @@ pub(super) struct Tcp {
     pub(super) listen: Option<String>,
     /// Let it listen beyond the loopback interface.
     pub(super) allow_remote: bool,
+}
+
+/// The sizes of the bridge's streams, such as `256MiB`, from 4 MiB to 16 TiB; the server reserves as much storage. None is made
+/// smaller than what it holds.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Streams {
+    /// The size of the record of commands, `HAL_AUDIT`; a new one gets `256MiB` when absent.
+    pub(super) audit: Option<String>,
+    /// The size of the record of events that were taken, `HAL_CLAIMS`; a new one gets `64MiB` when absent.
+    pub(super) claims: Option<String>,
+    /// The size of what the bridge must not forget, `HAL_BRIDGE`: reminders, approvals, states of monitors; a new one gets `64MiB`
+    /// when absent.
+    pub(super) memory: Option<String>,
 }
 
 /// Production, or a bridge under development.

@@ -75,7 +75,7 @@ pub(crate) async fn test(path: &Path, name: &str, json: bool) -> anyhow::Result<
 
 async fn connect(config: &Config, key: KeyPair) -> anyhow::Result<Bus> {
     let publisher = Publisher::service(&config.nats, "hal-bridge monitors test").await?;
-    Bus::with_handlers(&publisher, config.handlers.as_ref(), key, config.replicas).await
+    Bus::with_handlers(&publisher, config.handlers.as_ref(), key, &config.streams).await
 }
 
 fn shown(monitor: &Monitor, observation: Observation) -> Shown {

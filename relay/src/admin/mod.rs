@@ -5,6 +5,7 @@ pub mod dead;
 pub mod explain;
 pub mod rooms;
 pub mod status;
+pub mod streams;
 pub mod timeline;
 pub mod trace;
 mod waiting;

@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 use super::Operator;
 use super::rooms::Known;
-use crate::bus::NEARLY_FULL;
 use crate::bus::message::last;
+use crate::bus::streams::NEARLY_FULL;
 use crate::config::Config;
 use crate::engine::Rules;
 use crate::engine::entry::ConfigEntry;

@@ -14,7 +14,8 @@ use tellhal::Timestamp;
 use tokio::time::{Instant, sleep};
 
 use super::follow::Follow;
-use super::{Bus, Streams, closed, files};
+use super::streams::{Settings, Streams, closed};
+use super::{Bus, files};
 use crate::engine::snapshot::Snapshot;
 
 /// The header that the server adds to the messages it copies.
@@ -24,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Renumbers the log if it has numbers that were folded in an earlier log. Only for the leader.
-pub async fn renumber(bus: &Bus, streams: Streams, replicas: Option<usize>) -> anyhow::Result<Streams> {
+pub async fn renumber(bus: &Bus, streams: Streams, settings: &Settings) -> anyhow::Result<Streams> {
     let Some(snapshot) = files::load_snapshot(&streams.files).await? else { return Ok(streams) };
     let aside_name = format!("{}_ANEW", bus.names.ops_stream());
     let is_anew = is_anew(&streams.ops, &snapshot).await?;
@@ -49,7 +50,7 @@ pub async fn renumber(bus: &Bus, streams: Streams, replicas: Option<usize>) -> a
         copied(&streams.ops, &aside).await?;
         bus.js.delete_stream(&name).await?;
     }
-    let streams = bus.streams(replicas).await?;
+    let streams = bus.streams(settings).await?;
     let count = publish_again(bus, aside).await?;
     bus.js.delete_stream(&aside_name).await?;
     tracing::warn!(stream = name, count, "the log's messages have their new numbers");

@@ -8,6 +8,7 @@ mod rooms;
 mod run;
 mod schema;
 mod status;
+mod streams;
 mod trace;
 
 use clap::Subcommand;
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     Rooms(rooms::Rooms),
     /// Say in a few lines whether all is well; the exit status is 1 if it is not
     Status(status::Status),
+    /// Show the streams and how full they are, or give them the configured sizes and replicas
+    Streams(streams::Streams),
     /// Print the JSON Schema of the configuration
     Schema(schema::Schema),
 }
@@ -43,6 +46,7 @@ impl Command {
             Command::Explain(explain) => explain.run(),
             Command::Rooms(rooms) => rooms.run().await,
             Command::Status(status) => status.run().await,
+            Command::Streams(streams) => streams.run().await,
             Command::Schema(schema) => schema.run(),
         }
     }

@@ -14,6 +14,7 @@ use relay::status::{RoomState, State};
 use serde::Serialize;
 use service::config::Configuration as _;
 use service::platform::{Failure, Sent};
+use service::text::columns;
 use service::zone::Zone;
 use tellhal::message::Message;
 use tellhal::paint::Paint;
@@ -116,12 +117,9 @@ fn table(rooms: &[Listed], zone: &Zone, paint: Paint) -> String {
     const HEAD: [&str; 6] = ["room", "kind", "state", "waiting", "dead", "last post"];
     let mut rows = vec![HEAD.map(str::to_owned)];
     rows.extend(rooms.iter().map(|room| cells(room, zone)));
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let rows = columns(&rows);
     let line = |row: &[String; 6], about: &str, paints: [&dyn Fn(&str) -> String; 6]| {
-        let cells = row.iter().zip(widths).zip(paints);
-        let cells: Vec<String> =
-            cells.map(|((cell, width), paint)| paint(&format!("{cell:width$}"))).collect();
+        let cells: Vec<String> = row.iter().zip(paints).map(|(cell, paint)| paint(cell)).collect();
         format!("{}  {about}", cells.join("  ")).trim_end().to_owned() + "\n"
     };
     let (plain, faint) = (|text: &str| text.to_owned(), |text: &str| paint.faint(text));

@@ -55,7 +55,7 @@ impl Run {
         let bus = Bus::connect(&config.nats, "hal-relay").await?;
         status.change(|now| now.config_hash.clone_from(&rules.hash));
         metrics.configured(&rules.hash);
-        let replicas = config.replicas;
+        let streams = config.streams.clone();
         let (rules_tx, rules) = watch::channel(rules);
         let (rooms_tx, rooms) = watch::channel(rooms);
         let tasks = TaskTracker::new();
@@ -94,7 +94,7 @@ impl Run {
             owner,
             rules,
             rooms,
-            replicas,
+            streams,
             stop: stop.clone(),
             memory: Memory::default(),
         };
@@ -236,8 +236,8 @@ impl Reload {
         let config = config?;
         config.warnings.iter().for_each(|warning| tracing::warn!(%warning, "configuration"));
         let (old, new) = (&self.started_with, &config);
-        if old.nats != new.nats || old.page != new.page || old.replicas != new.replicas {
-            tracing::warn!("[nats], [page] and replicas change only with a restart");
+        if old.nats != new.nats || old.page != new.page || old.streams != new.streams {
+            tracing::warn!("[nats], [page], [streams] and replicas change only with a restart");
         }
         let rules = Arc::new(Rules::new(config.routing.clone()));
         let rooms = Arc::new(open_rooms(&config, &self.shared)?);

@@ -14,6 +14,7 @@ use super::raw::{
     HIGHEST_MAX_WAITING,
 };
 use super::{cases, page, rooms, routes};
+use crate::bus::streams::Settings;
 use crate::engine::routing::Routing;
 use crate::room::registry;
 
@@ -34,8 +35,8 @@ pub struct Config {
     pub failing_after: Duration,
     /// The number of deliveries that may wait for a room that fails.
     pub max_waiting: usize,
-    /// The number of replicas of every stream, if it is configured.
-    pub replicas: Option<usize>,
+    /// The replicas and sizes of the streams.
+    pub streams: Settings,
     /// The public keys of the bridges whose chat commands are answered.
     pub bridge_keys: Vec<String>,
     /// The state folder if it is configured; [`Config::state_dir`] has the default.
@@ -84,7 +85,7 @@ fn check(checks: &mut Checks) -> Config {
         time(checks, "stranded_after", DEFAULT_STRANDED_AFTER, |raw| raw.stranded_after.clone());
     let failing_after = time(checks, "failing_after", DEFAULT_FAILING_AFTER, |raw| raw.failing_after.clone());
     let (max_waiting, zone) = (max_waiting(checks), zone(checks));
-    let replicas = checks.only("replicas", |raw| raw.replicas);
+    let streams = streams(checks);
     let bridge_keys = bridge_keys(checks);
     let state_dir = checks.only("state_dir", |raw| raw.state_dir.clone());
     let routes = routes::check(checks);
@@ -106,11 +107,20 @@ fn check(checks: &mut Checks) -> Config {
         stranded_after,
         failing_after,
         max_waiting,
-        replicas,
+        streams,
         bridge_keys,
         state_dir,
         tests,
         warnings,
+    }
+}
+
+fn streams(checks: &mut Checks) -> Settings {
+    Settings {
+        replicas: checks.only("replicas", |raw| raw.replicas),
+        log: checks.size("streams.log", |raw| raw.streams.log.clone()),
+        receipts: checks.size("streams.receipts", |raw| raw.streams.receipts.clone()),
+        dead_letters: checks.size("streams.dead_letters", |raw| raw.streams.dead_letters.clone()),
     }
 }
 

@@ -50,6 +50,8 @@ pub struct File {
     /// streams too. When absent, new streams are on one server, and existing ones stay as they are.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: Option<usize>,
+    /// The sizes of the streams. They are applied at start, to existing streams too; a stream whose size is absent stays as it is.
+    pub streams: Streams,
     /// The public keys of the bridges whose chat commands `status`, `rooms`, `tags`, `last` and `trace` are answered; without one, only
     /// on a NATS server of this machine.
     // Not shown in errors: it may be a seed by mistake.
@@ -77,6 +79,19 @@ pub enum Environment {
     #[default]
     Production,
     Dev,
+}
+
+/// The sizes of the relay's streams, such as `2GiB`, from 4 MiB to 16 TiB; the server reserves as much storage.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Streams {
+    /// The size of the log of all messages, `HAL_OPS`; a new one gets `2GiB` when absent. From 85 % on its oldest entries give way.
+    pub log: Option<String>,
+    /// The size of the receipts of posts, `HAL_SENT`; a new one gets `512MiB` when absent. It is not made smaller than what it
+    /// holds.
+    pub receipts: Option<String>,
+    /// The size of the dead letters, `HAL_DEAD`; a new one gets `512MiB` when absent. It is not made smaller than what it holds.
+    pub dead_letters: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema)]

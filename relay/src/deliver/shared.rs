@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use service::lease::Lease;
 
-use crate::bus::{Bus, Streams};
+use crate::bus::Bus;
+use crate::bus::streams::Streams;
 use crate::delivery::Receipt;
 use crate::status::Status;
 use crate::status::metrics::Metrics;

@@ -21,8 +21,9 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::bus::Bus;
 use crate::bus::renumber::renumber;
-use crate::bus::{Bus, Streams};
+use crate::bus::streams::{Settings, Streams};
 use crate::deliver::{self, Unsaved, queues::Queues};
 use crate::engine::Rules;
 use crate::lead::rooms::Rooms;
@@ -63,8 +64,8 @@ pub struct Relay {
     pub rules: watch::Receiver<Arc<Rules>>,
     /// The rooms of this relay's configuration.
     pub rooms: watch::Receiver<Arc<Rooms>>,
-    /// The number of replicas of every stream, if the configuration has it.
-    pub replicas: Option<usize>,
+    /// The replicas and sizes of the streams.
+    pub streams: Settings,
     pub stop: CancellationToken,
     pub memory: Memory,
 }
@@ -101,7 +102,7 @@ impl Relay {
         let stop = self.stop.clone();
         let reach = async {
             self.bus.connected().await?;
-            self.bus.streams(self.replicas).await
+            self.bus.streams(&self.streams).await
         };
         let Some(streams) = stop.run_until_cancelled(reach).await else { return Ok(()) };
         let streams = streams?;
@@ -136,7 +137,7 @@ impl Relay {
         let own = self.rules.borrow_and_update().clone();
         let stop = self.stop.clone();
         let open = async {
-            let streams = renumber(&self.bus, streams, self.replicas).await?;
+            let streams = renumber(&self.bus, streams, &self.streams).await?;
             let shared = self.shared(streams, lease);
             let mut term = Term::open(&shared, &own).await?;
             if let Some(earlier) = self.memory.queues.take() {
@@ -201,7 +202,7 @@ impl Relay {
                     }
                     // Queues and snapshot hold each room's place, so nothing is posted twice.
                     tracing::error!(error = %what, "the page no longer knows what was in it");
-                    streams.renew(&what, shared.bus.streams(self.replicas).await?);
+                    streams.renew(&what, shared.bus.streams(&self.streams).await?);
                     term.save().await?;
                     replaced = Box::pin(shared.bus.watch(streams.clone()));
                 }

@@ -8,10 +8,11 @@ use anyhow::{Context as _, ensure};
 use async_nats::jetstream::stream;
 use tellhal::Timestamp;
 
+use crate::bus::Bus;
 use crate::bus::files;
 use crate::bus::follow::Follow;
 use crate::bus::message::{StreamMessage, last};
-use crate::bus::{self, Bus, NEARLY_FULL, Streams};
+use crate::bus::streams::{LOG_AGE, NEARLY_FULL, Streams};
 use crate::deliver::Shared;
 use crate::deliver::notes::Notes;
 use crate::deliver::queues::Queues;
@@ -216,7 +217,7 @@ impl Term {
 
     /// Purges entries of the log that are older than seven days.
     pub(super) async fn purge_old(&self) {
-        let old = self.queues.older_than(bus::LOG_AGE);
+        let old = self.queues.older_than(LOG_AGE);
         if let Err(error) = self.purge_before(old + 1).await {
             tracing::warn!(error = format!("{error:#}"), "the log was not purged");
         }

@@ -16,6 +16,7 @@ pub mod platform;
 pub mod process;
 pub mod secret;
 pub mod stored;
+pub mod streams;
 pub mod supervisor;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

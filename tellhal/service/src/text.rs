@@ -23,6 +23,14 @@ pub fn clean(text: &str) -> String {
     out
 }
 
+/// The rows of a table with every cell as wide as its column, in characters.
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> Vec<[String; N]> {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; N] = std::array::from_fn(width);
+    let padded = |row: &[String; N]| std::array::from_fn(|i| format!("{:1$}", row[i], widths[i]));
+    rows.iter().map(padded).collect()
+}
+
 type Chars<'a> = std::iter::Peekable<std::str::Chars<'a>>;
 
 /// Skips the sequence after an ESC. A newline always ends it.

@@ -8,6 +8,7 @@ use tellhal::{address, nearest};
 
 use super::document::Document;
 use super::problem::{KeyProblem, Level, Problem};
+use super::values;
 
 /// The files of a configuration while they are checked, and their problems.
 #[derive(Debug)]
@@ -57,6 +58,20 @@ impl<'a, F> Checks<'a, F> {
             self.problems.push(second.error(key, what, "keep one of the two"));
         }
         get(&first.raw)
+    }
+
+    /// The size of a stream, which only one file may set.
+    pub fn size(&mut self, key: &str, get: impl Fn(&F) -> Option<String>) -> Option<u64> {
+        let text = self.only(key, get)?;
+        match values::size(&text) {
+            Ok(size) => Some(size),
+            Err((what, hint)) => {
+                if let Some(document) = self.owner(key) {
+                    self.problems.push(document.error(key, what, hint));
+                }
+                None
+            }
+        }
     }
 
     /// Defines `name` as the name of a `kind`, such as a room.

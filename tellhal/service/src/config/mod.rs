@@ -45,7 +45,7 @@ pub use last_good::start;
 pub use problem::{KeyProblem, Level, Problem, Problems};
 pub use shape::{PATH, joined};
 pub use span::Place;
-pub use values::{OneOrMany, duration, duration_in, listen_address};
+pub use values::{LEAST_SIZE, OneOrMany, duration, duration_in, listen_address};
 pub use watch::watch;
 
 /// One service's configuration, in which every name exists and every value is legal.

@@ -1,9 +1,10 @@
-//! Values with the same form in every configuration: durations, addresses to listen on, one or several texts.
+//! Values with the same form in every configuration: durations, sizes, addresses to listen on, one or several texts.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -62,6 +63,22 @@ pub fn duration_in(
             format!("{text:?} is not a duration"),
             "a number and a unit: 30s, 10m, 1h 30m, 2days".into(),
         )),
+    }
+}
+
+/// The smallest size of a stream: some of the largest messages.
+pub const LEAST_SIZE: u64 = 4 << 20;
+/// The largest size of a stream.
+const LARGEST_SIZE: u64 = 16 << 40;
+
+/// The size of a stream in bytes, from 4 MiB to 16 TiB; the error is the problem and a hint.
+pub(super) fn size(text: &str) -> Result<u64, (String, String)> {
+    let hint = "from 4MiB to 16TiB, such as 2GiB".to_owned();
+    let plain = || text.trim().parse::<u64>().is_ok().then(|| format!("{text:?} has no unit"));
+    match text.parse::<ByteSize>() {
+        Ok(size) if plain().is_none() && (LEAST_SIZE..=LARGEST_SIZE).contains(&size.0) => Ok(size.0),
+        Ok(_) => Err((plain().unwrap_or_else(|| format!("{text} is out of range")), hint)),
+        Err(_) => Err((format!("{text:?} is not a size"), hint)),
     }
 }
 
