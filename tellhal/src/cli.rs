@@ -167,7 +167,7 @@ pub(crate) enum Command {
     },
 }
 
-/// A format on the bus.
+/// A format on the bus, or that of the configuration.
 #[cfg(feature = "pages")]
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -175,6 +175,8 @@ pub(crate) enum Format {
     Message,
     /// A chat command's request, progress, answer and audit
     Command,
+    /// tellhal.toml
+    Config,
 }
 
 const RUN_HELP: &str = "\

@@ -254,7 +254,7 @@ fn an_old_message_follows_the_new_one_under_its_own_id() {
 #[cfg(feature = "pages")]
 fn the_schema_in_the_repository_is_current() {
     let place = Place::bare("");
-    for format in ["message", "command"] {
+    for format in ["message", "command", "config"] {
         let printed = stdout(&place.tellhal(&["schema", format]).output().unwrap());
         let file = format!("{}/{format}.schema.json", env!("CARGO_MANIFEST_DIR"));
         let committed = std::fs::read_to_string(&file).unwrap_or_default();

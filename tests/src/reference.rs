@@ -89,6 +89,9 @@ impl<'a> Walk<'a, '_> {
                 _ if required.contains(key.as_str()) => "**required**".to_owned(),
                 Value::Null => String::new(),
                 Value::Array(items) if items.is_empty() => String::new(),
+                Value::String(text) if text.is_empty() => String::new(),
+                // A table's own keys have theirs.
+                Value::Object(_) => String::new(),
                 value => format!("`{}`", value.to_string().replace('|', "\\|")),
             };
             *self.text += &format!(

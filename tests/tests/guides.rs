@@ -407,10 +407,15 @@ fn links_lead_somewhere() {
 
 #[test]
 fn the_reference_is_that_of_the_programs() {
-    for (program, file) in [("hal-relay", "reference-relay.md"), ("hal-bridge", "reference-bridge.md")] {
-        let output = Command::new(find::ours(program)).arg("schema").output().unwrap();
+    let all = [
+        ("tellhal", "schema config", "reference-tellhal.md"),
+        ("hal-relay", "schema", "reference-relay.md"),
+        ("hal-bridge", "schema", "reference-bridge.md"),
+    ];
+    for (program, arguments, file) in all {
+        let output = Command::new(find::ours(program)).args(arguments.split(' ')).output().unwrap();
         let schema = serde_json::from_slice(&output.stdout).unwrap();
-        let text = tests::reference::reference(&schema, &format!("{program} schema"));
+        let text = tests::reference::reference(&schema, &format!("{program} {arguments}"));
         let path = find::repository().join(GUIDES).join(file);
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, &text).unwrap();

@@ -6,6 +6,7 @@ use std::io::Write;
 use tellhal::{Message, audit, command};
 
 use crate::cli::{Format, documented};
+use crate::config::FileConfig;
 use crate::exit::{Exit, Failure, Outcome};
 
 pub(crate) fn completions(shell: clap_complete::Shell) -> Outcome {
@@ -34,11 +35,12 @@ pub(crate) fn manual(name: Option<&str>) -> Outcome {
     print(&bytes)
 }
 
-/// The schema of messages, or of everything that chat commands are made of.
+/// The schema of messages, of everything that chat commands are made of, or of `tellhal.toml`.
 pub(crate) fn schema(of: Format) -> Outcome {
     let schema = match of {
         Format::Message => schemars::schema_for!(Message),
         Format::Command => command(),
+        Format::Config => schemars::schema_for!(FileConfig),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(|error| Failure::new(Exit::TEMPORARY, error))?;
     print(format!("{text}\n").as_bytes())

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tellhal::nats::NatsConfig;
 use tellhal::{address, nearest};
@@ -12,16 +13,29 @@ use toml::de::{DeTable, DeValue};
 
 use super::{Problem, Serve};
 
-/// The configuration in one file, or on the command line.
-#[derive(Clone, Debug, Default, Deserialize)]
+/// tellhal's configuration. Every key may be absent; options and environment variables outrank it.
+// Also what the command line says, and a NATS CLI context.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(title = "tellhal.toml")]
 pub(crate) struct FileConfig {
+    /// One word that names this machine in its messages; the short host name when absent. Credentials may allow no other.
     pub(super) source: Option<String>,
+    /// A folder that keeps messages while the server is away; a folder of the user's own when absent, in the package's
+    /// `/var/spool/tellhal` if that is there.
+    #[schemars(extend("format" = "path"))]
     pub(super) spool: Option<PathBuf>,
+    /// The time until a message that cannot be sent is kept, at most a day; `2s` when absent.
     pub(super) timeout: Option<String>,
+    /// A context of the NATS CLI for values that are not set elsewhere.
     pub(super) context: Option<String>,
+    /// The connection to the NATS server.
     pub(super) nats: NatsConfig,
+    /// The public keys of the bridges whose chat commands are answered, as `hal-bridge key` prints them.
+    // Not shown in errors: it may be a seed by mistake.
+    #[schemars(extend("writeOnly" = true))]
     pub(super) bridge_keys: Vec<String>,
+    /// The chat commands that `tellhal serve` answers on this machine.
     pub(super) serve: Vec<Serve>,
 }
 

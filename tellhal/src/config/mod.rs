@@ -18,7 +18,7 @@ use tellhal::address;
 use tellhal::nats::{NatsConfig, Urls};
 use tellhal::tag::{is_token, legal_token};
 
-use file::FileConfig;
+pub(crate) use file::FileConfig;
 pub(crate) use file::duration;
 #[cfg(test)]
 pub(crate) use file::parse as parse_file;

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tellhal::command::{LONGEST_NAME, is_name};
 use tellhal::tag::is_token;
 
 /// One command.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Serve {
-    /// The name by which it is given in a chat.
+    /// The name by which it is given in a chat. Required.
     pub(crate) name: String,
-    /// The program and its arguments, run without a shell. `{target}` stands for an argument's whole value; arguments that are
+    /// The program and its arguments, run without a shell. Required. `{target}` stands for an argument's whole value; arguments that are
     /// named nowhere follow at the end.
     pub(crate) exec: Vec<String>,
     /// One line for `help`.
@@ -24,9 +25,10 @@ pub(crate) struct Serve {
 }
 
 /// One argument.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Arg {
+    /// One word of letters, digits, `_` and `-`. Required.
     pub(crate) name: String,
     /// The values that it can have; every value if there are none.
     pub(crate) one_of: Vec<String>,

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write;
 
-use tellhal::message::Received;
+use tellhal::message::{Received, Status};
 use tellhal::paint::Paint;
 use tellhal::text::visible;
 
@@ -21,8 +21,12 @@ pub(super) fn print(received: &Received, json: bool) {
 
 fn line(received: &Received, paint: Paint) -> String {
     let message = &received.message;
-    let severity = paint.severity(message.severity, message.severity.as_str());
-    let mut line = format!("{} {} {} {severity}", message.time, message.source, message.tag);
+    let kind = match message.status {
+        // It has the severity of the failure that it ends, which would read as one more.
+        Some(Status::Resolved) => paint.good(Status::Resolved.as_str()),
+        _ => paint.severity(message.severity, message.severity.as_str()),
+    };
+    let mut line = format!("{} {} {} {kind}", message.time, message.source, message.tag);
     if let Some(title) = &message.title {
         let _ = write!(line, " {}", visible(title));
     }
@@ -41,7 +45,7 @@ fn line(received: &Received, paint: Paint) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tellhal::{Message, Timestamp};
+    use tellhal::{Message, Severity, Timestamp};
 
     #[test]
     fn one_line_or_an_indented_block() {
@@ -51,5 +55,8 @@ mod tests {
         assert_eq!(line(&received, Paint::NONE), "1970-01-01T00:00:00Z db1 backup info done\\u{1b}[2J");
         received.message.text = "a\nb".into();
         assert_eq!(line(&received, Paint::NONE), "1970-01-01T00:00:00Z db1 backup info\n  a\n  b");
+        (received.message.text, received.message.status) = ("well".into(), Some(Status::Resolved));
+        received.message.severity = Severity::Error;
+        assert_eq!(line(&received, Paint::NONE), "1970-01-01T00:00:00Z db1 backup resolved well");
     }
 }
