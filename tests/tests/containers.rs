@@ -27,42 +27,67 @@ fn yaml(path: &Path) -> Vec<Value> {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The passwords, in a folder of the test.
-fn secrets() -> TempDir {
+/// A copy of the folder with what `secrets-once` makes for the host web1.
+fn with_secrets() -> TempDir {
     let dir = TempDir::new().unwrap();
-    let script = dir.path().join("secrets-once");
-    std::fs::copy(folder().join("secrets-once"), &script).unwrap();
-    let make = || assert!(Command::new(&script).status().unwrap().success());
-    make();
-    let first = std::fs::read(dir.path().join("secrets/services")).unwrap();
-    make();
-    assert_eq!(std::fs::read(dir.path().join("secrets/services")).unwrap(), first, "they are made once");
+    for file in
+        ["compose/secrets-once", "compose/relay.d/relay.toml", "compose/bridge.d/bridge.toml", "nats/users"]
+    {
+        let to = dir.path().join(file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::copy(find::repository().join("deploy").join(file), to).unwrap();
+    }
+    let make = |hosts: &[&str]| {
+        let mut command = Command::new(dir.path().join("compose/secrets-once"));
+        let output = command.args(hosts).env("TELLHAL", find::ours("tellhal")).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    make(&["web1"]);
+    let keys = || std::fs::read_to_string(dir.path().join("compose/secrets/users")).unwrap();
+    let first = keys();
+    make(&["web1"]);
+    assert_eq!(keys(), first, "keys are made once");
     dir
 }
 
 #[tokio::test]
 async fn the_services_run_with_this_configuration() {
-    let dir = secrets();
-    let secrets = dir.path().join("secrets");
-    let users = std::fs::read_to_string(secrets.join("users.conf")).unwrap();
-    let server = text("nats.conf");
-    let authorization = server.split_once("authorization {").unwrap().1;
-    let authorization = authorization.replace("include ../../run/secrets/users.conf", &users);
-    let extra = format!("authorization {{{authorization}");
+    let dir = with_secrets();
+    let (compose, secrets) = (dir.path().join("compose"), dir.path().join("compose/secrets"));
+    let accounts = std::fs::read_to_string(secrets.join("accounts.conf")).unwrap();
+    let (_, extra) = text("nats.conf")
+        .split_once("max_file_store: 4GB }")
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .unwrap();
+    let extra = extra.replace("include ../../run/secrets/accounts.conf", &accounts);
     let nats = NatsServer::with(NatsOptions { extra, ..NatsOptions::default() }).await;
+    // As containers see them, under one path.
+    let mounted = dir.path().join("mounted");
+    std::fs::create_dir(&mounted).unwrap();
+    for secret in [
+        "keys/relay-main.nk",
+        "keys/bridge-main.nk",
+        "keys/bridge-signing.nk",
+        "keys/commands-main.nk",
+        "operator",
+    ] {
+        std::fs::copy(secrets.join(secret), mounted.join(Path::new(secret).file_name().unwrap())).unwrap();
+    }
     let config = |name: &str, address: &str| {
-        let text = text(name).replace("nats://nats:4222", &nats.url());
-        assert!(text.contains(address));
+        let text =
+            std::fs::read_to_string(compose.join(name)).unwrap().replace("nats://nats:4222", &nats.url());
+        assert!(text.contains(address) || address.is_empty());
         // The harness gives the port.
         let text = text.replace(&format!("listen = \"{address}\"\n"), "");
-        text.replace("/run/secrets", &secrets.display().to_string())
+        text.replace("/run/secrets", &mounted.display().to_string())
     };
-    let relay = Relay::start(&nats.url(), &config("relay.toml", "0.0.0.0:8480")).await;
-    let _bridge = Bridge::start(&nats.url(), &config("bridge.toml", "127.0.0.1:8481")).await;
+    let key = config("relay.d/bridge-key.toml", "");
+    let relay = Relay::start(&nats.url(), &(key + &config("relay.d/relay.toml", "0.0.0.0:8480"))).await;
+    let _bridge = Bridge::start(&nats.url(), &config("bridge.d/bridge.toml", "127.0.0.1:8481")).await;
 
     let home = TempDir::new().unwrap();
     let host = home.path().join("host.toml");
-    let login = format!("[nats]\nuser = \"hosts\"\npassword_file = {:?}\n", secrets.join("hosts"));
+    let login = format!("source = \"web1\"\n[nats]\nnkey_file = {:?}\n", secrets.join("keys/host-web1.nk"));
     std::fs::write(&host, login).unwrap();
     let run = |arguments: &[&str]| {
         let mut command = tellhal(&nats.url(), home.path());
@@ -70,6 +95,8 @@ async fn the_services_run_with_this_configuration() {
     };
     let told = run(&["--require-ack", "backup.mysql", "Nightly backup finished"]);
     assert_eq!(told.status.code(), Some(0), "{told:?}");
+    let as_another = run(&["--source", "web2", "--require-ack", "backup.mysql", "Not mine"]);
+    assert_eq!(as_another.status.code(), Some(77), "a host may not speak as another: {as_another:?}");
     let listened = run(&["listen", ">", "--count", "1"]);
     assert_eq!(listened.status.code(), Some(77), "a host may not listen: {listened:?}");
     let token = std::fs::read_to_string(secrets.join("operator")).unwrap();
@@ -79,6 +106,12 @@ async fn the_services_run_with_this_configuration() {
         status == 200 && body.contains("Nightly backup finished")
     })
     .await;
+    wait_until("the relay answers the bridge", SOON, async || {
+        let asked = r#"{"line":"tags"}"#;
+        let (_, body) = request_as(relay.http(), "POST", &token, "/api/commands", asked).await.unwrap();
+        body.contains("backup.mysql")
+    })
+    .await;
 }
 
 #[test]
@@ -86,7 +119,10 @@ fn compose_and_kubernetes_run_the_same_with_few_rights() {
     let compose = yaml(&folder().join("compose.yaml")).remove(0);
     let manifests = yaml(&find::repository().join("deploy/kubernetes/tellhal.yaml"));
     let configuration = &yaml(&folder().join("kustomization.yaml"))[0];
-    let generated = |generator: &str| configuration[generator][0]["files"].as_array().unwrap().clone();
+    let generated = |generator: &str, name: &str| {
+        let all = configuration[generator].as_array().unwrap();
+        all.iter().find(|one| one["name"] == name).unwrap()["files"].as_array().unwrap().clone()
+    };
     let services = compose["services"].as_object().unwrap();
     assert_eq!(services.len(), 3);
     for (name, service) in services {
@@ -111,14 +147,17 @@ fn compose_and_kubernetes_run_the_same_with_few_rights() {
         // Each of the configuration's files is in compose and in the manifests.
         let volumes = service["volumes"].as_array().unwrap();
         let files = volumes.iter().filter_map(|volume| volume.as_str()?.strip_prefix("./"));
+        let mapped = generated("configMapGenerator", name);
         for file in files.map(|volume| volume.split(':').next().unwrap()) {
-            assert!(folder().join(file).is_file(), "{file}");
-            assert!(generated("configMapGenerator").contains(&file.into()), "{file}");
+            let path = folder().join(file);
+            assert!(path.exists(), "{file}");
+            let is_of_it = |one: &Value| one == file || Path::new(one.as_str().unwrap()).starts_with(file);
+            assert!(mapped.iter().all(is_of_it) && path.is_dir() == (mapped[0] != file), "{file}");
         }
-        for secret in service["secrets"].as_array().unwrap() {
-            let file = compose["secrets"][secret.as_str().unwrap()]["file"].as_str().unwrap();
-            assert!(generated("secretGenerator").contains(&file.trim_start_matches("./").into()), "{file}");
-        }
+        let secrets = service["secrets"].as_array().unwrap().iter().map(|secret| {
+            compose["secrets"][secret.as_str().unwrap()]["file"].as_str().unwrap().trim_start_matches("./")
+        });
+        assert_eq!(generated("secretGenerator", name), secrets.collect::<Vec<_>>(), "{name}");
     }
     for resource in yaml(&find::repository().join("deploy/kubernetes/kustomization.yaml"))[0]["resources"]
         .as_array()
