@@ -330,6 +330,44 @@ async fn one_of_three_servers_may_be_down() {
 }
 
 #[tokio::test]
+async fn a_server_for_development_has_subjects_of_its_own() {
+    let folder = Folder(TempDir::new().unwrap());
+    for words in [&["init"][..], &["add", "host", "db1"]] {
+        let output = users(folder.0.path(), words).env("HAL_PREFIX", "dev").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
+    let nats = NatsServer::with(folder.options()).await;
+    let connection = |key: &str| format!("url = \"{}\"\nnkey_file = \"{}\"\n", nats.url(), folder.key(key));
+    let relay = connection("relay-main.nk");
+    let relay = format!(
+        "default_room = \"page\"\nenvironment = \"dev\"\ndev_room = \"page\"\n[nats]\nprefix = \"dev\"\n{relay}"
+    );
+    let relay = Relay::start(&nats.url(), &relay).await;
+    let (bridge, commands) = (connection("bridge-main.nk"), connection("commands-main.nk"));
+    let bridge = format!(
+        "environment = \"dev\"\ndev_rooms = \"main/#dev\"\n[nats]\n{bridge}[handlers.nats]\n{commands}"
+    );
+    let _bridge = Bridge::start(&nats.url(), &bridge).await;
+    let home = TempDir::new().unwrap();
+    let tell = |prefix: &str| {
+        let config = home.path().join("tellhal.toml");
+        let host = connection("host-db1.nk");
+        std::fs::write(&config, format!("source = \"db1\"\n[nats]\nprefix = \"{prefix}\"\n{host}")).unwrap();
+        let mut command = tellhal(&nats.url(), home.path());
+        command
+            .arg("--config")
+            .arg(config)
+            .args(["--require-ack", "a.b", "hello"])
+            .output()
+            .unwrap()
+            .status
+            .code()
+    };
+    assert_eq!((tell("dev"), tell("hal")), (Some(0), Some(77)));
+    wait_until("the page has it", SOON, async || relay.get("/api/messages").await.1.contains("hello")).await;
+}
+
+#[tokio::test]
 async fn what_a_bridge_is_not_permitted_is_in_its_log_on_both_connections() {
     let folder = Folder::new(&[&["init"], &["add", "host", "db1"]]);
     let mut options = folder.options();
