@@ -302,6 +302,24 @@ async fn a_bridge_under_development_hears_its_own_rooms_and_its_own_handlers_alo
 }
 
 #[tokio::test]
+async fn a_channel_with_a_key_is_joined_with_it() {
+    let (nats, network) = (NatsServer::start().await, IrcNetwork::start().await);
+    nats.create_log().await;
+    let ann = IrcClient::join(network.addr(), "ann", "#vault").await;
+    ann.register().await;
+    ann.send("MODE #vault +k sesame").await;
+    wait_until("it has a key", SOON, async || ann.raw().iter().any(|line| line.contains("+k"))).await;
+    let chat = irc(network.addr(), "[\"#ops\", { name = \"#vault\", key_file = \"vault.key\" }]");
+    let mut bridge = Bridge::spawn(&nats.url(), &format!("{PEOPLE}{chat}"));
+    std::fs::write(bridge.dir().join("vault.key"), "sesame\n").unwrap();
+    bridge.restart().await;
+    wait_until("the chat is heard", SOON, async || is_heard(&bridge).await).await;
+    ann.say("!whoami").await;
+    ann.hears("irc main/ann").await;
+    assert!(!bridge.log().contains("sesame"), "{}", bridge.log());
+}
+
+#[tokio::test]
 async fn commands_are_typed_and_answered_on_matrix() {
     let (nats, synapse) = (NatsServer::start().await, Synapse::without_limits().await);
     nats.create_log().await;

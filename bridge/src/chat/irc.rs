@@ -3,16 +3,16 @@
 //! An answer of one line names the one who asked; in one of several lines each begins with `|`, so that no text of a command stands
 //! where another robot looks for its sign.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use schemars::JsonSchema;
 use serde::Deserialize;
-use service::config::KeyProblem;
+use service::config::{KeyProblem, PATH};
 use service::platform::Failure;
 use service::platform::irc::{Channel, Connection, Heard as Said, Server, budget, is_channel_name};
-use service::secret::Pair;
+use service::secret::{Pair, Secret};
 use service::text::wrap;
 use tellhal::command::Answer;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
@@ -32,15 +32,55 @@ const LINES: usize = 10;
 pub(crate) struct Config {
     #[serde(flatten)]
     server: Server,
-    /// The channels to listen in, such as `#ops`.
+    /// The channels to listen in, such as `#ops`, or `{ name = "#ops", key = "…" }` for one with a key.
     #[serde(default)]
-    channels: Vec<String>,
+    channels: Vec<Listened>,
     /// The sign before a command; `!` when absent.
     #[serde(default = "trigger")]
     trigger: String,
     /// The number of lines of one answer that are shown before the rest is counted; 10 when absent.
     #[serde(default = "shown")]
     lines: usize,
+}
+
+/// A channel to listen in.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+enum Listened {
+    /// Its name.
+    Open(String),
+    Keyed(Keyed),
+}
+
+/// A channel with a key.
+#[derive(Clone, Debug, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Keyed {
+    /// Its name, such as `#ops`.
+    name: String,
+    /// Its key.
+    #[serde(default)]
+    key: Option<Secret>,
+    /// A file with its key.
+    #[serde(default)]
+    #[schemars(extend("format" = PATH))]
+    key_file: Option<PathBuf>,
+}
+
+impl Listened {
+    fn name(&self) -> &str {
+        match self {
+            Listened::Open(name) => name,
+            Listened::Keyed(keyed) => &keyed.name,
+        }
+    }
+
+    fn key(&self) -> Option<Pair<'_>> {
+        match self {
+            Listened::Open(_) => None,
+            Listened::Keyed(Keyed { key, key_file, .. }) => Some(Pair::new("key", "key_file", key, key_file)),
+        }
+    }
 }
 
 fn trigger() -> String {
@@ -54,7 +94,11 @@ fn shown() -> usize {
 impl Settings for Config {
     fn problems(&self) -> Vec<KeyProblem> {
         let mut problems = self.server.problems();
-        for channel in self.channels.iter().filter(|channel| !is_channel_name(channel)) {
+        let keys = self.channels.iter().filter_map(Listened::key);
+        problems
+            .extend(keys.filter_map(|key| key.required()).map(|bad| KeyProblem { key: "channels", ..bad }));
+        let names = self.channels.iter().map(Listened::name);
+        for channel in names.filter(|channel| !is_channel_name(channel)) {
             let what = format!("{channel:?} is not the name of a channel");
             problems.push(KeyProblem::new(
                 "channels",
@@ -77,7 +121,7 @@ impl Settings for Config {
     }
 
     fn secrets(&self) -> Vec<Pair<'_>> {
-        self.server.secrets()
+        self.server.secrets().into_iter().chain(self.channels.iter().filter_map(Listened::key)).collect()
     }
 
     fn tls_ca(&self) -> Option<&Path> {
@@ -93,10 +137,12 @@ impl Settings for Config {
     }
 
     fn open(&self, name: &str, rooms: Option<&[String]>, _: Cursor) -> anyhow::Result<Arc<dyn Chat>> {
-        let allowed = |channel: &&String| rooms.is_none_or(|rooms| is_among(channel, rooms));
-        let channels =
-            self.channels.iter().filter(allowed).map(|name| Channel { name: name.clone(), key: None });
-        let settings = self.server.settings()?.listening(channels.collect());
+        let allowed = |channel: &&Listened| rooms.is_none_or(|rooms| is_among(channel.name(), rooms));
+        let channels = self.channels.iter().filter(allowed).map(|channel| {
+            let key = channel.key().map_or(Ok(None), |key| key.read())?;
+            Ok(Channel { name: channel.name().to_owned(), key })
+        });
+        let settings = self.server.settings()?.listening(channels.collect::<Result<_, KeyProblem>>()?);
         let (connection, heard) = Connection::listening(settings)?;
         let trouble = Arc::new(Mutex::new(Some("not connected yet".to_owned())));
         let stay = tokio::spawn(stay(connection.clone(), trouble.clone(), name.to_owned()));
