@@ -43,6 +43,7 @@ pub use checks::Checks;
 pub use document::Document;
 pub use last_good::start;
 pub use problem::{KeyProblem, Level, Problem, Problems};
+use shape::LEFT_OUT;
 pub use shape::{PATH, joined};
 pub use span::Place;
 pub use values::{LEAST_SIZE, OneOrMany, duration, duration_in, listen_address};
@@ -96,7 +97,10 @@ pub trait Configuration: Sized + Send + 'static {
         let documents = documents::<Self>(files, &mut problems);
         let mut checks = Checks::new(&documents, Self::SERVICE, !problems.is_empty());
         let config = Self::check(&mut checks);
-        problems.extend(checks.problems);
+        let found = checks.problems;
+        let found = found.into_iter().filter(|problem| !is_of_stand_in(problem, &problems));
+        let found: Vec<Problem> = found.collect();
+        problems.extend(found);
         let sound = problems.iter().all(|problem| problem.level != Level::Error);
         (Some(config).filter(|_| sound), Problems::sorted(problems).0)
     }
@@ -112,6 +116,13 @@ pub trait Configuration: Sized + Send + 'static {
         };
         Err(Problems(std::mem::take(self.warnings()).into_iter().map(error).collect()))
     }
+}
+
+/// True for a problem of what stands for a value of the wrong shape, which is told already.
+fn is_of_stand_in(problem: &Problem, shapes: &[Problem]) -> bool {
+    let is_same = |shape: &Problem| (&shape.file, &shape.key) == (&problem.file, &problem.key);
+    let names_it = problem.what.contains(LEFT_OUT) || problem.what.contains(&format!("{LEFT_OUT:?}"));
+    names_it || !problem.key.is_empty() && shapes.iter().any(is_same)
 }
 
 /// The folder for a service's state: the one its files name, else `$STATE_DIRECTORY`, else
