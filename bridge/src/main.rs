@@ -5,6 +5,7 @@
 //! bridge runs none itself, and speaks in a chat only when spoken to.
 
 mod acl;
+mod api;
 mod bus;
 mod chat;
 mod command;

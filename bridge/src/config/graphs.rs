@@ -10,10 +10,10 @@ use service::secret::Pair;
 use tellhal::nearest;
 
 use super::named::{Named, named};
+use crate::api::Api;
 use crate::graph::question::{OF_GRAFANA, OF_GRAPHITE, may_be_set};
 use crate::graph::words::Size;
 use crate::graph::{Drawing, Graph as Checked, Target as CheckedTarget};
-use crate::monitor::source::api::Api;
 
 const DURATION: Duration = Duration::from_secs(86_400);
 const LEAST: Duration = Duration::from_secs(60);

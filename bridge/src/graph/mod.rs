@@ -18,7 +18,7 @@ pub(crate) mod words;
 use std::time::Duration;
 
 use self::words::Size;
-use crate::monitor::source::api::Api;
+use crate::api::Api;
 
 /// A graph of the configuration.
 #[derive(Clone, Debug, PartialEq)]

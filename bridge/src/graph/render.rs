@@ -14,7 +14,7 @@ use super::picture::{LARGEST, size};
 use super::question::{Pairs, Questions, of_grafana, of_graphite};
 use super::words::Look;
 use super::{Drawing, Graph};
-use crate::monitor::source::api::{refusal, without_tags};
+use crate::api::{refusal, without_tags};
 
 /// The longest time for a picture and what is asked before it.
 const PATIENCE: Duration = Duration::from_secs(15);

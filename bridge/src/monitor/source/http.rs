@@ -15,8 +15,8 @@ use service::tls;
 use tellhal::Timestamp;
 use tokio::time::Instant;
 
-use super::api::{Api, PATIENCE, Question};
 use super::{Opening, Settings, Source, no_threshold};
+use crate::api::{Api, PATIENCE, Question};
 use crate::monitor::observation::{Level, Observation, Observed, Reading};
 
 /// `[monitors.http]`.

@@ -18,8 +18,8 @@ use service::text::{clean, cut, one_line};
 use tellhal::Timestamp;
 use tokio::time::sleep;
 
-use super::api::{Api, Question, refusal};
 use super::{Opening, Settings, Source};
+use crate::api::{Api, Question, refusal};
 use crate::monitor::core::NoData;
 use crate::monitor::observation::{Event, Level, Observation, Observed, Reading};
 use crate::monitor::threshold::{Limits, Threshold};

@@ -1,7 +1,6 @@
 //! The kinds of monitors, one file each with its settings and its tests, and one line each in `registry`. A source looks at
 //! something once and judges it; whether that is a change, and whether it is told, is decided in `core`.
 
-pub(crate) mod api;
 mod command;
 mod expect;
 mod graphite;
@@ -17,9 +16,9 @@ use service::config::KeyProblem;
 use service::secret::Pair;
 use tellhal::Timestamp;
 
-use self::api::Api;
 use super::core::NoData;
 use super::observation::Observation;
+use crate::api::Api;
 use crate::bus::Bus;
 
 /// The most series of one observation.

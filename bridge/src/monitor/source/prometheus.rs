@@ -12,8 +12,8 @@ use service::http::{Answer, Endpoint};
 use service::text::{cut, one_line};
 use tellhal::Timestamp;
 
-use super::api::{Api, Question, refusal};
 use super::{NAME, Opening, SERIES, Settings, Source};
+use crate::api::{Api, Question, refusal};
 use crate::monitor::observation::{Observation, Observed, Reading};
 use crate::monitor::threshold::{Limits, Threshold};
 

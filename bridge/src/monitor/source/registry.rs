@@ -4,8 +4,8 @@ use service::config::KeyProblem;
 use service::tls;
 use service::zone::Zone;
 
-use super::api::Api;
 use super::{Settings, command, expect, graphite, http, logstash, prometheus, sql};
+use crate::api::Api;
 
 /// The settings of one monitor's source: `[monitors.KIND]`.
 #[derive(Clone, Debug, PartialEq)]

@@ -22,8 +22,8 @@ use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::error::Error;
 
 use self::tls::Tls;
-use super::api::PATIENCE;
 use super::{Opening, Settings, Source};
+use crate::api::PATIENCE;
 use crate::monitor::observation::{Observation, Observed};
 use crate::monitor::threshold::{Limits, Threshold};
 
