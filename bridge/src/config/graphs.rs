@@ -6,7 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::{Checks, KeyProblem, duration_in};
-use service::secret::Pair;
+use service::secret::unresolved;
 use tellhal::nearest;
 
 use super::named::{Named, named};
@@ -86,8 +86,7 @@ pub(super) fn check<F>(
     for Named { document, key, name, raw: graph } in named(checks, "graphs", of) {
         let mut problems = graph.api.problems();
         let checked = graph.checked(&name, &mut problems);
-        let written = graph.api.secrets().into_iter().filter(|secret| secret.problem().is_none());
-        let unread = written.filter_map(|secret: Pair<'_>| secret.read().err()).collect();
+        let unread = unresolved("hal-bridge", &graph.api.secrets(), graph.api.tls_ca());
         checks.take(document, &key, problems, unread);
         graphs.insert(name, checked);
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use service::config::KeyProblem;
-use service::tls;
+use service::secret::unresolved;
 
 use super::{Connection, Room, Settings, Shared, page};
 
@@ -58,15 +58,7 @@ rooms! {
 impl Config {
     /// The secrets and certificates that cannot be read now: a warning in `check`, an error in `run`.
     pub fn unresolved(&self) -> Vec<KeyProblem> {
-        let secrets = self.settings().secrets();
-        // A secret that is written wrongly is among `problems`.
-        let written = secrets.iter().filter(|secret| secret.problem().is_none());
-        let unread = written.filter_map(|secret| secret.read().err());
-        let bad_ca = self.settings().tls_ca().and_then(|ca| tls::client(Some(ca)).err()).map(|bad| {
-            let hint = "hal-relay run will refuse to start without it";
-            KeyProblem::new("tls_ca", format!("{bad:#}"), hint)
-        });
-        unread.chain(bad_ca).collect()
+        unresolved("hal-relay", &self.settings().secrets(), self.settings().tls_ca())
     }
 }
 

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::KeyProblem;
+use crate::tls;
 
 /// A text that is not shown by accident: it has no `Display` and no `Serialize`, and `Debug` hides it.
 #[derive(Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
@@ -130,6 +131,18 @@ impl<'a> Pair<'a> {
     }
 }
 
+/// The secrets and the CA certificate that cannot be read now: a warning in `check`, an error when `service` starts. A secret that is
+/// written wrongly is told elsewhere.
+pub fn unresolved(service: &str, secrets: &[Pair<'_>], tls_ca: Option<&Path>) -> Vec<KeyProblem> {
+    let written = secrets.iter().filter(|secret| secret.problem().is_none());
+    let unread = written.filter_map(|secret| secret.read().err());
+    let bad_ca = tls_ca.and_then(|ca| tls::client(Some(ca)).err()).map(|bad| {
+        let hint = format!("{service} run will refuse to start without it");
+        KeyProblem::new("tls_ca", format!("{bad:#}"), hint)
+    });
+    unread.chain(bad_ca).collect()
+}
+
 /// `NAME` of a text that is `${NAME}`.
 fn variable(text: &str) -> Option<&str> {
     let name = text.strip_prefix("${")?.strip_suffix('}')?;
@@ -143,6 +156,17 @@ mod tests {
 
     fn read(inline: Option<&str>, file: Option<PathBuf>) -> Result<Option<Secret>, KeyProblem> {
         Pair::new("token", "token_file", &inline.map(Secret::new), &file).read()
+    }
+
+    #[test]
+    fn what_cannot_be_read_at_start_is_told_and_no_wrong_secret_twice() {
+        let (nowhere, wrong) = (Some(PathBuf::from("/nowhere")), Some(Secret::new("a-${B}")));
+        let secrets = [
+            Pair::new("token", "token_file", &None, &nowhere),
+            Pair::new("password", "password_file", &wrong, &None),
+        ];
+        let told = unresolved("hal-bridge", &secrets, Some(Path::new("/nowhere")));
+        assert_eq!(told.iter().map(|problem| problem.key).collect::<Vec<_>>(), ["token_file", "tls_ca"]);
     }
 
     #[test]

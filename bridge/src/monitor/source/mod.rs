@@ -10,6 +10,8 @@ mod prometheus;
 pub(crate) mod registry;
 mod sql;
 
+use std::path::Path;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use service::config::KeyProblem;
@@ -64,6 +66,11 @@ pub(crate) trait Settings {
     /// The secrets, whether or not they are written.
     fn secrets(&self) -> Vec<Pair<'_>> {
         self.api().map(Api::secrets).unwrap_or_default()
+    }
+
+    /// The CA certificate to trust instead of the system's.
+    fn tls_ca(&self) -> Option<&Path> {
+        self.api().and_then(Api::tls_ca)
     }
 
     /// The meaning of no data, where the kind leaves no choice.

@@ -1,11 +1,10 @@
 //! The kinds of monitors: settings by the name of the kind.
 
 use service::config::KeyProblem;
-use service::tls;
+use service::secret::unresolved;
 use service::zone::Zone;
 
 use super::{Settings, command, expect, graphite, http, logstash, prometheus, sql};
-use crate::api::Api;
 
 /// The settings of one monitor's source: `[monitors.KIND]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,18 +54,7 @@ impl Config {
 
     /// The secrets and certificates that cannot be read now: a warning in `check`, an error in `run`.
     pub(crate) fn unresolved(&self) -> Vec<KeyProblem> {
-        let secrets = self.settings().secrets();
-        // A secret that is written wrongly is among `problems`.
-        let written = secrets.iter().filter(|secret| secret.problem().is_none());
-        let unread = written.filter_map(|secret| secret.read().err());
-        let bad_ca =
-            self.settings().api().and_then(Api::tls_ca).and_then(|ca| tls::client(Some(ca)).err()).map(
-                |bad| {
-                    let hint = "hal-bridge run will refuse to start without it";
-                    KeyProblem::new("tls_ca", format!("{bad:#}"), hint)
-                },
-            );
-        unread.chain(bad_ca).collect()
+        unresolved("hal-bridge", &self.settings().secrets(), self.settings().tls_ca())
     }
 }
 

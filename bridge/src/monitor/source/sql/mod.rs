@@ -3,7 +3,7 @@
 
 mod tls;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,6 +97,10 @@ impl Settings for Config {
 
     fn secrets(&self) -> Vec<Pair<'_>> {
         vec![self.password()]
+    }
+
+    fn tls_ca(&self) -> Option<&Path> {
+        self.tls_ca.as_deref()
     }
 
     fn open(&self, opening: &Opening) -> anyhow::Result<Box<dyn Source>> {
