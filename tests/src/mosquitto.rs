@@ -25,6 +25,8 @@ pub struct Options {
     pub asks: bool,
     /// TLS alone is spoken.
     pub tls: bool,
+    /// Nobody comes in without a certificate; needs `tls`.
+    pub verifies: bool,
 }
 
 /// A running broker; killed when dropped.
@@ -63,6 +65,9 @@ impl Mosquitto {
         if options.tls {
             let (cert, key) = (certificates.cert.display(), certificates.key.display());
             text += &format!("certfile {cert}\nkeyfile {key}\n");
+            if options.verifies {
+                text += &format!("cafile {}\nrequire_certificate true\n", certificates.ca.display());
+            }
         }
         std::fs::write(dir.path().join("mosquitto.conf"), text).expect("mosquitto.conf");
         let process = spawn(&dir);
@@ -147,6 +152,10 @@ impl Mosquitto {
         }
         if self.options.tls {
             command.arg("--cafile").arg(&self.certificates.ca);
+        }
+        if self.options.verifies {
+            let Certificates { client_cert, client_key, .. } = &self.certificates;
+            command.arg("--cert").arg(client_cert).arg("--key").arg(client_key);
         }
         command
     }

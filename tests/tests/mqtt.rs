@@ -298,6 +298,30 @@ async fn let_in(version: &str) {
 }
 
 #[tokio::test]
+async fn a_broker_that_asks_for_a_certificate_gets_ours() {
+    let options = Options { tls: true, verifies: true, ..Options::default() };
+    let (nats, broker) = tokio::join!(NatsServer::start(), Mosquitto::start(options));
+    nats.create_log().await;
+    let certificates = broker.certificates();
+    let ca = format!("tls_ca = {:?}\n", certificates.ca);
+    let own =
+        format!("{ca}tls_cert = {:?}\ntls_key = {:?}", certificates.client_cert, certificates.client_key);
+    for version in ["3.1.1", "5"] {
+        let more = |own: &str| intake(&broker.url(), &format!("version = \"{version}\"\n{own}"));
+        let mut without = Bridge::start(&nats.url(), &more(&ca)).await;
+        let wanted =
+            format!("mqtt plant: not heard: {}: tls: the server wants a client certificate", broker.addr());
+        wait_until(&wanted, SOON, async || without.get("/readyz").await.1.contains(&wanted)).await;
+        without.process().terminate(Duration::from_secs(20)).await;
+        let mut bridge = Bridge::start(&nats.url(), &more(&own)).await;
+        heard(&bridge).await;
+        broker.publish("plant/a", version.as_bytes(), &[]);
+        told_with(&nats, version).await;
+        bridge.process().terminate(Duration::from_secs(20)).await;
+    }
+}
+
+#[tokio::test]
 async fn the_room_publishes_messages_and_retains_the_state_of_things() {
     publishes("3.1.1").await;
 }

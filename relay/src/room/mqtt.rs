@@ -84,7 +84,7 @@ impl room::Settings for Config {
     }
 
     fn secrets(&self) -> Vec<Pair<'_>> {
-        vec![self.broker.password()]
+        self.broker.secrets()
     }
 
     fn tls_ca(&self) -> Option<&Path> {
@@ -101,6 +101,7 @@ impl room::Settings for Config {
             ("user", hasher.hash_one(&broker.user)),
             ("password", hasher.hash_one((&broker.password, &broker.password_file))),
             ("tls_ca", hasher.hash_one(&broker.tls_ca)),
+            ("tls_cert", hasher.hash_one((&broker.tls_cert, &broker.tls_key))),
         ];
         Some(room::Connection { identity: broker.identity(), settings })
     }

@@ -4,13 +4,29 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
-use rustls::pki_types::CertificateDer;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{AlertDescription, ClientConfig, ConfigBuilder, RootCertStore};
 use tellhal::Timestamp;
 
 /// A client's settings that trust `ca`, or the system's roots when there is none.
 pub fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
+    Ok(trusting(ca)?.with_no_client_auth())
+}
+
+/// The same for a client that shows a certificate of its own; the files are PEM.
+pub fn client_as(ca: Option<&Path>, cert: &Path, key: &Path) -> anyhow::Result<ClientConfig> {
+    let read = |path: &Path| tellhal::file::read(path).with_context(|| path.display().to_string());
+    let chain = CertificateDer::pem_slice_iter(&read(cert)?).collect::<Result<Vec<_>, _>>();
+    let chain = chain.with_context(|| format!("{}: it is not a certificate", cert.display()))?;
+    let own_key = PrivateKeyDer::from_pem_slice(&read(key)?)
+        .map_err(|_| anyhow::anyhow!("{}: it is not a private key", key.display()))?;
+    let config = trusting(ca)?.with_client_auth_cert(chain, own_key);
+    config.with_context(|| format!("{} and {} do not belong together", cert.display(), key.display()))
+}
+
+fn trusting(ca: Option<&Path>) -> anyhow::Result<ConfigBuilder<ClientConfig, WantsClientCert>> {
     let mut roots = RootCertStore::empty();
     match ca {
         None => {
@@ -28,7 +44,7 @@ pub fn client(ca: Option<&Path>) -> anyhow::Result<ClientConfig> {
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    Ok(config.with_root_certificates(roots))
 }
 
 /// The time at which a certificate in DER ends; `None` if it cannot be read.
@@ -42,8 +58,12 @@ pub fn ends(certificate: &[u8]) -> Option<Timestamp> {
 pub fn refusal(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     use rustls::CertificateError as Bad;
     let error = find(error)?;
-    let rustls::Error::InvalidCertificate(bad) = error else {
-        return Some(format!("tls: {error}"));
+    let bad = match error {
+        rustls::Error::InvalidCertificate(bad) => bad,
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            return Some("tls: the server wants a client certificate".into());
+        }
+        error => return Some(format!("tls: {error}")),
     };
     Some(match bad {
         Bad::Expired | Bad::ExpiredContext { .. } => "tls: the certificate has expired".into(),

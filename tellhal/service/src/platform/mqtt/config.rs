@@ -52,6 +52,12 @@ pub struct Broker {
     /// A CA certificate to trust instead of the system's.
     #[schemars(extend("format" = PATH))]
     pub tls_ca: Option<PathBuf>,
+    /// A client certificate in PEM, together with `tls_key`.
+    #[schemars(extend("format" = PATH))]
+    pub tls_cert: Option<PathBuf>,
+    /// The client certificate's key.
+    #[schemars(extend("format" = PATH))]
+    pub tls_key: Option<PathBuf>,
     /// The client's id. A broker closes the connection of a client when another one comes with the same id.
     pub client_id: Option<String>,
     /// Let the password cross the network without TLS.
@@ -76,6 +82,21 @@ impl Broker {
         Pair::new("password", "password_file", &self.password, &self.password_file)
     }
 
+    /// The secrets of the connection, whether or not they are written: the key of the certificate is one that has a file alone.
+    pub fn secrets(&self) -> Vec<Pair<'_>> {
+        let key = Pair { key: "tls_key", file_key: "tls_key", inline: None, file: self.tls_key.as_deref() };
+        vec![self.password(), key]
+    }
+
+    /// TLS as this client speaks it.
+    fn tls(&self) -> anyhow::Result<rustls::ClientConfig> {
+        let ca = self.tls_ca.as_deref();
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(cert), Some(key)) => tls::client_as(ca, cert, key),
+            _ => tls::client(ca),
+        }
+    }
+
     /// Host, port and whether it is TLS.
     fn address(&self) -> Option<(&str, u16, bool)> {
         let (rest, port, tls) = match (self.url.strip_prefix("mqtt://"), self.url.strip_prefix("mqtts://")) {
@@ -93,7 +114,7 @@ impl Broker {
         Ok(Settings {
             host: host.to_owned(),
             port,
-            tls: tls.then(|| tls::client(self.tls_ca.as_deref())).transpose()?.map(Arc::new),
+            tls: tls.then(|| self.tls()).transpose()?.map(Arc::new),
             version: self.version,
             user: self.user.clone(),
             password: self.password().read()?,
@@ -131,6 +152,19 @@ impl Broker {
         let hint = "write mqtts://, or insecure = true if the network is trusted";
         refuse(!in_the_clear, "url", "the password would go in the clear", hint);
         refuse(!is_plain || self.tls_ca.is_none(), "tls_ca", "has no effect without TLS", "write mqtts://");
+        refuse(
+            !is_plain || self.tls_cert.is_none(),
+            "tls_cert",
+            "has no effect without TLS",
+            "write mqtts://",
+        );
+        for (key, other, has, needs) in [
+            ("tls_cert", "tls_key", &self.tls_cert, &self.tls_key),
+            ("tls_key", "tls_cert", &self.tls_key, &self.tls_cert),
+        ] {
+            let what = format!("there is no {other} to it");
+            refuse(has.is_none() || needs.is_some(), key, &what, &format!("write {other} beside it"));
+        }
         let is_lone = self.password().is_set() && self.user.is_none();
         refuse(!is_lone, "password", "there is no user to it", "write user beside it");
         for (key, value) in [("user", &self.user), ("client_id", &self.client_id)] {
@@ -195,6 +229,9 @@ mod tests {
                 &[],
             ),
             ("url = 'mqtt://127.0.0.1'\nuser = 'a'\npassword_file = 'b'", &[]),
+            ("url = 'mqtts://m.example'\ntls_cert = 'a'\ntls_key = 'b'", &[]),
+            ("url = 'mqtts://m.example'\ntls_key = 'b'", &["tls_key"]),
+            ("url = 'mqtt://m.example'\ntls_cert = 'b'", &["tls_cert", "tls_cert"]),
             ("url = 'mqtt://m.example'\nuser = 'a'\npassword = 'b'\ninsecure = true", &[]),
             ("", &["url"]),
             ("url = 'http://m.example'", &["url"]),

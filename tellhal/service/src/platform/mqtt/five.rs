@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rumqttc_v5::mqttbytes::QoS;
 use rumqttc_v5::mqttbytes::v5::{
     ConnectReturnCode, DisconnectReasonCode, Packet, PubAck, PubAckReason, RetainForwardRule,
     SubscribeFilter, SubscribeReasonCode,
 };
+use rumqttc_v5::mqttbytes::{self, QoS};
 use rumqttc_v5::{
     AckMode, AsyncClient, BrokerSessionResumePolicy, ConnectionError, Event as Raw, EventLoop, ManualAck,
     MqttOptions, PublishOptions, PublishResult, StateError,
@@ -75,9 +75,10 @@ impl Five {
         match error {
             ConnectionError::ConnectionRefused(code)
             | ConnectionError::MqttState(StateError::ConnFail { reason: code }) => self.refused(code),
-            ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => {
-                settings.transient(&tls::refusal(&error).unwrap_or_else(|| error.to_string()))
-            }
+            ConnectionError::Io(error)
+            | ConnectionError::MqttState(
+                StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+            ) => settings.transient(&tls::refusal(&error).unwrap_or_else(|| error.to_string())),
             ConnectionError::MqttState(StateError::ConnectionAborted) => {
                 settings.transient("the broker closed the connection")
             }

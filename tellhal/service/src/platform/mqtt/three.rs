@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use rumqttc_v4::mqttbytes;
 use rumqttc_v4::mqttbytes::v4::{ConnectReturnCode, PubAck, SubscribeReasonCode};
 use rumqttc_v4::{
     AckMode, AsyncClient, ConnectionError, Event as Raw, EventLoop, ManualAck, MqttOptions, Packet,
@@ -69,9 +70,10 @@ impl Three {
                 ConnectReturnCode::ServiceUnavailable => settings.refused("it is not available", false),
                 code => settings.refused(&format!("{code:?}"), false),
             },
-            ConnectionError::Io(error) | ConnectionError::MqttState(StateError::Io(error)) => {
-                settings.transient(&tls::refusal(&error).unwrap_or_else(|| error.to_string()))
-            }
+            ConnectionError::Io(error)
+            | ConnectionError::MqttState(
+                StateError::Io(error) | StateError::Deserialization(mqttbytes::Error::Io(error)),
+            ) => settings.transient(&tls::refusal(&error).unwrap_or_else(|| error.to_string())),
             ConnectionError::MqttState(StateError::ConnectionAborted) => {
                 settings.transient("the broker closed the connection")
             }
