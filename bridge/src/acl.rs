@@ -6,12 +6,16 @@ use anyhow::{anyhow, bail};
 use serde::Serialize;
 use service::config::Configuration as _;
 use service::process::{print, print_json};
+use tellhal::command::is_name;
 use tellhal::nearest;
 use tellhal::paint::Paint;
 
 use crate::command::policy::{Approval, Policy, Request, Step, Verdict};
 use crate::command::words::words;
 use crate::config::Config;
+
+/// The room of the command box, which belongs to no chat of the configuration.
+const PAGE: &str = "page";
 
 /// A command that somebody might give.
 #[derive(clap::Args)]
@@ -38,11 +42,21 @@ struct Explained {
 }
 
 pub(crate) fn explain(path: &Path, asked: &Asked, json: bool) -> anyhow::Result<()> {
-    let explained = explained(&Config::load(path)?.policy, asked)?;
+    let config = Config::load(path)?;
+    let (chat, _) = asked.room.split_once('/').unwrap_or((&asked.room, ""));
+    let sign = match config.chats.get(chat) {
+        Some(chat) => chat.settings().trigger(),
+        None if config.chats.is_empty() || chat == PAGE => "",
+        None => {
+            bail!("there is no chat {chat}: {}", nearest::hint(chat, config.chats.keys().map(String::as_str)))
+        }
+    };
+    let explained = explained(&config.policy, asked, sign)?;
     if json { print_json(&explained) } else { Ok(print(&lines(&explained, Paint::of(&std::io::stdout())))?) }
 }
 
-fn explained(policy: &Policy, asked: &Asked) -> anyhow::Result<Explained> {
+/// `sign` stands before a command in that chat.
+fn explained(policy: &Policy, asked: &Asked, sign: &str) -> anyhow::Result<Explained> {
     let Asked { person: name, room, command } = asked;
     let person = policy.people.named(name);
     if person.is_none() && name != "-" {
@@ -54,7 +68,10 @@ fn explained(policy: &Policy, asked: &Asked) -> anyhow::Result<Explained> {
         words => words.to_vec(),
     };
     let [command, words @ ..] = typed.as_slice() else { bail!("there is no command in the line") };
-    let command = &command.to_lowercase();
+    let command = &command.strip_prefix(sign).unwrap_or(command).to_lowercase();
+    if !is_name(command) {
+        bail!("{command:?} is not the name of a command, which is one word of a-z 0-9 _ -");
+    }
     let (verdict, rules) = policy.decide(&Request { person, room, command, words });
     let no = |reason: String, rules| Explained {
         allowed: false,

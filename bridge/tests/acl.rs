@@ -102,11 +102,34 @@ fn it_says_which_line_decides() {
     ] {
         assert_eq!(explain(args), want, "{args:?}");
     }
+    assert!(
+        explain(&["oncall", "main/#ops", "!deploy production"])
+            .contains("\"!deploy\" is not the name of a command")
+    );
+    let chat =
+        format!("{GOOD}[chat.main.irc]\nserver = \"127.0.0.1:1\"\ntls = false\nchannels = [\"#ops\"]\n");
+    let asked = |room: &str, line: &str| {
+        let output = bridge(&chat, &["acl", "explain", "oncall", room, line]);
+        format!("{}{}", String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let with_sign = asked("main/#ops", "!deploy production");
+    assert!(with_sign.ends_with("allowed, after another person's approval\n"), "{with_sign}");
+    assert_eq!(asked("main/#ops", "deploy production"), with_sign);
+    assert_eq!(asked("mian/#ops", "uptime"), "hal-bridge: there is no chat mian: did you mean main?\n");
     let json: serde_json::Value =
         serde_json::from_str(&explain(&["oncall", "x/y", "deploy", "production", "--json"])).unwrap();
     assert_eq!(json["approve"], "second-person");
     assert_eq!(json["arguments"], serde_json::json!([["target", "production"], ["version", "0"]]));
     assert_eq!(json["rules"][0]["decides"], true);
+}
+
+#[test]
+fn two_listeners_have_two_addresses() {
+    let output = bridge("[http]\nlisten = \"127.0.0.1:9\"\n[tcp]\nlisten = \"127.0.0.1:9\"\n", &["check"]);
+    let said = String::from_utf8(output.stderr).unwrap() + &String::from_utf8(output.stdout).unwrap();
+    assert!(said.contains("tcp.listen: 127.0.0.1:9 is also the address of http.listen"), "{said}");
+    let any = bridge("[http]\nlisten = \"127.0.0.1:0\"\n[tcp]\nlisten = \"127.0.0.1:0\"\n", &["check"]);
+    assert!(any.status.success(), "{any:?}");
 }
 
 #[test]

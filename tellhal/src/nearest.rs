@@ -5,7 +5,7 @@ pub fn hint<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) -> Strin
     let allowed: Vec<&str> = allowed.into_iter().collect();
     match (nearest(word, &allowed), &allowed[..]) {
         (Some(near), _) => format!("did you mean {near}?"),
-        (None, []) => "none is allowed here".into(),
+        (None, []) => "there is none".into(),
         (None, [only]) => format!("expected {only}"),
         (None, several) => format!("expected one of {}", several.join(", ")),
     }
@@ -36,6 +36,6 @@ mod tests {
         assert_eq!(hint("route", ["rooms", "routes"]), "did you mean routes?");
         assert_eq!(hint("zzz", ["a", "b"]), "expected one of a, b");
         assert_eq!(hint("zzz", ["a"]), "expected a");
-        assert_eq!(hint("zzz", []), "none is allowed here");
+        assert_eq!(hint("zzz", []), "there is none");
     }
 }

@@ -117,7 +117,7 @@ impl Refusal {
 }
 
 /// True for a server's error text about credentials that do not suffice.
-pub(crate) fn is_denial(text: &str) -> bool {
+pub fn is_denial(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     ["permissions violation", "authorization violation", "authentication expired", "authentication revoked"]
         .iter()

@@ -436,3 +436,18 @@ fn a_server_with_tls_is_trusted_by_its_authority_only_and_never_spoken_to_in_the
     assert!(stderr.contains("certificate") && stderr.contains("kept in"), "{stderr}");
     assert_eq!(place.texts(), ["trusted"]);
 }
+
+#[test]
+fn check_reads_the_key_and_the_source() {
+    let place = Place::bare("");
+    let (config, key) = (place.path("t.toml"), place.path("host.nk"));
+    std::fs::write(&key, "no seed\n").unwrap();
+    std::fs::write(&config, format!("source = \"relay\"\n[nats]\nnkey_file = {key:?}\n")).unwrap();
+    let (status, said) = ended(&mut place.tellhal(&["check", config.to_str().unwrap()]));
+    assert_eq!(status, 78);
+    assert!(
+        said.contains("there is no nkey seed in it") && said.contains("\"relay\" is not a source"),
+        "{said}"
+    );
+    assert!(said.contains("2 problems"), "{said}");
+}

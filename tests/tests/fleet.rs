@@ -330,6 +330,33 @@ async fn one_of_three_servers_may_be_down() {
 }
 
 #[tokio::test]
+async fn an_operators_commands_need_an_operators_key_and_say_so_at_once() {
+    let folder = Folder::new(&[&["init"], &["add", "operator", "ann"], &["add", "host", "db1"]]);
+    let nats = NatsServer::with(folder.options()).await;
+    let _relay = folder.relay(&nats).await;
+    let config = folder.0.path().join("relay.toml");
+    let run = |key: &str, arguments: &[&str]| {
+        let (url, key) = (nats.url(), folder.key(key));
+        let inbox = "inbox_prefix = \"_INBOX_ann\"";
+        let text =
+            format!("default_room = \"page\"\n[nats]\nurl = \"{url}\"\nnkey_file = \"{key}\"\n{inbox}\n");
+        std::fs::write(&config, text).unwrap();
+        let mut command = Command::new(find::ours("hal-relay"));
+        let output = command.args(arguments).arg("--config").arg(&config).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for arguments in [&["status"][..], &["streams"], &["dead", "list"], &["trace", "0193a5b0-nothing"]] {
+        let (status, said) = run("host-db1.nk", arguments);
+        assert!(
+            status == Some(77) && said.contains("not permitted: ") && said.contains("of an operator"),
+            "{said}"
+        );
+        let (_, said) = run("operator-ann.nk", arguments);
+        assert!(!said.contains("not permitted"), "{arguments:?}: {said}");
+    }
+}
+
+#[tokio::test]
 async fn a_server_for_development_has_subjects_of_its_own() {
     let folder = Folder(TempDir::new().unwrap());
     for words in [&["init"][..], &["add", "host", "db1"]] {

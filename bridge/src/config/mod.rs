@@ -127,7 +127,7 @@ impl Configuration for Config {
         // Before the monitors, which may show them.
         let graphs = graphs::check(checks, |raw| &raw.graphs);
         let prefix = nats.prefix.as_deref().unwrap_or(DEFAULT_PREFIX);
-        Config {
+        let config = Config {
             signing_key: signing_key.map_or_else(|| SigningKey::Own(own_key()), SigningKey::Given),
             handlers,
             dev_rooms,
@@ -148,7 +148,9 @@ impl Configuration for Config {
             policy,
             tcp: tcp.map(|tcp| listen(checks, "tcp.listen", tcp.listen, DEFAULT_TCP, tcp.allow_remote)),
             warnings: Vec::new(),
-        }
+        };
+        one_port_each(checks, &config);
+        config
     }
 
     fn warnings(&mut self) -> &mut Vec<Problem> {
@@ -157,6 +159,24 @@ impl Configuration for Config {
 
     fn state_dir_of(file: &File) -> Option<&PathBuf> {
         file.state_dir.as_ref()
+    }
+}
+
+/// Refuses two listeners of this configuration on one address. Port 0 is any free one.
+fn one_port_each(checks: &mut Checks<'_>, config: &Config) {
+    let ntfy = config.ntfy.as_ref().map(|ntfy| ntfy.listen);
+    let others = [("tcp.listen", config.tcp), ("ntfy.listen", ntfy)];
+    let others = others.into_iter().filter_map(|(key, address)| Some((key, address?)));
+    let mut taken = vec![("http.listen", config.http)];
+    for (key, address) in others {
+        let by = taken.iter().find(|(_, other)| *other == address && address.port() != 0);
+        if let Some((by, _)) = by
+            && let Some(document) = checks.owner(key).or_else(|| checks.owner(key.split('.').next()?))
+        {
+            let what = format!("{address} is also the address of {by}");
+            checks.problems.push(document.error(key, what, "another port"));
+        }
+        taken.push((key, address));
     }
 }
 

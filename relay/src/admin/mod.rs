@@ -10,6 +10,8 @@ pub mod timeline;
 pub mod trace;
 mod waiting;
 
+use std::sync::LazyLock;
+
 use anyhow::Context as _;
 use async_nats::Event;
 use async_nats::jetstream::Context;
@@ -18,11 +20,22 @@ use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use async_nats::jetstream::stream::Stream;
 use tellhal::nats::NatsConfig;
+use tellhal::refusal::is_denial;
 use tellhal::subject::Names;
 use tokio::sync::watch;
 
 use crate::bus::connections::Connections;
 use crate::bus::scan::Scan;
+
+/// The server's first denial, once there is one: it refuses a question without an answer, and whoever asks would wait in vain.
+static DENIAL: LazyLock<watch::Sender<Option<String>>> = LazyLock::new(|| watch::channel(None).0);
+
+/// Waits until the server has denied an operator something; returns its words.
+pub async fn denied() -> String {
+    let mut denials = DENIAL.subscribe();
+    let denial = denials.wait_for(Option::is_some).await;
+    denial.ok().and_then(|denial| denial.clone()).unwrap_or_default()
+}
 
 /// An operator's connection to the streams.
 pub struct Operator {
@@ -38,8 +51,12 @@ impl Operator {
         let (count, connections) = watch::channel(0);
         let options =
             nats.options().context("[nats]")?.name("hal-relay operator").event_callback(move |event| {
-                if matches!(event, Event::Connected) {
-                    count.send_modify(|count| *count += 1);
+                match &event {
+                    Event::Connected => count.send_modify(|count| *count += 1),
+                    Event::ServerError(error) if is_denial(&error.to_string()) => {
+                        DENIAL.send_replace(Some(error.to_string()));
+                    }
+                    _ => {}
                 }
                 std::future::ready(())
             });

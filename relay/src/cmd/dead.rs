@@ -11,11 +11,11 @@ use relay::admin::{Operator, one_line};
 use relay::config::Config;
 use service::config::Configuration as _;
 use service::zone::Zone;
-use tellhal::Severity;
 use tellhal::paint::Paint;
+use tellhal::{Severity, nearest};
 
 use super::config_path::ConfigPath;
-use super::{print, print_json};
+use super::{Usage, print, print_json};
 
 #[derive(clap::Args)]
 pub(crate) struct Dead {
@@ -83,6 +83,7 @@ impl List {
         let config = Config::load(&self.path.config)?;
         let operator = Operator::connect(&config.nats).await?;
         let letters = dead::list(&operator, self.room.as_deref(), DeliverPolicy::All).await?;
+        known(&config, self.room.as_deref(), &letters)?;
         if self.json {
             return print_json(&letters);
         }
@@ -108,6 +109,17 @@ fn lines(letter: &Letter, zone: &Zone, paint: Paint) -> String {
     )
 }
 
+/// Refuses a room that is neither configured nor has a dead letter: a typo must not look like a room without any.
+fn known(config: &Config, room: Option<&str>, letters: &[Letter]) -> Result<(), Usage> {
+    match room {
+        Some(room) if letters.is_empty() && !config.rooms.contains_key(room) => {
+            let hint = nearest::hint(room, config.rooms.keys().map(String::as_str));
+            Err(Usage(format!("there is no room {}: {hint}", one_line(room))))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The operator's name for the traces. With sudo it is that of the person.
 fn operator() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|name| !name.is_empty());
@@ -123,8 +135,11 @@ impl Chosen {
         done: &str,
         act: impl AsyncFn(&Operator, &Letter) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let operator = Operator::connect(&Config::load(&self.path.config)?.nats).await?;
-        let letters = self.choose(dead::list(&operator, self.room.as_deref(), DeliverPolicy::All).await?)?;
+        let config = Config::load(&self.path.config)?;
+        let operator = Operator::connect(&config.nats).await?;
+        let letters = dead::list(&operator, self.room.as_deref(), DeliverPolicy::All).await?;
+        known(&config, self.room.as_deref(), &letters)?;
+        let letters = self.choose(letters)?;
         let mut failed = 0;
         for letter in &letters {
             match act(&operator, letter).await {
@@ -166,7 +181,9 @@ fn named(letters: &[Letter], id: &str) -> anyhow::Result<Vec<u64>> {
     }
     let messages: BTreeSet<&str> = found.iter().map(|letter| letter.message_id()).collect();
     let id = one_line(id);
-    ensure!(!messages.is_empty(), "there is no dead letter {id}; give at least {SHORTEST} characters");
+    let hint =
+        if id.len() < SHORTEST { format!("; give at least {SHORTEST} characters") } else { String::new() };
+    ensure!(!messages.is_empty(), "there is no dead letter {id}{hint}");
     let some: Vec<String> = messages.iter().take(NAMED).map(|message| one_line(message)).collect();
     ensure!(messages.len() == 1, "dead letters of several messages begin with {id}: {}", some.join(", "));
     Ok(found.into_iter().map(|letter| letter.sequence).collect())

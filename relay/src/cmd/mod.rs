@@ -12,6 +12,8 @@ mod streams;
 mod trace;
 
 use clap::Subcommand;
+use relay::admin::denied;
+use service::process::NotPermitted;
 pub(crate) use service::process::{Usage, print, print_json};
 
 #[derive(Subcommand)]
@@ -38,6 +40,18 @@ pub(crate) enum Command {
 
 impl Command {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
+        use Command::{Dead, Status, Streams, Trace};
+        let asks = matches!(self, Trace(_) | Dead(_) | Status(_) | Streams(_));
+        tokio::select! {
+            done = self.perform() => done,
+            denial = denied(), if asks => {
+                let who = "use the nkey_file or creds_file of the relay or of an operator";
+                Err(NotPermitted(format!("{denial}; {who}")).into())
+            }
+        }
+    }
+
+    async fn perform(self) -> anyhow::Result<()> {
         match self {
             Command::Run(run) => run.run().await,
             Command::Check(check) => check.run(),

@@ -16,10 +16,12 @@ use crate::pages;
 
 /// Exit statuses as sysexits.h has them.
 const EX_USAGE: u8 = 64;
+const EX_NOPERM: u8 = 77;
 const EX_CONFIG: u8 = 78;
 
 /// A service's `main`: reads the command line as `Cli`, sets up TLS and logs, runs `start` on a current-thread runtime, and
-/// prints an error once. Ends with 64 for a wrong call, 78 for a refused configuration, else 1.
+/// prints an error once. Ends with 64 for a wrong call, 77 for what the server does not permit, 78
+/// for a refused configuration, else 1.
 pub fn main<Cli: Parser, Fut: Future<Output = anyhow::Result<()>>>(
     start: impl FnOnce(Cli) -> Fut,
 ) -> ExitCode {
@@ -63,7 +65,11 @@ fn report(name: &str, error: &anyhow::Error) -> u8 {
         return EX_CONFIG;
     }
     eprintln!("{name}: {error:#}");
-    if error.is::<Usage>() { EX_USAGE } else { 1 }
+    match error {
+        error if error.is::<Usage>() => EX_USAGE,
+        error if error.is::<NotPermitted>() => EX_NOPERM,
+        _ => 1,
+    }
 }
 
 /// Logs go to stderr: for people on a terminal, as JSON elsewhere. `HAL_LOG` filters them, such as
@@ -100,6 +106,11 @@ pub fn print(text: &str) -> std::io::Result<()> {
 pub fn print_json(data: &impl serde::Serialize) -> anyhow::Result<()> {
     Ok(print(&(serde_json::to_string_pretty(data)? + "\n"))?)
 }
+
+/// The server does not allow what a command asks of it.
+#[derive(Debug, thiserror::Error)]
+#[error("not permitted: {0}")]
+pub struct NotPermitted(pub String);
 
 /// An error in the command line: exit status 64.
 #[derive(Debug, thiserror::Error)]

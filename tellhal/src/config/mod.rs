@@ -102,7 +102,11 @@ impl Settings {
 impl FileConfig {
     /// Checks the files that the configuration names.
     pub(crate) fn check_files(&self, place: &str) -> FileCheck {
-        check_files(&self.nats, place)
+        let mut check = check_files(&self.nats, place);
+        if let Some(Err(what)) = self.source.as_deref().map(legal_source) {
+            check.problems.push(Problem::new(format!("{place}: source"), what, "such as source = \"db1\""));
+        }
+        check
     }
 }
 
@@ -151,7 +155,13 @@ fn check_files(nats: &NatsConfig, place: &str) -> FileCheck {
             Ok(_) => {}
         }
     }
-    if check.warnings.is_empty()
+    if let Some(path) = &nats.nkey_file
+        && let Err(error) = tellhal::nkey::read(path)
+        && error.kind() == std::io::ErrorKind::InvalidData
+    {
+        let place = format!("{place}: nkey_file {}", path.display());
+        check.problems.push(Problem::new(place, error.to_string(), "tellhal nkey FILE makes a new one"));
+    } else if check.warnings.is_empty()
         && let Err(error) = nats.options()
     {
         check.problems.push(Problem::new(place, error.to_string(), "tellhal --help shows a configuration"));

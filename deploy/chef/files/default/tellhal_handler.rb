@@ -212,7 +212,7 @@ begin
       module Text
         def self.clean(text)
           text = text.to_s.dup.force_encoding(Encoding::UTF_8).scrub('?').gsub(/[^[:print:]\n\t]/, '?')
-          text.size > 2 * PART ? "#{text[0, PART]}\n[…]\n#{text[-PART, PART]}" : text
+          text.size > 2 * PART ? "#{text[0, PART]}\n[...]\n#{text[-PART, PART]}" : text
         end
       end
 

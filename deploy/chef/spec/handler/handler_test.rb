@@ -146,6 +146,13 @@ class MessageTest < HandlerTest
     end
   end
 
+  # Chef reads client.d before it sets an encoding, and ends if it cannot: under cron there is often none but LANG=C.
+  def test_the_file_is_read_in_any_locale
+    assert File.binread(HANDLER).ascii_only?, 'a character beyond ASCII ends every run of Chef under LANG=C'
+    output, status = Open3.capture2e({ 'LANG' => 'C', 'LC_ALL' => 'C' }, Gem.ruby, '-c', HANDLER)
+    assert status.success?, output
+  end
+
   def test_a_run_that_has_nothing_yet
     install
     status = Recorded::Status.new(nil, nil, nil, nil, nil, IOError.new("no\xff server\e[31m\0"), nil)

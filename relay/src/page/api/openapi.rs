@@ -74,9 +74,11 @@ fn operation(endpoint: &Endpoint, problem: &Value, generator: &mut schemars::Sch
             (StatusCode::OK, json!({"description": "The events, as they arrive", "content": stream}))
         }
         Answer::File(kinds) => {
-            let kinds = kinds.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string"}})));
-            let content: Map<String, Value> = kinds.collect();
-            (StatusCode::OK, json!({"description": "The file, as it is read", "content": content}))
+            let each = kinds.iter().map(|kind| ((*kind).to_owned(), json!({"schema": {"type": "string"}})));
+            let content: Map<String, Value> = each.collect();
+            let is_lines = kinds == ["application/jsonl"];
+            let about = if is_lines { "Lines of JSON, as they come" } else { "The file, as it is read" };
+            (StatusCode::OK, json!({"description": about, "content": content}))
         }
         Answer::Nothing => (StatusCode::NO_CONTENT, json!({"description": "Done"})),
     };

@@ -13,6 +13,9 @@ use super::problem::{Level, Problem};
 use super::shape::Shape;
 use super::span::{Place, Spans};
 
+/// The number of syntax errors that can be mistakes of their own.
+const FEW: usize = 5;
+
 /// A file, as far as it could be read. `F` is the type of its contents.
 #[derive(Debug)]
 pub struct Document<F> {
@@ -50,7 +53,9 @@ impl<F: Default + DeserializeOwned> Document<F> {
         // After a duplicate key the rest can be read; after a syntax error a key may only seem to be a duplicate.
         let twice = |error: &&toml::de::Error| error.message().contains("duplicate key");
         document.unreadable = !errors.iter().all(|error| twice(&error));
-        for error in errors.iter().filter(|error| !(document.unreadable && twice(error))) {
+        // A bracket that is missing makes an error of each line after it.
+        let shown = if errors.len() > FEW { 1 } else { errors.len() };
+        for error in errors.iter().filter(|error| !(document.unreadable && twice(error))).take(shown) {
             problems.push(document.syntax(error.message(), error.span(), twice(&error)));
         }
         if document.unreadable {

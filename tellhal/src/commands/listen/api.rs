@@ -133,7 +133,8 @@ async fn denied(denials: &mut broadcast::Receiver<String>, subject: &str) -> Str
 
 /// The failure of a listener with another's credentials.
 pub(super) fn lacking(denial: &str) -> Failure {
-    let what = "listening needs a listener's credentials; a host's may only publish";
+    let what = "listening needs a listener's credentials: a host's may only publish, and a listener's only hear what comes from now on, \
+                or by the durable names it was added with; --since without --durable takes an operator's";
     Failure::new(Exit::NOT_PERMITTED, format!("not permitted: {denial}; {what}"))
 }
 

@@ -14,7 +14,7 @@ use std::path::Path;
 use signal_hook::consts::SIGINT;
 use tellhal::Tag;
 
-use crate::cli::Run;
+use crate::cli::{About, Run};
 use crate::config::Flags;
 use crate::exit::{Exit, Failure, Outcome, say};
 use job::{How, Job};
@@ -30,8 +30,11 @@ pub(crate) fn run(args: Run, flags: &Flags) -> Outcome {
         (false, true) => Capture::All,
     };
     let job = Job::start(&args.command, capture);
-    let story =
-        Story { tag, about: args.about, on_failure_only: args.on_failure_only, command: name(&args.command) };
+    let about = About { status: None, ..args.about };
+    if args.about.status.is_some() {
+        say("--status has no effect: it is that of the command");
+    }
+    let story = Story { tag, about, on_failure_only: args.on_failure_only, command: name(&args.command) };
     let running = job.as_ref().is_ok_and(|_| !args.on_failure_only);
     let teller = Teller::start(flags.clone(), story, running);
     let ended = match job {
