@@ -47,6 +47,13 @@ fn with_secrets() -> TempDir {
     let first = keys();
     make(&["web1"]);
     assert_eq!(keys(), first, "keys are made once");
+    let once = |word: &str| {
+        let mut command = Command::new(dir.path().join("compose/secrets-once"));
+        command.arg(word).env("TELLHAL", find::ours("tellhal")).output().unwrap()
+    };
+    assert_eq!(once("web.").status.code(), Some(64), "it is not web1, but no name");
+    assert!(String::from_utf8_lossy(&once("--help").stdout).contains("./secrets-once web1 web2"));
+    assert_eq!(keys(), first);
     dir
 }
 

@@ -244,10 +244,23 @@ async fn a_key_is_changed_and_revoked_without_a_restart() {
 
 #[test]
 fn a_mistake_is_one_line_that_says_what_is_right() {
-    let folder = Folder::new(&[&["init"], &["add", "host", "db1"]]);
+    let key = format!("U{}", "A".repeat(55));
+    let key = key.as_str();
+    let folder = Folder::new(&[
+        &["init"],
+        &["add", "host", "db1"],
+        &["add", "host", "local", "--no-auth"],
+        &["add", "site", "paris", "--key", key, "--host", "far1"],
+    ]);
     let before = std::fs::read(folder.0.path().join("accounts.conf")).unwrap();
     for (words, want) in [
-        (&["add", "host", "a.b"][..], "not one word of A-Z"),
+        (&["init", "--site"][..], "is the central server's"),
+        (&["init", "site"], "is not an option of users init"),
+        (&["add", "host", "a.b"], "not one word of A-Z"),
+        (&["add", "host", "--help"], "not one word of A-Z"),
+        (&["add", "host", "two", "--no-auth"], "are the host local already: users revoke host local"),
+        (&["add", "host", "x", "--key", key, "--no-auth"], "exclude each other"),
+        (&["add", "host", "x", "--no-auth", "--key", key], "exclude each other"),
         (&["add", "host", "x\" } ] }"], "not one word of A-Z"),
         (&["add", "host", "db1"], "there is a host db1 already"),
         (&["add", "host", "bridge"], "a source of the services"),
@@ -260,9 +273,17 @@ fn a_mistake_is_one_line_that_says_what_is_right() {
         (&["add", "handler", "x", "--command", "a b"], "not a list of words"),
         (&["add", "site", "x"], "--host web1,web2"),
         (&["add", "site", "x", "--host", "web1,bridge"], "a source of the services"),
+        (&["add", "site", "x", "--host", "-a"], "not a list of words"),
+        (
+            &["add", "site", "paris", "--host", "far2"],
+            "users revoke site paris, then users add site paris --key UA",
+        ),
         (&["add", "listener", "x", "--durable"], "needs a value"),
         (&["revoke", "host", "web9"], "there is no host web9"),
         (&["rotate", "listener", "db1"], "there is no listener db1"),
+        (&["rotate", "host", "local"], "the host local has no key"),
+        (&["rotate", "host", "db1", "--kye", "x"], "is not an option of users rotate"),
+        (&["rotate", "host", "db1", "--key", ""], "is not a public key"),
         (&["remove"], "a command is needed"),
         (&[], "a command is needed"),
     ] {
@@ -271,6 +292,9 @@ fn a_mistake_is_one_line_that_says_what_is_right() {
     }
     assert_eq!(std::fs::read(folder.0.path().join("accounts.conf")).unwrap(), before);
     assert!(folder.run(&["--help"]).starts_with("Users of a NATS server"));
+    let site = Folder::new(&[&["init", "--site"]]);
+    assert!(site.refused(&["init"]).contains("is a remote site's"));
+    assert!(site.refused(&["revoke", "site", "upstream"]).contains("users rotate site upstream"));
 }
 
 #[tokio::test]
@@ -358,11 +382,20 @@ async fn an_operators_commands_need_an_operators_key_and_say_so_at_once() {
 
 #[tokio::test]
 async fn a_server_for_development_has_subjects_of_its_own() {
-    let folder = Folder(TempDir::new().unwrap());
-    for words in [&["init"][..], &["add", "host", "db1"]] {
-        let output = users(folder.0.path(), words).env("HAL_PREFIX", "dev").output().unwrap();
-        assert!(output.status.success(), "{output:?}");
+    let folder = Folder::new(&[]);
+    let with_prefix = |prefix: &str, words: &[&str]| {
+        let output = users(folder.0.path(), words).env("HAL_PREFIX", prefix).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for bad in ["a.b", "*", "a\"b"] {
+        let (code, stderr) = with_prefix(bad, &["init"]);
+        assert!(code == Some(64) && stderr.contains("is not one word of A-Z"), "{stderr}");
     }
+    assert_eq!(with_prefix("dev", &["init"]).0, Some(0));
+    // It is kept.
+    folder.run(&["add", "host", "db1"]);
+    let (code, stderr) = with_prefix("hal", &["add", "host", "db2"]);
+    assert!(code == Some(64) && stderr.contains("are for \"dev\""), "{stderr}");
     let nats = NatsServer::with(folder.options()).await;
     let connection = |key: &str| format!("url = \"{}\"\nnkey_file = \"{}\"\n", nats.url(), folder.key(key));
     let relay = connection("relay-main.nk");

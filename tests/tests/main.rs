@@ -42,6 +42,7 @@ mod matrix;
 mod monitoring;
 mod monitors;
 mod mqtt;
+mod nats_users;
 mod neighbours;
 mod operator;
 mod oracle;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tests::http::{get, post_as};
 use tests::process::Signal;
+use tests::users::users;
 use tests::wait::SOON;
 use tests::{Events, Port, Process, find, tellhal, wait_until};
 
@@ -39,6 +40,8 @@ impl Up {
         );
         command.env("PATH", path.unwrap()).env("UP_DATA", self.dir.path().join("data"));
         command.env("TELLHAL_BIN_DIR", find::ours("hal-relay").parent().unwrap());
+        // As somebody has them who looks after another server.
+        command.env("HAL_PREFIX", "dev").env("HAL_NATS_RELOAD", "false");
         for (name, port) in [
             ("UP_NATS_PORT", &self.nats),
             ("UP_PAGE_PORT", &self.page),
@@ -96,7 +99,7 @@ fn bare_path(dir: &Path) -> PathBuf {
     let bin = dir.join("bin");
     std::fs::create_dir(&bin).unwrap();
     let path = std::env::var_os("PATH").unwrap();
-    for tool in ["bash", "cat", "dirname", "env", "mkdir", "sed", "sleep", "tail"] {
+    for tool in ["bash", "cat", "dirname", "env", "flock", "mkdir", "sed", "sleep", "tail"] {
         let program =
             std::env::split_paths(&path).map(|dir| dir.join(tool)).find(|file| file.is_file()).unwrap();
         symlink(program, bin.join(tool)).unwrap();
@@ -158,6 +161,9 @@ async fn a_message_is_seen_and_a_second_run_keeps_it() {
         }
     };
     wait_until("the page has it", SOON, async || receipts().await == 1).await;
+    let other = Up::new();
+    let stderr = refusal(other.command().env("UP_DATA", up.dir.path().join("data")));
+    assert!(stderr.contains("another deploy/up uses") && stderr.lines().count() == 1, "{stderr}");
 
     // Ctrl-C reaches the whole foreground group, but only the script stops the programs.
     process.0.signal(Signal::INT);
@@ -169,6 +175,31 @@ async fn a_message_is_seen_and_a_second_run_keeps_it() {
     let mut process = up.start().await;
     assert_eq!(receipts().await, 1);
     assert_eq!(process.0.terminate(STOPS_WITHIN).await.code(), Some(0), "{}", process.0.log());
+}
+
+#[tokio::test]
+async fn it_starts_after_a_kill_and_with_another_machine_name_and_two_signals_stop_all() {
+    let up = Up::new();
+    let data = up.dir.path().join("data");
+    let change = |words: &[&str]| assert!(users(&data.join("users"), words).status().unwrap().success());
+    // An earlier run was killed after the first user that is its own; then the machine got another name.
+    std::fs::create_dir(&data).unwrap();
+    change(&["init"]);
+    change(&["add", "host", "elsewhere", "--no-auth"]);
+    for _ in 0..2 {
+        let mut process = up.start().await;
+        let mut send = tellhal(&up.nats_url(), up.dir.path());
+        let sent = send.args(["--require-ack", "a.b", "hello"]).output().unwrap();
+        assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+        // As timeout(1) does: to the program and to its process group.
+        process.0.signal(Signal::TERM);
+        process.0.signal(Signal::INT);
+        assert_eq!(process.0.ended(STOPS_WITHIN).await.code(), Some(0), "{}", process.0.log());
+        assert!(up.nobody_listens());
+        // And the next one was killed before its listener.
+        change(&["revoke", "listener", "local"]);
+        std::fs::remove_file(data.join("listener.toml")).unwrap();
+    }
 }
 
 #[tokio::test]
@@ -196,6 +227,8 @@ fn a_taken_port_is_named_with_its_variable() {
     assert!(stderr.contains("UP_PAGE_PORT="), "{stderr}");
     let stderr = refusal(up.command().env("UP_NATS_PORT", "many"));
     assert!(stderr.contains("UP_NATS_PORT=many is not a port"), "{stderr}");
+    let help = up.command().arg("--help").output().unwrap();
+    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("UP_NATS_PORT=4222"));
 }
 
 #[test]
