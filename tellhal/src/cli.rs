@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::{PossibleValue, StringValueParser, TypedValueParser};
+use clap::builder::{OsStringValueParser, PossibleValue, StringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use tellhal::message::{Severity, Status};
 use tellhal::tag::Pattern;
@@ -102,22 +102,22 @@ pub(crate) struct About {
     #[arg(short, long, value_name = "LEVEL", value_parser = OneOf::<Severity>::new(Severity::ALL.map(Severity::as_str)), hide_possible_values = true)]
     pub(crate) severity: Option<Severity>,
     /// Headline of one line
-    #[arg(long)]
+    #[arg(long, value_parser = lossy())]
     pub(crate) title: Option<String>,
     /// Additional field; may be repeated
-    #[arg(long = "field", value_name = "NAME=VALUE", value_parser = field)]
+    #[arg(long = "field", value_name = "NAME=VALUE", value_parser = lossy().try_map(|text| field(&text)))]
     pub(crate) fields: Vec<(String, String)>,
     /// Link to more information; may be repeated
     #[arg(long = "link", value_name = "URL", value_parser = link)]
     pub(crate) links: Vec<String>,
     /// Name of the thing the message is about; messages with the same key belong together
-    #[arg(long)]
+    #[arg(long, value_parser = lossy())]
     pub(crate) key: Option<String>,
     /// started, succeeded, failed or resolved
     #[arg(long, value_parser = OneOf::<Status>::new(Status::ALL.map(Status::as_str)), hide_possible_values = true)]
     pub(crate) status: Option<Status>,
     /// Full host name, if not this machine's
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = lossy())]
     pub(crate) host: Option<String>,
 }
 
@@ -491,6 +491,11 @@ impl<T: FromStr<Err = String> + Clone + std::marker::Send + Sync + 'static> Type
     }
 }
 
+/// A text of others, in whatever encoding: a message is not lost for a letter.
+fn lossy() -> impl TypedValueParser<Value = String> {
+    OsStringValueParser::new().map(|text| text.to_string_lossy().into_owned())
+}
+
 fn field(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
@@ -552,6 +557,18 @@ mod tests {
         }
         assert_eq!(plain(&["tellhal".into()]), None);
         assert_eq!(plain(&["tellhal".into(), "a".into(), "-v".into()]), None);
+    }
+
+    #[test]
+    fn texts_in_another_encoding_are_taken() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let line = b"tellhal -t a --title caf\xe9 --key \xe9 --field x=\xe9 --host=\xe9 text";
+        let args = line.split(|byte| *byte == b' ').map(|word| OsString::from_vec(word.to_vec())).collect();
+        let Invocation::Send(cli) = parse(args).unwrap() else { panic!("not a message") };
+        let about = cli.send.about;
+        assert_eq!((about.title.as_deref(), about.key.as_deref()), (Some("caf\u{fffd}"), Some("\u{fffd}")));
+        assert_eq!(about.fields, [("x".into(), "\u{fffd}".into())]);
+        assert_eq!(about.host.as_deref(), Some("\u{fffd}"));
     }
 
     #[test]

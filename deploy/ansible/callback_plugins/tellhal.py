@@ -40,7 +40,7 @@ options:
     env: [{name: TELLHAL_ANSIBLE_SUCCESS}]
     ini: [{section: callback_tellhal, key: success}]
   key:
-    description: Key of the messages; ansible/ and the playbook's file name when empty.
+    description: Key of the messages; ansible and the playbook's path when empty, so that playbooks of one name are told apart.
     default: ""
     env: [{name: TELLHAL_ANSIBLE_KEY}]
     ini: [{section: callback_tellhal, key: key}]
@@ -76,11 +76,14 @@ class CallbackModule(CallbackBase):
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         self.playbook = "playbook"
+        # Other folders may have a playbook of this name.
+        self.path = "/playbook"
         # The last failure of each host, until the end tells whether it was one.
         self.reasons = {}
 
     def v2_playbook_on_start(self, playbook):
-        self.playbook = os.path.basename(getattr(playbook, "_file_name", None) or "playbook")
+        self.path = os.path.realpath(getattr(playbook, "_file_name", None) or "playbook")
+        self.playbook = os.path.basename(self.path)
 
     def v2_runner_on_failed(self, result, ignore_errors=False):
         if not ignore_errors:
@@ -111,7 +114,7 @@ class CallbackModule(CallbackBase):
     def _end(self, stats):
         bad = sorted(host for host in stats.processed if stats.failures.get(host) or stats.dark.get(host))
         well = [host for host in stats.processed if host not in bad]
-        state = State(os.path.expanduser(self.get_option("state")), self.playbook)
+        state = State(os.path.expanduser(self.get_option("state")), self.path)
         if bad:
             self._tell_failure(bad, stats)
             state.failed(bad, well)
@@ -151,7 +154,7 @@ class CallbackModule(CallbackBase):
         if not path:
             self._display.warning("tellhal: %s is not installed" % program)
             return False
-        key = self.get_option("key") or "ansible/%s" % self.playbook
+        key = self.get_option("key") or "ansible%s" % self.path
         command = [path, "-t", self.get_option("tag"), "-s", severity, "--status", status, "--key", key,
                    "--title", one_line(title), "-p", "-e"]
         # The text goes through a pipe: it may hold what no other user should see in the list of processes.

@@ -10,7 +10,7 @@ property :instance_name, String, name_property: true,
 property :settings, Hash, default: {},
   description: 'The contents of this file, as in relay.toml or bridge.toml.'
 property :credentials, Hash, default: {}, sensitive: true,
-  description: 'Secrets by name. systemd hands them to the service, and settings name the file: token_file = "/run/credentials/hal-relay.service/slack".'
+  description: 'Secrets by name, each of one resource alone. systemd hands them over, and settings name: token_file = "/run/credentials/hal-relay.service/slack".'
 property :credentials_folder, String, default: lazy { "/etc/tellhal/credentials/#{service_default}" },
   description: 'Folder of the secrets; root alone may read it.'
 property :folder, String, default: lazy { "/etc/tellhal/#{service_default.delete_prefix('hal-')}.d" },
@@ -31,6 +31,7 @@ end
 
 action_class do
   include TellhalCookbook::Toml
+  include TellhalCookbook::Credentials
 
   # A file may need what others define, such as the default room, so the folder is checked as it will be. The secrets are read where root
   # keeps them: systemd hands them over when the service starts.
@@ -60,6 +61,13 @@ action_class do
 
   def drop_in
     "/etc/systemd/system/#{unit}.d/chef-#{new_resource.instance_name}.conf"
+  end
+
+  # The names of the secrets in the same folder, of each other resource of the run.
+  def others_credentials
+    all = run_context.root_run_context.resource_collection.all_resources
+    others = all.select { |other| other.resource_name == new_resource.resource_name && other.instance_name != new_resource.instance_name }
+    others.select { |other| other.credentials_folder == new_resource.credentials_folder }.to_h { |other| [other.to_s, other.credentials.keys] }
   end
 
   # The secrets, readable by root alone, and the lines of the unit that hand them to the service. True if something has changed.
@@ -97,6 +105,7 @@ action_class do
 end
 
 action :create, description: 'Installs the package, writes the file and runs the service.' do
+  check_names(new_resource.credentials.keys, others_credentials)
   package new_resource.package_name if new_resource.package_name
 
   directory new_resource.folder do

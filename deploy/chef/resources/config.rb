@@ -12,7 +12,7 @@ property :instance_name, String, name_property: true,
 property :settings, Hash, default: {},
   description: 'The contents, as in tellhal --help: { \'nats\' => { \'url\' => \'nats://nats1:4222\' } }.'
 property :credentials, String, sensitive: true,
-  description: 'Contents of a NATS credentials file; it is written to credentials_path, which becomes nats.creds_file.'
+  description: 'A key of deploy/nats/users, or a NATS credentials file: it is written to credentials_path, which becomes nats.nkey_file or creds_file.'
 property :credentials_path, String, default: '/etc/tellhal/host.creds',
   description: 'The file of the credentials.'
 property :owner, [String, Integer], default: 'root',
@@ -24,13 +24,14 @@ property :program, String, default: 'tellhal',
 
 action_class do
   include TellhalCookbook::Toml
+  include TellhalCookbook::Credentials
 
   def contents
     settings = new_resource.settings.to_h.transform_keys(&:to_s)
     return settings unless new_resource.credentials
 
     nats = (settings['nats'] || {}).to_h.transform_keys(&:to_s)
-    settings.merge('nats' => nats.merge('creds_file' => new_resource.credentials_path))
+    settings.merge('nats' => nats.merge(nats_setting(new_resource.credentials) => new_resource.credentials_path))
   end
 end
 

@@ -7,6 +7,7 @@ require 'minitest/autorun'
 require 'json'
 require 'open3'
 require 'tmpdir'
+require_relative '../libraries/credentials'
 require_relative '../libraries/toml'
 
 class TomlTest < Minitest::Test
@@ -88,6 +89,22 @@ class TomlTest < Minitest::Test
       _output, status = Open3.capture2e(ENV.fetch('TELLHAL'), 'check', path)
       assert_equal 78, status.exitstatus
     end
+  end
+
+  def test_a_hosts_key_and_its_credentials_file_are_taken
+    Dir.mktmpdir do |dir|
+      key = File.join(dir, 'host.creds')
+      checked('TELLHAL', 'nkey', key)
+      setting = TellhalCookbook::Credentials.nats_setting(File.read(key))
+      written(render_toml('nats' => { 'url' => 'nats://127.0.0.1:4222', setting => key })) { |path| checked('TELLHAL', 'check', path) }
+    end
+    assert_equal 'creds_file', TellhalCookbook::Credentials.nats_setting("-----BEGIN NATS USER JWT-----\nSU\n")
+  end
+
+  def test_a_secret_has_one_resource
+    TellhalCookbook::Credentials.check_names(%w(slack nats), 'hal_relay[web]' => %i(matrix))
+    error = assert_raises(ArgumentError) { TellhalCookbook::Credentials.check_names(%w(slack), 'hal_relay[web]' => %i(slack)) }
+    assert_match(/slack is that of hal_relay\[web\] too/, error.message)
   end
 
   def test_python_reads_what_was_meant

@@ -82,6 +82,22 @@ async fn no_value_is_read_by_a_shell_and_no_failure_is_passed_on() {
     }
 }
 
+#[tokio::test]
+async fn a_value_that_is_missing_loses_no_message() {
+    let scene = Scene::start().await;
+    scene.sh("git init -q").await;
+    for (snippet, arguments, _) in PROGRAMS {
+        install(&scene, snippet);
+        let mut hook = Command::new(scene.path("hook"));
+        hook.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+        hook.env("PAM_TYPE", "open_session").env("NAGIOS_NOTIFICATIONTYPE", "PROBLEM");
+        let before = scene.count().await;
+        let output = scene.run(&mut hook).await;
+        assert!(output.status.success(), "{snippet}: {output:?}");
+        wait_until(&format!("the message of {snippet}"), SOON, async || scene.count().await > before).await;
+    }
+}
+
 /// The lines that borgmatic gives a shell end well, whatever tellhal does.
 #[tokio::test]
 async fn no_hook_of_borgmatic_fails() {

@@ -66,7 +66,8 @@ async fn what_cron_would_send_as_mail_is_told() {
 async fn mail_of_other_programs_is_told() {
     let scene = Scene::start().await;
     scene.install("sendmail/sendmail", &[]);
-    let cases: [(&[&str], &str, &[&str]); 8] = [
+    let (long, long_tag) = ("x".repeat(200), format!("[mail.{}] db1: text", "x".repeat(100)));
+    let cases: [(&[&str], &str, &[&str]); 15] = [
         (
             &["-t", "-oi"],
             "To: Ann Bee <ann.bee@example.com>, bob\r\nsubject: a long\r\n  subject\r\nTO: c\r\n\r\nSubject: the text\r\n",
@@ -74,7 +75,7 @@ async fn mail_of_other_programs_is_told() {
         ),
         (&["ann"], "no headers: here\nbut text\n", &["[mail.ann] db1: no headers: here", "but text"]),
         (&["-T", "disk.mail", "-f", "x@y", "ann"], "no end of line", &["[disk.mail] db1: no end of line"]),
-        (&["-i", "--", "../../etc.$(id)@x"], "Subject: only\n", &["[mail.etc.id] db1: only"]),
+        (&["-i", "--", "../../etc.$(id)@x"], "Subject: only\n\n", &["[mail.etc.id] db1: only"]),
         (&["ann"], "Subject: --severity critical\n\n-p\n", &["[mail.ann] db1: --severity critical", "-p"]),
         (
             &["ann"],
@@ -83,13 +84,23 @@ async fn mail_of_other_programs_is_told() {
         ),
         (&["-odi"], "From: x\n\none\n\n.\ntwo\n", &["[mail.root] db1: one", ".", "two"]),
         (&["ann"], "", &[]),
+        // Lines like headers, and no mail.
+        (&["root"], "ERROR: disk is full\n", &["[mail.root] db1: ERROR: disk is full"]),
+        (&["-T", "a.b"], "http://x is down\n\nsince: 3\n", &["[a.b] db1: http://x is down", "since: 3"]),
+        (&["root"], "ERROR: one\ntwo: three\nfour\n", &["[mail.root] db1: ERROR: one", "two: three", "four"]),
+        (&["-t"], "To: bob\nSubject: no end\n", &["[mail.bob] db1: To: bob", "Subject: no end"]),
+        (&["ann"], "Subject: no empty line\nthe text\n", &["[mail.ann] db1: no empty line", "the text"]),
+        // The mails are in Latin-1.
+        (&["ann"], "Subject: caf\u{e9}\n\ntext\n", &["[mail.ann] db1: caf\u{fffd}", "text"]),
+        (&[&long], "text\n", &[&long_tag]),
     ];
     let mut wanted: Vec<&str> = Vec::new();
     for (arguments, mail, shown) in cases {
         let mut sendmail = Command::new(scene.path("sendmail"));
         sendmail.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").current_dir(scene.at(""));
         let mut child = sendmail.stdin(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(mail.as_bytes()).unwrap();
+        let bytes: Vec<u8> = mail.chars().map(|letter| u8::try_from(letter).unwrap()).collect();
+        child.stdin.take().unwrap().write_all(&bytes).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(0), "{mail}");
         wanted.extend(shown);
         assert_eq!(scene.shown(&[]).await, wanted);

@@ -38,6 +38,12 @@ describe 'test::default' do
     is_expected.to create_file('/etc/tellhal/host.creds').with(mode: '0640', sensitive: true)
   end
 
+  context 'with a key' do
+    default_attributes['test']['credentials'] = "SU#{'A' * 56}\n"
+
+    it { is_expected.to render_file('/etc/tellhal/tellhal.toml').with_content('nkey_file = "/etc/tellhal/host.creds"') }
+  end
+
   it 'merges the files of teams' do
     is_expected.to render_file('/etc/tellhal/relay.d/relay.toml').with_content('default_room = "hook"')
     is_expected.to render_file('/etc/tellhal/relay.d/backups.toml').with_content('[[routes]]')
@@ -99,6 +105,19 @@ describe 'what users set' do
     it 'installs the wanted version' do
       is_expected.to install_package('tellhal').with(version: '0.1.0')
     end
+  end
+
+  context 'with the same name of a secret twice' do
+    recipe do
+      %w(relay web).each do |name|
+        hal_relay name do
+          program ''
+          credentials('slack' => name)
+        end
+      end
+    end
+
+    it { expect { subject }.to raise_error(/slack is that of hal_relay\[web\] too/) }
   end
 
   context 'with a source and no checksum' do
