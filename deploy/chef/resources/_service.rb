@@ -10,7 +10,7 @@ property :instance_name, String, name_property: true,
 property :settings, Hash, default: {},
   description: 'The contents of this file, as in relay.toml or bridge.toml.'
 property :credentials, Hash, default: {}, sensitive: true,
-  description: 'Secrets by name, each of one resource alone. systemd hands them over, and settings name: token_file = "/run/credentials/hal-relay.service/slack".'
+  description: 'Secrets by name, each of one resource alone. systemd hands them over; settings name: token_file = "/run/credentials/hal-relay.service/slack".'
 property :credentials_folder, String, default: lazy { "/etc/tellhal/credentials/#{service_default}" },
   description: 'Folder of the secrets; root alone may read it.'
 property :folder, String, default: lazy { "/etc/tellhal/#{service_default.delete_prefix('hal-')}.d" },

@@ -200,8 +200,7 @@ async fn the_role_configures_services_beside_their_packages_files() {
     let scene = Scene::start().await;
     configure(&scene, &scene.at("bin/tellhal"));
     let tarball = tarball(&scene);
-    scene.sh("mkdir -p root/etc/tellhal/credentials/hal-relay root/etc/tellhal/relay.d").await;
-    scene.sh("echo xoxb-1 >root/etc/tellhal/credentials/hal-relay/slack").await;
+    scene.sh("mkdir -p root/etc/tellhal/relay.d").await;
     // A team's file needs a room of the other.
     let team = "[[routes]]\nname = 'web'\ntag = 'web.>'\nrooms = ['ops']\n";
     std::fs::write(scene.path("root/etc/tellhal/relay.d/web.toml"), team).unwrap();
