@@ -1,4 +1,5 @@
-//! What the server does not permit on a connection. Such a denial is no answer: without a log line it looks as if nobody answered.
+//! Logs the denials of the server: subjects that a connection may not use. A denied question gets no answer, so that without a log
+//! line it looks as if the other side were silent.
 
 use std::collections::HashSet;
 use std::time::Duration;

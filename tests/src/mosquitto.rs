@@ -21,11 +21,11 @@ pub const USER: (&str, &str) = ("hal", "open-the-pod-bay-doors");
 pub struct Options {
     /// Sessions and retained messages are there after a restart.
     pub persistent: bool,
-    /// Nobody comes in without [`USER`].
+    /// It lets in [`USER`] alone.
     pub asks: bool,
     /// TLS alone is spoken.
     pub tls: bool,
-    /// Nobody comes in without a certificate; needs `tls`.
+    /// It lets in clients with a certificate alone; needs `tls`.
     pub verifies: bool,
 }
 

@@ -116,7 +116,7 @@ async fn sizes_are_applied_to_streams_that_exist_and_none_is_made_smaller_than_w
     assert_eq!((&dead["stream"], &dead["differs"][0]), (&"HAL_DEAD".into(), &"5.0 MiB".into()));
     assert_eq!((&dead["messages"], &dead["max_bytes"]), (&6.into(), &(512 * MIB).into()));
 
-    // Who looks without settings of his own finds all as it should be.
+    // Without settings in the configuration no stream differs from it.
     let other = Relay::spawn(&nats.url(), &configuration(""));
     let output = other.command(&["streams"]).output().unwrap();
     let table = String::from_utf8(output.stdout).unwrap();
